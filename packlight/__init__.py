@@ -1,0 +1,38 @@
+"""packlight fits trained neural networks onto phones.
+
+    load -> weigh -> fit -> check
+
+Names are imported when they are first used, so that `import packlight` costs nothing and
+`packlight --help` never waits for torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from packlight.network import Network as Network
+    from packlight.readers import load as load
+
+_HOME = {
+    "BadInput": "packlight.errors",
+    "BudgetNotMet": "packlight.errors",
+    "Network": "packlight.network",
+    "PacklightError": "packlight.errors",
+    "load": "packlight.readers",
+}
+
+__all__ = ["__version__", *sorted(_HOME)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'packlight' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

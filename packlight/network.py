@@ -1,0 +1,251 @@
+"""The one internal form: a trainable ATen graph with the names its file had.
+
+Readers produce a Network, passes rewrite its `module`, runtimes write it to files. The graph is
+what `torch.export` gives: calls of ATen operators (`aten.conv2d`, `aten.linear`, ...), parameters
+as `get_attr` nodes under the names they had in the file, one placeholder per input. Every node
+carries the shape and dtype of its value in `node.meta["val"]`; a batch that may vary is symbolic.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from packlight.errors import BadInput
+
+EXAMPLE_BATCH = 2  # torch.export takes a batch of 1 for a constant, so examples hold two samples
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output: its name, its shape (None where the size may vary) and its dtype."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: torch.dtype
+
+    def __str__(self) -> str:
+        sizes = "x".join("N" if size is None else str(size) for size in self.shape)
+        return f"{self.name} [{sizes or 'scalar'}] {str(self.dtype).removeprefix('torch.')}"
+
+
+@dataclass(frozen=True)
+class Network:
+    """A neural network as a trainable graph.
+
+    Args:
+        module: the graph, with its parameters and buffers; calling it runs the network.
+        example_inputs: one tensor per input; two samples where the batch may vary.
+        input_names, output_names: as in the file, in the file's order.
+        dynamic_batch: per input, whether its first dimension may vary.
+        metadata: the file's own key-value pairs, carried along and never interpreted.
+        notes: what the reader had to decide, in sentences for the user.
+        source: the file it was read from, if it was.
+    """
+
+    module: fx.GraphModule
+    example_inputs: tuple[Tensor, ...]
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+    dynamic_batch: tuple[bool, ...]
+    metadata: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    source: Path | None = None
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Run the graph: one tensor per input in, a tuple of one tensor per output out."""
+        outputs = self.module(*inputs)
+        return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Name, shape and dtype of every input, in order."""
+        return tuple(
+            TensorSpec(
+                name,
+                tuple(
+                    None if dynamic and axis == 0 else int(size)
+                    for axis, size in enumerate(example.shape)
+                ),
+                example.dtype,
+            )
+            for name, example, dynamic in zip(
+                self.input_names, self.example_inputs, self.dynamic_batch, strict=True
+            )
+        )
+
+    @property
+    def batch(self) -> int | None:
+        """The number of samples a run takes; None where it may vary."""
+        if any(self.dynamic_batch):
+            return None
+        return int(self.example_inputs[0].shape[0]) if self.example_inputs[0].ndim else 1
+
+    def placeholders(self) -> list[fx.Node]:
+        """The graph's input nodes, in the order of `input_names`."""
+        return [node for node in self.module.graph.nodes if node.op == "placeholder"]
+
+    def results(self) -> list[fx.Node]:
+        """The graph's nodes whose values are the outputs, in the order of `output_names`."""
+        (output,) = [node for node in self.module.graph.nodes if node.op == "output"]
+        return list(fx.node.map_arg(output.args[0], lambda node: node))
+
+    def copy(self) -> Network:
+        """A Network whose graph and parameters can be changed without touching this one."""
+        return replace(self, module=copy.deepcopy(self.module))
+
+    def retraced(self, module: nn.Module | None = None) -> Network:
+        """The same network after its graph was rewritten: shapes fresh, dead parameters gone."""
+        program = self.exported(module)
+        return replace(self, module=_trainable(program))
+
+    def exported(self, module: nn.Module | None = None) -> torch.export.ExportedProgram:
+        """This network as the `ExportedProgram` that official converters take."""
+        return _export(module or self.module, self.example_inputs, self.dynamic_batch)
+
+    @classmethod
+    def from_module(
+        cls,
+        module: nn.Module,
+        example_inputs: Sequence[Tensor],
+        *,
+        input_names: Sequence[str] | None = None,
+        output_names: Sequence[str] | None = None,
+        dynamic_batch: Sequence[bool] | bool = True,
+        metadata: dict[str, str] | None = None,
+        notes: Sequence[str] = (),
+        source: Path | None = None,
+    ) -> Network:
+        """Trace a module into a Network.
+
+        Args:
+            module: takes the example inputs as positional arguments and returns a tensor, or a
+                tuple, list or dict of tensors. Traced in eval mode; its own mode is left alone.
+            example_inputs: tensors the module can run on.
+            input_names: default: the names of `forward`'s arguments.
+            output_names: default: the keys of a returned dict, otherwise `output` or `output_0`...
+            dynamic_batch: which inputs' first dimension may vary; where the module turns out to
+                need a fixed batch, it is fixed to the example's and a note says so.
+        Raises:
+            BadInput: the module can not be traced; the reason is torch's own.
+        """
+        examples = tuple(example_inputs)
+        if isinstance(dynamic_batch, bool):
+            dynamic_batch = [dynamic_batch and value.ndim > 0 for value in examples]
+        dynamic = tuple(dynamic_batch)
+        notes = list(notes)
+        was_training = module.training
+        module.eval()
+        try:
+            if any(dynamic):
+                try:
+                    program = _export(module, _two_samples(examples, dynamic), dynamic)
+                    examples = _two_samples(examples, dynamic)
+                except Exception as problem:
+                    logging.getLogger(__name__).debug("fixed batch: %s", problem)
+                    dynamic = (False,) * len(examples)
+                    program = _export(module, examples, dynamic)
+                    notes.append(f"the batch is fixed to {_batch_of(examples)}: {_line(problem)}")
+            else:
+                program = _export(module, examples, dynamic)
+        except BadInput:
+            raise
+        except Exception as problem:
+            raise BadInput(f"the network can not be traced: {_line(problem)}") from problem
+        finally:
+            module.train(was_training)
+        signature = program.graph_signature
+        graph = _trainable(program)
+        count = len(signature.user_outputs)
+        return cls(
+            module=graph,
+            example_inputs=examples,
+            input_names=tuple(input_names or signature.user_inputs),
+            output_names=tuple(output_names or _output_names(program, count)),
+            dynamic_batch=dynamic,
+            metadata=dict(metadata or {}),
+            notes=tuple(notes),
+            source=source,
+        )
+
+
+def _export(
+    module: nn.Module, examples: tuple[Tensor, ...], dynamic: tuple[bool, ...]
+) -> torch.export.ExportedProgram:
+    batch = torch.export.Dim("batch", min=1)
+    shapes = tuple({0: batch} if varies else None for varies in dynamic)
+    with quiet_torch():
+        try:
+            return torch.export.export(module, examples, dynamic_shapes=shapes, strict=False)
+        except TypeError:
+            raise
+        except Exception as problem:
+            if "dynamic_shapes" not in str(problem):
+                raise
+            # forward(*inputs) wants its shapes nested once more than forward(a, b)
+            return torch.export.export(module, examples, dynamic_shapes=(shapes,), strict=False)
+
+
+def _trainable(program: torch.export.ExportedProgram) -> fx.GraphModule:
+    module = program.module(check_guards=False)
+    module.graph.eliminate_dead_code()
+    module.delete_all_unused_submodules()
+    used = {node.target for node in module.graph.nodes if node.op == "get_attr"}
+    for name, _ in [*module.named_parameters(), *module.named_buffers()]:
+        if name not in used:
+            owner, _, leaf = name.rpartition(".")
+            delattr(module.get_submodule(owner), leaf)
+    module.recompile()
+    return module
+
+
+def _two_samples(examples: tuple[Tensor, ...], dynamic: tuple[bool, ...]) -> tuple[Tensor, ...]:
+    return tuple(
+        torch.cat([value[:1]] * EXAMPLE_BATCH) if varies and value.shape[0] == 1 else value
+        for value, varies in zip(examples, dynamic, strict=True)
+    )
+
+
+def _batch_of(examples: tuple[Tensor, ...]) -> int:
+    return int(examples[0].shape[0]) if examples[0].ndim else 1
+
+
+def _output_names(program: torch.export.ExportedProgram, count: int) -> list[str]:
+    context: Any = program.call_spec.out_spec.context if program.call_spec.out_spec else None
+    if (
+        isinstance(context, list)
+        and len(context) == count
+        and all(isinstance(key, str) for key in context)
+    ):
+        return context
+    return ["output"] if count == 1 else [f"output_{index}" for index in range(count)]
+
+
+def _line(problem: Exception) -> str:
+    text = str(problem).strip() or type(problem).__name__
+    return text.splitlines()[0][:300]
+
+
+@contextmanager
+def quiet_torch() -> Iterator[None]:
+    """Keep torch's own warnings and log lines off the user's terminal."""
+    loggers = [logging.getLogger(name) for name in ("torch", "torch.onnx", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
