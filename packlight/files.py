@@ -1,0 +1,48 @@
+"""Writing files so that a reader sees the old one or the whole new one, never a part."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from packlight.errors import BadInput
+
+
+def replace_file(path: Path, data: bytes) -> Path:
+    """Write `data` under a temporary name beside `path`, then move it into place.
+
+    Raises:
+        BadInput: the folder can not be written to, or the disk is full.
+    """
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as problem:
+        raise BadInput(f"{path.parent} can not be written to ({problem.strerror})") from problem
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as problem:
+        raise BadInput(f"{path} could not be written ({problem.strerror})") from problem
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return path
+
+
+def sha256(data: bytes | Path) -> str:
+    """The SHA-256 of bytes, or of a file's, in hexadecimal."""
+    if isinstance(data, Path):
+        with data.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(data).hexdigest()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,99 @@
+"""Small questions and edits on a Network's graph, shared by the passes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.ao.quantization.fx._decomposed  # registers the Q/DQ operators of PT2E
+from torch import Tensor, fx, nn
+
+aten = torch.ops.aten
+quantized = torch.ops.quantized_decomposed
+
+
+def is_call(node: Any, *operators: Any) -> bool:
+    """Whether `node` calls one of these ATen operators (any overload of a packet counts)."""
+    if not isinstance(node, fx.Node) or node.op != "call_function":
+        return False
+    packet = getattr(node.target, "overloadpacket", node.target)
+    return node.target in operators or packet in operators
+
+
+def is_weight(node: Any) -> bool:
+    """Whether `node` reads a parameter or a buffer."""
+    return isinstance(node, fx.Node) and node.op == "get_attr"
+
+
+def value_of(module: fx.GraphModule, node: fx.Node) -> Tensor:
+    """The tensor that a `get_attr` node reads."""
+    owner, _, leaf = str(node.target).rpartition(".")
+    value: Tensor = getattr(module.get_submodule(owner), leaf)
+    return value
+
+
+def set_value(module: fx.GraphModule, name: str, value: Tensor, *, trainable: bool = True) -> None:
+    """Store a tensor under a dotted name, as a parameter if it is float and trainable."""
+    owner_name, _, leaf = name.rpartition(".")
+    owner: nn.Module = module
+    for part in owner_name.split(".") if owner_name else []:
+        if not hasattr(owner, part):
+            owner.add_module(part, nn.Module())
+        owner = getattr(owner, part)
+    if hasattr(owner, leaf):
+        delattr(owner, leaf)
+    if trainable and value.is_floating_point():
+        owner.register_parameter(leaf, nn.Parameter(value.detach().clone()))
+    else:
+        owner.register_buffer(leaf, value.detach().clone())
+
+
+def has_value(module: fx.GraphModule, name: str) -> bool:
+    """Whether a parameter, a buffer or a submodule of this dotted name exists."""
+    owner: Any = module
+    for part in name.split("."):
+        if not hasattr(owner, part):
+            return False
+        owner = getattr(owner, part)
+    return True
+
+
+def add_weight(
+    module: fx.GraphModule, before: fx.Node, name: str, value: Tensor, *, trainable: bool = True
+) -> fx.Node:
+    """Store a tensor and insert a `get_attr` node that reads it ahead of `before`."""
+    set_value(module, name, value, trainable=trainable)
+    with module.graph.inserting_before(before):
+        node = module.graph.get_attr(name)
+    node.meta["val"] = value
+    return node
+
+
+def free_name(module: fx.GraphModule, wanted: str) -> str:
+    """`wanted`, or the first `wanted_1`, `wanted_2`, ... that nothing has yet."""
+    name, count = wanted, 0
+    while has_value(module, name):
+        count += 1
+        name = f"{wanted}_{count}"
+    return name
+
+
+def argument(node: fx.Node, position: int, name: str, default: Any = None) -> Any:
+    """An argument of a call, given by position or by name."""
+    if len(node.args) > position:
+        return node.args[position]
+    return node.kwargs.get(name, default)
+
+
+def layer_name(node: fx.Node) -> str:
+    """What to call a node in a report: the owner of its weight, otherwise its own name."""
+    for source in node.all_input_nodes:
+        if is_weight(source):
+            owner = str(source.target).rpartition(".")[0]
+            return owner or str(source.target)
+    return node.name
+
+
+def is_symbolic(value: Any) -> bool:
+    """Whether a size is not a plain number."""
+    return isinstance(value, (torch.SymInt, fx.Node))

@@ -1,0 +1,1 @@
+"""Every runtime a phone offers: write its file, run it, measure it."""

@@ -1,0 +1,181 @@
+"""Network -> ONNX file, with nothing in it that the phone does not need.
+
+torch.onnx writes the graph; what it leaves behind for debugging (stack traces, provenance of
+every node, shapes of every value) is stripped, because in a small network it outweighs the
+weights. `refilled` puts other integers into an exported graph without exporting it again, so a
+search over sizes exports once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+
+from packlight.errors import BadInput
+from packlight.files import replace_file
+from packlight.network import Network, quiet_torch
+
+OPSET = 18
+IR_VERSION = 10  # the oldest that opset 18 and every runtime of the last two years share
+
+
+def write(network: Network, path: str | os.PathLike[str]) -> Path:
+    """Write a Network as one ONNX file, in place of what was there only once it is complete."""
+    return replace_file(Path(path), to_bytes(network))
+
+
+def to_bytes(network: Network) -> bytes:
+    """The ONNX file of a Network, as `write` writes it."""
+    data: bytes = to_proto(network).SerializeToString(deterministic=True)
+    return data
+
+
+def to_proto(network: Network) -> onnx.ModelProto:
+    """Export a Network: same input and output names, same varying batch, opset 18.
+
+    Raises:
+        BadInput: the graph holds an operator that ONNX can not express; names it.
+    """
+    with quiet_torch():
+        try:
+            exported = torch.onnx.export(
+                network.exported(),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=list(network.input_names),
+                output_names=list(network.output_names),
+                verbose=False,
+            )
+        except Exception as problem:
+            reason = str(problem.__cause__ or problem).strip().splitlines()[0][:300]
+            raise BadInput(f"the network can not be written as ONNX: {reason}") from problem
+    assert exported is not None
+    model: onnx.ModelProto = exported.model_proto
+    _strip(model, network)
+    return model
+
+
+def refilled(
+    template: onnx.ModelProto, values: Mapping[str, np.ndarray[Any, Any]]
+) -> onnx.ModelProto:
+    """The template with other numbers in its initialisers.
+
+    Args:
+        template: left as it is.
+        values: initialiser name -> array of the same dtype; a scale may change between one number
+            per channel and one for all.
+    """
+    model = onnx.ModelProto()
+    model.CopyFrom(template)
+    for tensor in model.graph.initializer:
+        if tensor.name in values:
+            tensor.CopyFrom(numpy_helper.from_array(values[tensor.name], tensor.name))
+    return model
+
+
+def _strip(model: onnx.ModelProto, network: Network) -> None:
+    graph = model.graph
+    _name_quantized_constants(graph)
+    model.ir_version = IR_VERSION
+    model.producer_name, model.producer_version, model.doc_string = "packlight", "", ""
+    graph.name, graph.doc_string = "network", ""
+    for holder in (model, graph):
+        del holder.metadata_props[:]
+    del graph.value_info[:]
+    for item in [*graph.input, *graph.output, *graph.initializer]:
+        item.doc_string = ""
+        del item.metadata_props[:]
+    for node in graph.node:
+        node.doc_string = ""
+        node.name = ""
+        del node.metadata_props[:]
+    _strip_functions(model)
+    _shorten_values(graph)
+    for value, batched in zip(graph.input, network.dynamic_batch, strict=True):
+        if batched:
+            old = value.type.tensor_type.shape.dim[0].dim_param
+            _rename_dim(graph, old, "batch")
+    for key, text in network.metadata.items():
+        model.metadata_props.add(key=key, value=text)
+
+
+def _strip_functions(model: onnx.ModelProto) -> None:
+    for function in model.functions:
+        function.doc_string = ""
+        del function.metadata_props[:]
+        for node in function.node:
+            node.doc_string = ""
+            del node.metadata_props[:]
+
+
+def _name_quantized_constants(graph: onnx.GraphProto) -> None:
+    """Give every dequantised weight a scale of its own under the weight's name.
+
+    The exporter folds scales into anonymous constants and may share equal ones; a template needs
+    to find each again. Zero points of int8 and int32 tensors are all zero: one per length is kept.
+    """
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    added: dict[str, onnx.TensorProto] = {}
+    for node in graph.node:
+        if node.op_type != "DequantizeLinear" or node.input[0] not in constants:
+            continue
+        weight, scale, zero = node.input
+        name = scale_name(weight)
+        tensor = onnx.TensorProto()
+        tensor.CopyFrom(constants[scale])
+        tensor.name = name
+        added[name] = tensor
+        node.input[1] = name
+        if not numpy_helper.to_array(constants[zero]).any():
+            node.input.pop()
+    used = {name for node in graph.node for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend([*kept, *added.values()])
+
+
+def scale_name(quantized: str) -> str:
+    """The name of the scale that belongs to the initialiser `quantized`."""
+    return quantized.removesuffix("_quantized") + "_scale"
+
+
+def _shorten_values(graph: onnx.GraphProto) -> None:
+    fixed = {value.name for value in [*graph.input, *graph.output]}
+    fixed |= {tensor.name for tensor in graph.initializer}
+    taken = iter(f"v{number}" for number in range(10**9))
+    short: dict[str, str] = {"": ""}
+
+    def rename(name: str) -> str:
+        if name in fixed:
+            return name
+        if name not in short:
+            short[name] = next(new for new in taken if new not in fixed)
+        return short[name]
+
+    def walk(body: onnx.GraphProto) -> None:
+        for node in body.node:
+            node.input[:] = [rename(name) for name in node.input]
+            node.output[:] = [rename(name) for name in node.output]
+            for attribute in node.attribute:
+                if attribute.type == onnx.AttributeProto.GRAPH:
+                    fixed.update(value.name for value in attribute.g.input)
+                    fixed.update(tensor.name for tensor in attribute.g.initializer)
+                    walk(attribute.g)
+                    for value in attribute.g.output:
+                        value.name = rename(value.name)
+
+    walk(graph)
+
+
+def _rename_dim(graph: onnx.GraphProto, old: str, new: str) -> None:
+    for value in [*graph.input, *graph.output]:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param == old:
+                dim.dim_param = new
