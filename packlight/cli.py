@@ -6,17 +6,233 @@ came back. Nothing heavy is imported before a command runs, so `packlight --help
 
 from __future__ import annotations
 
+import functools
+import shlex
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import packlight
 
+if TYPE_CHECKING:
+    from packlight.data import Preprocess
+    from packlight.progress import Progress
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+JOURNEY = """Fit trained neural networks onto phones: smaller, the same answers, with the proof.
+
+\b
+  packlight demo                                             the whole journey, in two minutes
+  packlight weigh MODEL.onnx                                 where the bytes and multiplications go
+  packlight fit MODEL.onnx --data D --target-size 700KB      the main job
+  packlight check A.onnx B.onnx --data D                     two networks side by side
+"""
+
+
+@click.group(
+    help=JOURNEY, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(packlight.__version__, prog_name="packlight")
 def cli() -> None:
-    """Fit trained neural networks onto phones: smaller files, the same answers, with the proof."""
+    """Every verb is a command of this group."""
+
+
+def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that say where samples come from and how images become inputs."""
+    options = [
+        click.option(
+            "--data",
+            required=True,
+            metavar="DATA",
+            help="Samples: a folder or .zip of images (in class folders, or with labels.csv), "
+            ".npz, .npy, or 'random'. Labels are only used to measure.",
+        ),
+        click.option("--resize", type=int, metavar="PX", help="Resize the short side first."),
+        click.option("--crop", type=int, metavar="PX", help="Then cut the centre out."),
+        click.option("--scale", type=float, help="Multiplies the pixel.  [default: 1/255]"),
+        click.option("--mean", metavar="R,G,B", help="Subtracted after scaling."),
+        click.option("--std", metavar="R,G,B", help="Divides after the mean."),
+        click.option("--bgr", is_flag=True, help="The network takes blue first."),
+        click.option(
+            "--calibrate",
+            type=click.IntRange(min=0),
+            default=300,
+            show_default=True,
+            metavar="N",
+            help="Samples that are fitted on; all others judge.",
+        ),
+        click.option("--seed", type=int, default=0, show_default=True, help="For every choice."),
+    ]
+
+    @functools.wraps(command)
+    def with_preprocess(**options: Any) -> Any:
+        names = ("resize", "crop", "scale", "mean", "std", "bgr")
+        options["preprocess"] = _preprocess(**{name: options.pop(name) for name in names})
+        return command(**options)
+
+    for option in reversed(options):
+        with_preprocess = option(with_preprocess)
+    return with_preprocess
+
+
+def _network_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options for networks that leave something open."""
+    shape = click.option(
+        "--input-shape",
+        "input_shapes",
+        multiple=True,
+        metavar="[NAME=]1x3x224x224",
+        help="The shape of an input whose sizes the file leaves open.",
+    )
+    constant = click.option(
+        "--set",
+        "constants",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="The value of an input that chooses between branches, as in sr=16000.",
+    )
+    return shape(constant(command))
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@_data_options
+@_network_options
+@click.option("--target-size", metavar="SIZE", help="Bound on the download: 700KB, 1.5MiB, bytes.")
+@click.option("--target-installed-size", metavar="SIZE", help="Bound on the network file itself.")
+@click.option("--max-drop", metavar="SHARE", help="Accuracy that may be lost: 1% or 0.01.")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), help="Output folder.  [default: MODEL-fitted]"
+)
+@click.option("--force", is_flag=True, help="Replace what an earlier fit wrote into the folder.")
+@click.option("--quiet", is_flag=True, help="No progress bars.")
+def fit(
+    model: Path,
+    input_shapes: tuple[str, ...],
+    constants: tuple[str, ...],
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Make MODEL fit a budget; its accuracy is judged on samples that nothing was fitted on.
+
+    Sizes: KB and MB count in 1000s, KiB and MiB in 1024s. With only a size, the most accurate
+    network of that size; with only a drop, the smallest that keeps it; with both, both, or exit
+    code 3 and the nearest network.
+    """
+    from packlight.errors import BudgetNotMet
+    from packlight.shrink.fit import fit as fit_network
+
+    try:
+        result = fit_network(
+            model,
+            options.pop("data"),
+            example_inputs=_examples(model, input_shapes),
+            constants=_constants(constants),
+            progress=_progress(quiet),
+            command=shlex.join(["packlight", *sys.argv[1:]]),
+            **options,
+        )
+    except BudgetNotMet as problem:
+        if problem.nearest is not None:
+            _show_fit(problem.nearest)
+        raise
+    _show_fit(result)
+
+
+def _show_fit(result: Any) -> None:
+    from packlight.report.terminal import comparison
+
+    _print(comparison(result.report))
+    for note in result.report["notes"]:
+        click.echo(f"note: {note}")
+    click.echo(f"network   {result.model}")
+    click.echo(f"download  {result.packed}")
+    click.echo(f"report    {result.model.with_name('report.html')}")
+
+
+@cli.command()
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@_data_options
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+def check(first: Path, second: Path, as_json: bool, **options: Any) -> None:
+    """Compare two ONNX files: sizes, answers, speed in onnxruntime.
+
+    The samples are those that `fit` judges on when it is given the same --calibrate and --seed;
+    --calibrate 0 takes them all.
+    """
+    from packlight.check import check as check_networks
+
+    result = check_networks(first, second, options.pop("data"), **options)
+    if as_json:
+        from packlight.shrink.record import to_json
+
+        click.echo(to_json(result.to_dict()).decode())
+    else:
+        _print(result)
+
+
+def _print(renderable: Any) -> None:
+    from rich.console import Console
+
+    Console().print(renderable)
+
+
+def _progress(quiet: bool) -> Progress:
+    from packlight.progress import Bars, Progress
+
+    return Progress() if quiet else Bars()
+
+
+def _preprocess(**options: Any) -> Preprocess:
+    from packlight.data import Preprocess
+
+    for name in ("mean", "std"):
+        options[name] = _numbers(name, options[name])
+    return Preprocess(**options)
+
+
+def _numbers(name: str, text: str | None) -> tuple[float, ...]:
+    if not text:
+        return ()
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise click.UsageError(
+            f"--{name} {text!r} is not a list of numbers like 0.5,0.5,0.5"
+        ) from None
+
+
+def _constants(pairs: tuple[str, ...]) -> dict[str, Any] | None:
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.rpartition("=")
+        try:
+            values[name] = float(text) if "." in text else int(text)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise click.UsageError(f"--set {pair!r} is not NAME=NUMBER, as in sr=16000")
+    return values or None
+
+
+def _examples(model: Path, shapes: tuple[str, ...]) -> list[Any] | None:
+    if not shapes:
+        return None
+    from packlight.readers import random_examples
+
+    parsed: dict[str | None, tuple[int, ...]] = {}
+    for text in shapes:
+        name, _, sizes = text.rpartition("=")
+        try:
+            parsed[name or None] = tuple(int(size) for size in sizes.lower().split("x"))
+        except ValueError:
+            raise click.UsageError(
+                f"--input-shape {text!r} is not a shape like 1x3x224x224 or image=1x3x224x224"
+            ) from None
+    return random_examples(model, parsed)
 
 
 def main() -> None:
@@ -25,8 +241,12 @@ def main() -> None:
 
     try:
         code = cli.main(standalone_mode=False)
-    except click.exceptions.Abort:
-        click.echo("interrupted; nothing was left half written", err=True)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        click.echo(
+            "packlight: interrupted; nothing is half written, and a fit goes on when it is "
+            "started again",
+            err=True,
+        )
         code = 130
     except click.ClickException as problem:
         problem.show()

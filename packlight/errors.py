@@ -11,6 +11,8 @@ Messages are one sentence for the user: what was found, what is allowed, where, 
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class PacklightError(Exception):
     """The root of every error packlight raises on purpose."""
@@ -60,6 +62,11 @@ class BudgetNotMet(PacklightError):
 
     Args:
         message: which budget, by how much, and where the nearest point was written.
+        nearest: what was written, as the verb would have returned it.
     """
 
     exit_code = 3
+
+    def __init__(self, message: str, nearest: Any = None) -> None:
+        self.nearest = nearest
+        super().__init__(message)

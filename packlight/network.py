@@ -63,8 +63,7 @@ class Network:
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Run the graph: one tensor per input in, a tuple of one tensor per output out."""
-        outputs = self.module(*inputs)
-        return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
+        return flat(self.module(*inputs))
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -97,7 +96,9 @@ class Network:
     def results(self) -> list[fx.Node]:
         """The graph's nodes whose values are the outputs, in the order of `output_names`."""
         (output,) = [node for node in self.module.graph.nodes if node.op == "output"]
-        return list(fx.node.map_arg(output.args[0], lambda node: node))
+        return [
+            node for node in torch.utils._pytree.tree_leaves(output.args[0]) if node is not None
+        ]
 
     def copy(self) -> Network:
         """A Network whose graph and parameters can be changed without touching this one."""
@@ -176,6 +177,11 @@ class Network:
             notes=tuple(notes),
             source=source,
         )
+
+
+def flat(outputs: Any) -> tuple[Tensor, ...]:
+    """What a module returned (a tensor, a tuple, a dict ...) as a tuple of tensors."""
+    return tuple(torch.utils._pytree.tree_leaves(outputs))
 
 
 def _export(

@@ -1,7 +1,7 @@
 """Fold batch normalisation into the layer before it.
 
 y = gamma (W x + b - mean) / sqrt(var + eps) + beta is again a layer of the same kind, with
-W' = W gamma / sqrt(var + eps) per output channel and b' = (b - mean) gamma / sqrt(var + eps) + beta.
+W' = W f and b' = (b - mean) f + beta, where f = gamma / sqrt(var + eps) per output channel.
 
 1. The layer is a convolution, a transposed convolution or a linear layer with weights of its own;
 2. nothing else reads its output;

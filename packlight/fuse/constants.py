@@ -66,5 +66,5 @@ def _value(module: fx.GraphModule, node: fx.Node) -> Tensor | None:
         (node.args, node.kwargs), lambda source: value_of(module, source)
     )
     with torch.no_grad():
-        value = node.target(*args, **kwargs)  # type: ignore[operator]
+        value = node.target(*args, **kwargs)
     return value.contiguous() if isinstance(value, Tensor) else None

@@ -2,7 +2,8 @@
 
 1. dropout, alias, detach, contiguous, clone;
 2. casts to the dtype the value has;
-3. views, reshapes, expands and pads that keep the shape.
+3. views, reshapes, expands and pads that keep the shape;
+4. assertions that tracing wrote down: what they assert is now part of the graph.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ _ALWAYS = (
     aten.feature_dropout,
     aten.lift_fresh_copy,
 )
+_ASSERTIONS = (aten._assert_tensor_metadata, aten._assert_async, aten._assert_scalar)
 _CASTS = (aten._to_copy, aten.to)
 _RESHAPES = (aten.view, aten.reshape, aten.flatten, aten.expand, aten.squeeze, aten.unsqueeze)
 
@@ -32,6 +34,10 @@ def remove_identities(network: Network) -> int:
     kept = set(network.results())
     count = 0
     for node in list(graph.nodes):
+        if is_call(node, *_ASSERTIONS) and not node.users:
+            graph.erase_node(node)
+            count += 1
+            continue
         if not _is_identity(node):
             continue
         source = node.args[0]

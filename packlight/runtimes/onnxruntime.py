@@ -7,14 +7,12 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
 
 from packlight.errors import BadInput
-
-Array = np.ndarray[Any, Any]
+from packlight.types import Array
 
 VERSION = f"onnxruntime {onnxruntime.__version__}"
 
@@ -105,6 +103,4 @@ def latencies(
             start = time.perf_counter()
             session(*inputs)
             record.append((time.perf_counter() - start) * 1000)
-    return [
-        Latency(float(np.median(record)), float(np.percentile(record, 95))) for record in times
-    ]
+    return [Latency(float(np.median(record)), float(np.percentile(record, 95))) for record in times]

@@ -1,0 +1,147 @@
+"""Any two ONNX files side by side: sizes, answers, speed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from packlight import data as samples_of
+from packlight.coding import xz
+from packlight.errors import BadInput
+from packlight.judge import Verdict, compare, find_task
+from packlight.network import TensorSpec
+from packlight.runtimes.onnxruntime import Latency, Session, latencies
+
+BATCH = 16
+
+_DTYPES = {
+    "tensor(float)": torch.float32,
+    "tensor(float16)": torch.float16,
+    "tensor(double)": torch.float64,
+    "tensor(uint8)": torch.uint8,
+    "tensor(int8)": torch.int8,
+    "tensor(int32)": torch.int32,
+    "tensor(int64)": torch.int64,
+    "tensor(bool)": torch.bool,
+}
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """Two networks compared.
+
+    Args:
+        names: the two files.
+        sizes, packed_sizes: bytes of each, and of each through xz.
+        verdict: the second's answers against the first's.
+        latency: of each, one thread, one batch-1 run.
+        judged_on: which samples, in a sentence.
+    """
+
+    names: tuple[str, str]
+    sizes: tuple[int, int]
+    packed_sizes: tuple[int, int]
+    verdict: Verdict
+    latency: tuple[Latency, Latency]
+    judged_on: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able; the keys are those of report.json."""
+        sides = ("original", "compressed")
+        accuracy = self.verdict.to_dict() | {"judged_on": self.judged_on}
+        result: dict[str, Any] = {
+            side: {"file": name, "bytes": size, "packed_bytes": packed}
+            for side, name, size, packed in zip(
+                sides, self.names, self.sizes, self.packed_sizes, strict=True
+            )
+        }
+        before, after = self.latency
+        result["accuracy"] = accuracy
+        result["latency_ms"] = {
+            "original": vars(before),
+            "compressed": vars(after),
+            "ratio": after.median / before.median,
+            "threads": 1,
+        }
+        return result
+
+    def __rich__(self) -> Any:
+        from packlight.report.terminal import comparison
+
+        return comparison(self.to_dict())
+
+
+def check(
+    first: str | os.PathLike[str],
+    second: str | os.PathLike[str],
+    data: Any,
+    *,
+    preprocess: samples_of.Preprocess | None = None,
+    calibrate: int = 300,
+    seed: int = 0,
+) -> CheckResult:
+    """Compare two ONNX files on samples that a fit with the same settings judges on.
+
+    Args:
+        first: the original.
+        second: what it became; the same inputs and outputs.
+        data: whatever `packlight.data.open_data` reads.
+        preprocess: how images become inputs.
+        calibrate, seed: as given to `fit`, so that its calibration samples are left out; 0 takes
+            every sample.
+    Raises:
+        BadInput: a file can not be run, or the two do not fit together or the data.
+    """
+    paths = (Path(first), Path(second))
+    for path in paths:
+        if not path.is_file():
+            raise BadInput(f"{path} does not exist, or is no file; give two ONNX files")
+    sessions = [Session(path) for path in paths]
+    inputs, other = (_inputs(session) for session in sessions)
+    if [spec.name for spec in inputs] != [spec.name for spec in other]:
+        raise BadInput(
+            f"{paths[0].name} takes {_names(inputs)} and {paths[1].name} takes {_names(other)}; "
+            "compare networks with the same inputs"
+        )
+    split = samples_of.split(samples_of.open_data(data, inputs, preprocess), calibrate, seed)
+    judge = split.judge
+    answers = [session.over(judge.batches(BATCH)) for session in sessions]
+    shapes = [[value.shape[1:] for value in outputs] for outputs in answers]
+    if shapes[0] != shapes[1]:
+        raise BadInput(f"the outputs differ in shape: {shapes[0]} and {shapes[1]}")
+    (sample,) = judge.take([0]).batches(1)
+    task = find_task(sample, answers[0], labelled=judge.labels is not None)
+    if task.classifier:
+        samples_of.check_labels(judge, task.classes)
+    verdict = compare(*answers, judge.labels, classifier=task.classifier)
+    size = sessions[0].batch or 1
+    before, after = latencies(paths, [np.repeat(value, size, axis=0) for value in sample])
+    files = [path.read_bytes() for path in paths]
+    return CheckResult(
+        names=(paths[0].name, paths[1].name),
+        sizes=(len(files[0]), len(files[1])),
+        packed_sizes=(len(xz.pack(files[0])), len(xz.pack(files[1]))),
+        verdict=verdict,
+        latency=(before, after),
+        judged_on=split.description,
+    )
+
+
+def _inputs(session: Session) -> list[TensorSpec]:
+    return [
+        TensorSpec(
+            value.name,
+            tuple(size if isinstance(size, int) else None for size in value.shape),
+            _DTYPES.get(value.type, torch.float32),
+        )
+        for value in session.inputs
+    ]
+
+
+def _names(specs: list[TensorSpec]) -> str:
+    return ", ".join(str(spec) for spec in specs)

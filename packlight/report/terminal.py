@@ -1,0 +1,66 @@
+"""The figures of a fit or a check as one table for the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+from packlight.units import show_size
+
+
+def comparison(report: dict[str, Any]) -> Table:
+    """Original and compressed side by side.
+
+    Args:
+        report: as in report.json; accuracy and latency may be partly absent.
+    """
+    before, after = report["original"], report["compressed"]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    for name in (before["file"], after["file"], "change"):
+        table.add_column(name, justify="right", overflow="fold")
+    for label, key in (("network file", "bytes"), ("packed download", "packed_bytes")):
+        table.add_row(
+            label,
+            show_size(before[key]),
+            show_size(after[key]),
+            f"{before[key] / max(after[key], 1):.2f}x smaller",
+        )
+    accuracy = report["accuracy"]
+    for name, label in (("top1", "top-1"), ("top5", "top-5")):
+        drop = (accuracy.get("drop") or {}).get(name)
+        if drop:
+            table.add_row(
+                label,
+                f"{accuracy['original'][name]:.2%}",
+                f"{accuracy['compressed'][name]:.2%}",
+                f"{-drop['value'] * 100:+.2f} points "
+                f"[{-drop['high'] * 100:+.2f}, {-drop['low'] * 100:+.2f}]",
+            )
+    scores = accuracy.get("eval_fn")
+    if scores:
+        change = scores["compressed"] - scores["original"]
+        table.add_row(
+            "eval_fn", f"{scores['original']:.4g}", f"{scores['compressed']:.4g}", f"{change:+.4g}"
+        )
+    agreement = accuracy.get("agreement")
+    if agreement:
+        table.add_row(
+            "same answer",
+            "",
+            f"{agreement['value']:.2%}",
+            f"[{agreement['low']:.2%}, {agreement['high']:.2%}]",
+        )
+    table.add_row("signal to noise", "", f"{accuracy['sqnr_db']:.1f} dB", "")
+    latency = report.get("latency_ms")
+    if latency:
+        table.add_row(
+            "latency, 1 thread",
+            f"{latency['original']['median']:.3g} ms",
+            f"{latency['compressed']['median']:.3g} ms",
+            f"{1 / latency['ratio']:.2f}x faster",
+        )
+    table.caption = f"n = {accuracy['n']}: {accuracy['judged_on']}"
+    table.caption_justify = "left"
+    return table

@@ -1,0 +1,1 @@
+"""The lossy half: fewer bits per weight, the same answers."""

@@ -1,0 +1,293 @@
+"""Where activations become uint8, and on which range.
+
+An integer kernel needs its inputs and its output on a grid. `find_places` marks the values to be
+rounded; `observe` sees what they hold on calibration samples; `best_range` picks the range with
+the least expected squared error; `insert` writes the Q/DQ pairs into the graph.
+
+Rules for places:
+1. the input of every convolution, linear layer and matmul with a quantised weight;
+2. the output of every such convolution, after its ReLU or clamp, unless it only passes on to the
+   network's outputs: those stay float;
+3. what a place is made from by moving values around (max-pooling, reshaping, concatenation ...) is
+   a place too, on the same grid, so that the mover works on integers and rounds nothing.
+
+Source of the range: minimum mean squared error over clipping thresholds, as in Choukroun et al.,
+arXiv:1902.06822, on histograms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+
+from packlight.graph import argument, aten, is_call, is_weight, quantized
+from packlight.network import Network
+from packlight.shrink.layers import Layer
+from packlight.types import Array
+
+TOP = 255  # uint8
+BINS = 2048
+
+_CLAMPS = (
+    aten.relu,
+    aten.relu_,
+    aten.relu6,
+    aten.hardtanh,
+    aten.hardtanh_,
+    aten.clamp,
+    aten.clamp_min,
+)
+_MOVERS = (
+    aten.max_pool1d,
+    aten.max_pool2d,
+    aten.view,
+    aten.reshape,
+    aten.flatten,
+    aten.permute,
+    aten.transpose,
+    aten.squeeze,
+    aten.unsqueeze,
+    aten.slice,
+    aten.expand,
+    aten.contiguous,
+    aten.cat,
+)
+_TO_OUTPUT = (*_MOVERS, *_CLAMPS, aten.softmax, aten.log_softmax, aten.sigmoid, aten.tanh, aten.exp)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A uint8 grid: real = scale * (level - zero)."""
+
+    scale: float
+    zero: int
+
+    @property
+    def low(self) -> float:
+        """The smallest number on the grid."""
+        return -self.scale * self.zero
+
+    @property
+    def high(self) -> float:
+        """The largest number on the grid."""
+        return self.scale * (TOP - self.zero)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Values rounded on one grid.
+
+    Args:
+        name: the first node's name; names the place in reports.
+        nodes: names of the nodes whose values are rounded.
+    """
+
+    name: str
+    nodes: tuple[str, ...]
+
+
+def find_places(network: Network, layers: Sequence[Layer]) -> list[Place]:
+    """Mark the values to round, by the rules above."""
+    order = {node: index for index, node in enumerate(network.module.graph.nodes)}
+    outputs = set(network.results())
+    wanted: set[fx.Node] = set()
+    for layer in layers:
+        if layer.kind not in ("conv", "linear", "matmul") or not _is_float(layer.input):
+            continue
+        wanted.add(layer.input)
+        if layer.kind == "conv":
+            end = _after_clamp(layer.node)
+            if not _only_reaches_outputs(end, outputs):
+                wanted.add(end)
+    group = {node: node for node in wanted}
+
+    def root(node: fx.Node) -> fx.Node:
+        while group[node] is not node:
+            node = group[node]
+        return node
+
+    for node in sorted(order, key=order.__getitem__, reverse=True):
+        if node not in group or not is_call(node, *_MOVERS):
+            continue
+        for source in node.all_input_nodes:
+            if not _is_float(source) or is_weight(source):
+                continue
+            group.setdefault(source, source)
+            a, b = sorted((root(node), root(source)), key=order.__getitem__)
+            group[b] = a
+    members: dict[fx.Node, list[fx.Node]] = {}
+    for node in sorted(group, key=order.__getitem__):
+        members.setdefault(root(node), []).append(node)
+    return [Place(head.name, tuple(node.name for node in nodes)) for head, nodes in members.items()]
+
+
+def _is_float(node: fx.Node) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, Tensor) and value.dtype == torch.float32
+
+
+def _after_clamp(node: fx.Node) -> fx.Node:
+    """The node whose value an integer kernel would write: past a ReLU or clamp of its own."""
+    users = list(node.users)
+    if len(users) == 1 and is_call(users[0], *_CLAMPS):
+        return users[0]
+    return node
+
+
+def _only_reaches_outputs(node: fx.Node, outputs: set[fx.Node]) -> bool:
+    if node in outputs:
+        return True
+    users = list(node.users)
+    return bool(users) and all(
+        is_call(user, *_TO_OUTPUT) and _only_reaches_outputs(user, outputs) for user in users
+    )
+
+
+class _Observer(fx.Interpreter):
+    """Runs the graph and shows the watched nodes' values to a callback."""
+
+    def __init__(self, module: fx.GraphModule, watched: dict[str, str], see: Any) -> None:
+        super().__init__(module)
+        self._watched, self._see = watched, see
+
+    def run_node(self, node: fx.Node) -> Any:
+        value = super().run_node(node)
+        place = self._watched.get(node.name)
+        if place is not None:
+            self._see(place, value)
+        return value
+
+
+def observe(
+    network: Network,
+    places: Sequence[Place],
+    batches: Iterable[tuple[Tensor, ...]],
+    tick: Callable[[], None] = lambda: None,
+) -> dict[str, Grid]:
+    """Choose every place's grid from calibration samples.
+
+    Args:
+        network: left as it is.
+        places: of this network.
+        batches: iterated twice: once for the extremes, once for the histograms.
+        tick: called after every batch.
+    """
+    watched = {node: place.name for place in places for node in place.nodes}
+    low = {place.name: 0.0 for place in places}  # a grid always holds zero: padding needs it
+    high = {place.name: 0.0 for place in places}
+
+    def extremes(place: str, value: Tensor) -> None:
+        low[place] = min(low[place], float(value.min()))
+        high[place] = max(high[place], float(value.max()))
+
+    counts = {place.name: np.zeros(BINS, dtype=np.int64) for place in places}
+
+    def histogram(place: str, value: Tensor) -> None:
+        if high[place] > low[place]:
+            counted = torch.histc(value.float(), BINS, low[place], high[place])
+            counts[place] += counted.to(torch.int64).numpy()
+
+    for see in (extremes, histogram):
+        observer = _Observer(network.module, watched, see)
+        with torch.no_grad():
+            for batch in batches:
+                observer.run(*batch)
+                tick()
+    return {
+        place.name: best_range(counts[place.name], low[place.name], high[place.name])
+        for place in places
+    }
+
+
+def best_range(counts: Array, low: float, high: float) -> Grid:
+    """The grid with the least expected squared error for values in a histogram.
+
+    Args:
+        counts: (bins,) how many values fell into each of equal bins between low and high.
+        low, high: the extremes; low <= 0 <= high.
+    """
+    if not high > low:
+        return Grid(1.0, 0)
+    edges = np.linspace(low, high, len(counts) + 1)
+    centres = (edges[:-1] + edges[1:]) / 2
+    shares = np.linspace(0.2, 1.0, 33)
+    best = (np.inf, Grid(1.0, 0))
+    for bottom in shares if low < 0 else (1.0,):
+        for top in shares if high > 0 else (1.0,):
+            grid = grid_between(low * bottom, high * top)
+            clipped = np.clip(centres, grid.low, grid.high)
+            inside = clipped == centres
+            error = np.where(inside, grid.scale**2 / 12, np.square(centres - clipped))
+            total = float((counts * error).sum())
+            if total < best[0]:
+                best = (total, grid)
+    return best[1]
+
+
+def grid_between(low: float, high: float) -> Grid:
+    """The uint8 grid over [low, high] on which zero is exact."""
+    scale = np.float32(max(high - low, 1e-12) / TOP)
+    zero = int(np.clip(np.rint(-low / scale), 0, TOP))
+    return Grid(float(scale), zero)
+
+
+def insert(network: Network, places: Sequence[Place], grids: dict[str, Grid]) -> Network:
+    """A copy of the network in which the places' values are rounded to their grids.
+
+    A ReLU or clamp that the grid's own ends make superfluous is removed. A value that is also an
+    output of the network leaves it unrounded.
+    """
+    rewritten = network.copy()
+    graph = rewritten.module.graph
+    (output,) = [node for node in graph.nodes if node.op == "output"]
+    by_name = {node.name: node for node in graph.nodes}
+    for place in places:
+        grid = grids[place.name]
+        arguments = (grid.scale, grid.zero, 0, TOP, torch.uint8)
+        for name in place.nodes:
+            node = by_name[name]
+            users = [user for user in node.users if user is not output]
+            if not users:
+                continue
+            with graph.inserting_after(node):
+                rounded = graph.call_function(
+                    quantized.quantize_per_tensor.default, (node, *arguments)
+                )
+            with graph.inserting_after(rounded):
+                restored = graph.call_function(
+                    quantized.dequantize_per_tensor.default, (rounded, *arguments)
+                )
+            for user in users:
+                user.replace_input_with(node, restored)
+            if _superfluous(node, grid) and set(node.users) == {rounded}:
+                rounded.replace_input_with(node, node.args[0])
+                graph.erase_node(node)
+    graph.lint()
+    rewritten.module.recompile()
+    return rewritten
+
+
+def _superfluous(node: fx.Node, grid: Grid) -> bool:
+    """Whether rounding to the grid already does what this clamp does."""
+    if is_call(node, aten.relu, aten.relu_):
+        low, high = 0.0, np.inf
+    elif is_call(node, aten.relu6):
+        low, high = 0.0, 6.0
+    elif is_call(node, aten.hardtanh, aten.hardtanh_):
+        low, high = argument(node, 1, "min_val", -1.0), argument(node, 2, "max_val", 1.0)
+    elif is_call(node, aten.clamp, aten.clamp_min):
+        low, high = argument(node, 1, "min"), argument(node, 2, "max")
+        low, high = (-np.inf if low is None else low), (np.inf if high is None else high)
+    else:
+        return False
+    numbers = (int, float)
+    return (
+        isinstance(low, numbers)
+        and isinstance(high, numbers)
+        and bool(low <= grid.low and grid.high <= high * (1 + 1e-6))
+    )

@@ -1,0 +1,216 @@
+"""How much the outputs care: second-order information of every layer, from unlabelled samples.
+
+For a layer y = W x the loss rises by 1/2 sum_r s (dw_r)^T H (dw_r) when row r of W moves by dw_r:
+
+    H   second moments of the inputs, E[(x - mu)(x - mu)^T] over samples and positions. The mean
+        mu is taken out because the bias can absorb whatever a changed weight adds on average.
+    s   how sensitive the loss is to the layer: E||G||^2 / (R tr H), G the gradient of one
+        sample's loss with respect to W. It is measured per sample on the weights, not per position
+        on the outputs: one weight moves every position of a map the same way, and position-wise
+        gradients miss that by a factor of 20 in late layers.
+
+The loss of a sample is the log-likelihood of a label drawn from the network's own prediction (the
+true Fisher information, no labels used), or for networks that do not classify a random projection
+of the outputs, each measured in units of its own spread.
+
+H is blended half and half with E[G^T G], matched in trace, which knows which inputs the loss
+listens to and is too noisy on its own.
+
+Sources: Hassibi & Stork, Optimal Brain Surgeon, NIPS 1992; Martens & Grosse, arXiv:1503.05671
+(Kronecker form); Kunstner et al., arXiv:1905.12558 (drawn labels, not true ones).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+
+from packlight.graph import set_value
+from packlight.network import Network, flat
+from packlight.shrink.layers import Layer, value_of_name
+from packlight.types import Array
+
+MAX_COLUMNS = 4608  # a larger H is kept as blocks along its diagonal; 4608^2 floats are 85 MB
+GRADIENT_SHARE = 0.5  # of E[G^T G] in the blend
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """Second-order information of one layer.
+
+    Args:
+        moments: one (G, m, m) float32 array per block of columns, the blended H.
+        mean: (G, n) float64, the mean input.
+        sensitivity: s, a non-negative number.
+    """
+
+    moments: tuple[Array, ...]
+    mean: Array
+    sensitivity: float
+
+
+Loss = Callable[[tuple[Tensor, ...], torch.Generator], Tensor]
+
+
+def classifier_loss(probabilities: bool) -> Loss:
+    """Log-likelihood of a label drawn from the first output.
+
+    Args:
+        probabilities: the output holds probabilities; otherwise logits.
+    """
+
+    def loss(outputs: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
+        scores = outputs[0].flatten(1)
+        logs = scores.clamp_min(1e-12).log() if probabilities else scores.log_softmax(1)
+        drawn = torch.multinomial(logs.detach().exp(), 1, generator=generator)
+        return logs.gather(1, drawn).sum()
+
+    return loss
+
+
+def projection_loss(spreads: Sequence[float]) -> Loss:
+    """A random +-1 projection of every output, in units of its spread (root mean square)."""
+
+    def loss(outputs: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
+        total = torch.zeros(())
+        for output, spread in zip(outputs, spreads, strict=True):
+            if not output.is_floating_point() or spread == 0:
+                continue
+            signs = torch.randint(0, 2, output.shape, generator=generator) * 2 - 1
+            total = total + (output * signs).sum() / (spread * output.numel() ** 0.5)
+        return total
+
+    return loss
+
+
+def collect(
+    network: Network,
+    layers: Sequence[Layer],
+    samples: Iterable[tuple[Tensor, ...]],
+    loss: Loss,
+    *,
+    seed: int = 0,
+) -> dict[str, Curvature]:
+    """Measure every layer on samples given one at a time.
+
+    Args:
+        network: left as it is.
+        layers: of this network.
+        samples: the inputs of one sample each (as many as the batch, where that is fixed).
+        loss: of one sample's outputs.
+        seed: for the labels and projections drawn.
+    Returns:
+        layer name -> Curvature; without moments where a layer is not solvable.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    weights = [value_of_name(network, layer.weight) for layer in layers]
+    sums = {layer.name: _Sums(layer) for layer in layers}
+    readers = {layer.node: layer for layer in layers if layer.solvable}
+    interpreter = _Watcher(network.module, readers, sums)
+    for sample in samples:
+        value = loss(flat(interpreter.run(*sample)), generator)
+        if not value.requires_grad:
+            continue
+        gradients = torch.autograd.grad(value, weights, allow_unused=True)
+        for layer, gradient in zip(layers, gradients, strict=True):
+            if gradient is not None:
+                sums[layer.name].add_gradient(gradient)
+    return {name: total.curvature() for name, total in sums.items()}
+
+
+class _Watcher(fx.Interpreter):
+    """Runs the graph and hands every watched layer's input to its sums."""
+
+    def __init__(
+        self, module: fx.GraphModule, readers: dict[fx.Node, Layer], sums: dict[str, _Sums]
+    ) -> None:
+        super().__init__(module)
+        self._readers, self._sums = readers, sums
+
+    def run_node(self, node: fx.Node) -> Any:
+        layer = self._readers.get(node)
+        if layer is not None:
+            with torch.no_grad():
+                self._sums[layer.name].add_input(self.env[layer.input])
+        return super().run_node(node)
+
+
+class _Sums:
+    """Running sums of one layer: inputs, their products, gradients' products."""
+
+    def __init__(self, layer: Layer) -> None:
+        self.layer = layer
+        probe = layer.rows(np.empty(layer.shape, dtype=np.bool_))
+        self.groups, self.rows, self.columns = probe.shape
+        self.blocks = [
+            slice(start, min(start + MAX_COLUMNS, self.columns))
+            for start in range(0, self.columns, MAX_COLUMNS)
+            if layer.solvable
+        ]
+        sizes = [block.stop - block.start for block in self.blocks]
+        self.products = [torch.zeros(self.groups, size, size) for size in sizes]
+        self.gradients = [torch.zeros(self.groups, size, size) for size in sizes]
+        self.total = torch.zeros(self.groups, self.columns, dtype=torch.float64)
+        self.positions = 0
+        self.samples = 0
+        self.energy = 0.0
+
+    def add_input(self, value: Tensor) -> None:
+        windows = self.layer.windows(value.detach().float())
+        self.positions += windows.shape[1]
+        self.total += windows.sum(1, dtype=torch.float64)
+        for block, products in zip(self.blocks, self.products, strict=True):
+            part = windows[:, :, block]
+            products.baddbmm_(part.transpose(1, 2), part)
+
+    def add_gradient(self, gradient: Tensor) -> None:
+        rows = torch.from_numpy(np.ascontiguousarray(self.layer.rows(gradient.numpy()))).float()
+        self.samples += 1
+        self.energy += float(rows.double().square().sum())
+        for block, products in zip(self.blocks, self.gradients, strict=True):
+            part = rows[:, :, block]
+            products.baddbmm_(part.transpose(1, 2), part)
+
+    def curvature(self) -> Curvature:
+        count = max(self.positions, 1)
+        mean = self.total / count
+        trace = 0.0
+        moments = []
+        for block, products, gradients in zip(
+            self.blocks, self.products, self.gradients, strict=True
+        ):
+            covariance = products.double() / count
+            if self.layer.centred:
+                centre = mean[:, block]
+                covariance -= centre[:, :, None] * centre[:, None, :]
+            size = _trace(covariance)
+            pull = _trace(gradients.double())
+            if pull > 0 and size > 0:
+                other = gradients.double() * (size / pull)
+                covariance = (1 - GRADIENT_SHARE) * covariance + GRADIENT_SHARE * other
+            trace += size
+            moments.append(covariance.float().numpy())
+        if not self.layer.solvable:
+            trace = float(self.columns)  # inputs not seen are taken for white: H = 1
+        energy = self.energy / max(self.samples, 1)
+        sensitivity = energy / (self.rows * trace) if trace > 0 else 0.0
+        return Curvature(tuple(moments), mean.numpy(), sensitivity)
+
+
+def _trace(matrices: Tensor) -> float:
+    return float(matrices.diagonal(dim1=1, dim2=2).clamp_min(0).sum())
+
+
+def require_gradients(network: Network, layers: Sequence[Layer]) -> None:
+    """Make sure that exactly the layers' weights ask for gradients."""
+    names = {layer.weight for layer in layers}
+    for name, value in [*network.module.named_parameters(), *network.module.named_buffers()]:
+        if name in names and not isinstance(value, torch.nn.Parameter):
+            set_value(network.module, name, value)
+    for name, parameter in network.module.named_parameters():
+        parameter.requires_grad_(name in names)

@@ -1,0 +1,136 @@
+"""One number sets every layer's step: the search for the grid coarseness that meets a budget.
+
+At coarseness c a layer with sensitivity s and conditional variances of geometric mean h gets the
+step c / sqrt(s h): every weight then costs the loss the same on average, which is where bits are
+best spent (reverse water-filling). A bit is worth 0.05 c^2 of loss, so one constant rules both the
+step and the rate term.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from packlight.network import Network
+from packlight.shrink import quantize
+from packlight.shrink.curvature import Curvature
+from packlight.shrink.layers import Layer, weight_array
+from packlight.types import Array
+
+BIT_PRICE = 0.05  # loss that one bit is worth, in units of c^2
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A layer ready to be quantised at any coarseness.
+
+    Args:
+        layer: the layer.
+        weights: (G, R, n) float64.
+        bias: (channels,) float64 or None.
+        mean: (G, n) mean inputs; zeros where the bias can absorb nothing.
+        factors: of H, one per block of columns.
+        spread: h, the geometric mean of the conditional variances; 1 without factors.
+        unit: the step at coarseness 1.
+    """
+
+    layer: Layer
+    weights: Array
+    bias: Array | None
+    mean: Array
+    factors: list[quantize.Factor]
+    spread: float
+    unit: float
+
+    @property
+    def finest(self) -> float:
+        """The coarseness at which the wanted step is as fine as int8 can be."""
+        return float(np.abs(self.weights).max()) / quantize.LEVELS / self.unit
+
+
+@dataclass(frozen=True)
+class Solved:
+    """A layer at some coarseness.
+
+    Args:
+        levels: int8, the stored weight's shape.
+        scale: (channels,) float32.
+        bias: (channels,) float64 with the mean correction, or None.
+        damage: estimated rise of the loss.
+    """
+
+    levels: Array
+    scale: Array
+    bias: Array | None
+    damage: float
+
+
+def prepare(
+    network: Network, layers: Sequence[Layer], curvatures: dict[str, Curvature]
+) -> list[Prepared]:
+    """Factorise every layer once; `solve` is then quick at any coarseness."""
+    known = [curvature.sensitivity for curvature in curvatures.values()]
+    positive = [value for value in known if value > 0]
+    # a layer that no sample's gradient reached is taken for the least sensitive, not for free
+    floor = min(positive, default=1.0) * 1e-2
+    return [_prepare(network, layer, curvatures.get(layer.name), floor) for layer in layers]
+
+
+def _prepare(network: Network, layer: Layer, curvature: Curvature | None, floor: float) -> Prepared:
+    weights = layer.rows(weight_array(network, layer.weight))
+    bias = None if layer.bias is None else weight_array(network, layer.bias)
+    groups, _, columns = weights.shape
+    sensitivity = max(curvature.sensitivity if curvature else 0.0, floor)
+    moments = curvature.moments if curvature else ()
+    factors = [quantize.factorize(block) for block in moments]
+    logs = [np.log(factor.spread).ravel() for factor in factors]
+    spread = float(np.exp(np.concatenate(logs).mean())) if logs else 1.0
+    mean = np.zeros((groups, columns))
+    if curvature is not None and layer.centred:
+        mean = curvature.mean
+    unit = 1.0 / np.sqrt(sensitivity * spread)
+    return Prepared(layer, weights, bias, mean, factors, spread, unit)
+
+
+def solve(prepared: Prepared, coarseness: float) -> Solved:
+    """Quantise one layer at a coarseness; 0 gives the finest int8 grid."""
+    layer, weights = prepared.layer, prepared.weights
+    wanted = coarseness * prepared.unit
+    # a level is at most 127, so a row's largest weight bounds its step from below
+    reach = np.abs(weights).max(2) / quantize.LEVELS
+    if layer.kind == "conv_transpose":
+        taps = reach.reshape(-1, layer.shape[1], reach.shape[1] // layer.shape[1])
+        reach = np.broadcast_to(taps.max(2, keepdims=True), taps.shape).reshape(reach.shape)
+    step = np.maximum(np.maximum(reach, wanted), 1e-12).astype(np.float32).astype(np.float64)
+    if prepared.factors:
+        price = BIT_PRICE * wanted**2 * prepared.spread
+        levels = quantize.quantize(weights, prepared.factors, step, price=price)
+    else:
+        scaled = weights / step[:, :, None]
+        levels = np.clip(np.rint(scaled), -quantize.LEVELS, quantize.LEVELS).astype(np.int8)
+    lost = weights - levels * step[:, :, None]
+    bias = prepared.bias
+    if bias is not None:
+        bias = bias + layer.channels(np.einsum("grn,gn->gr", lost, prepared.mean))
+    return Solved(
+        levels=layer.stored(levels),
+        scale=layer.channels(step).astype(np.float32),
+        bias=bias,
+        damage=_damage(prepared, lost),
+    )
+
+
+def _damage(prepared: Prepared, lost: Array) -> float:
+    """The estimated rise of the loss, s tr(dW H dW^T)."""
+    total, start = 0.0, 0
+    for factor in prepared.factors:
+        part = lost[:, :, start + factor.order]
+        start += len(factor.order)
+        # H = U^-1 U^-T, so dW H dW^T is the squared length of U^-T dW^T
+        solved = np.linalg.solve(factor.upper.swapaxes(1, 2), part.swapaxes(1, 2))
+        total += float(np.square(solved).sum())
+    if not prepared.factors:
+        total = float(np.square(lost).sum())
+    return total / (prepared.unit**2 * prepared.spread)

@@ -1,0 +1,177 @@
+"""Put one layer's weights on a coarse uniform grid, each rounding error made good by the rest.
+
+Columns are rounded one after the other, the one that matters most first. What a column loses is
+taken over by the columns still free, in the proportions that keep the layer's output best
+(optimal brain surgeon in Cholesky form, as in GPTQ). Which level a weight takes is decided by what
+it costs in both currencies: error, and bits.
+
+Shapes: G groups, R rows (outputs) per group, n columns (inputs). Everything is float64.
+
+Sources: Hassibi & Stork, NIPS 1992; Frantar et al., arXiv:2210.17323 (GPTQ); Frantar & Alistarh,
+arXiv:2208.11580 (OBQ). Differs: rate enters the choice of level, and columns are taken in the
+order of falling moment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from packlight.types import Array
+
+LEVELS = 127  # the largest level of a symmetric int8 grid
+DAMPING = 0.01  # of the mean moment, added to every moment so that H can be inverted
+BLOCK = 64  # columns updated together
+RATE_PASSES = 2  # the histogram that prices levels is estimated, used, and estimated again
+
+
+@dataclass(frozen=True)
+class Factor:
+    """H of one block of columns, ready for rounding.
+
+    Args:
+        order: (n,) columns in the order they are rounded.
+        upper: (G, n, n) U with H^-1 = U^T U in that order, upper triangular.
+    """
+
+    order: Array
+    upper: Array
+
+    @property
+    def spread(self) -> Array:
+        """(G, n) conditional variances 1 / U_jj^2: what an error in a column costs, once the
+        columns after it have made good what they can."""
+        diagonal = np.diagonal(self.upper, axis1=1, axis2=2)
+        return 1.0 / np.square(diagonal)
+
+
+def factorize(moments: Array) -> Factor:
+    """Order and factorise H for `round_columns`.
+
+    Args:
+        moments: (G, n, n) H, positive semi-definite.
+    """
+    groups, count, _ = moments.shape
+    H = torch.from_numpy(moments).double()
+    diagonal = H.diagonal(dim1=1, dim2=2)
+    mean = diagonal.mean(1).clamp_min(0)
+    ridge = torch.where(mean > 0, DAMPING * mean, 1.0)
+    H = H + torch.diag_embed(ridge[:, None].expand(groups, count))
+    order = torch.argsort(diagonal.sum(0), descending=True, stable=True)
+    H = H[:, order][:, :, order]
+    # M upper triangular with H = M M^T, found as the Cholesky factor of H read backwards;
+    # then H^-1 = M^-T M^-1, so U = M^-1
+    backwards = torch.linalg.cholesky(H.flip(1, 2)).flip(1, 2)
+    identity = torch.eye(count, dtype=H.dtype).expand(groups, count, count)
+    upper = torch.linalg.solve_triangular(backwards, identity, upper=True)
+    return Factor(order.numpy(), upper.numpy())
+
+
+def round_columns(
+    weights: Array, factor: Factor, step: Array, *, price: float, bits: Array
+) -> Array:
+    """Round every column, handing its errors on.
+
+    Args:
+        weights: (G, R, n).
+        factor: of this layer's H.
+        step: (G, R) the grid's step of each row.
+        price: error that one bit is worth, in the units of weight^2 x moment.
+        bits: (2 * LEVELS + 1,) what each level costs, -LEVELS first.
+    Returns:
+        (G, R, n) int8 levels; level x step approximates the weights.
+    """
+    rest = weights[:, :, factor.order].astype(np.float64)
+    levels = np.zeros(rest.shape, dtype=np.int8)
+    groups, rows, count = rest.shape
+    U = factor.upper
+    for start in range(0, count, BLOCK):
+        stop = min(start + BLOCK, count)
+        errors = np.zeros((groups, rows, stop - start))
+        for column in range(start, stop):
+            diagonal = U[:, column, column][:, None]
+            weight = rest[:, :, column]
+            level = _choose(weight / step, np.square(step / diagonal), price, bits)
+            levels[:, :, column] = level
+            error = (weight - level * step) / diagonal
+            errors[:, :, column - start] = error
+            if column + 1 < stop:
+                rest[:, :, column + 1 : stop] -= (
+                    error[:, :, None] * U[:, None, column, column + 1 : stop]
+                )
+        if stop < count:
+            rest[:, :, stop:] -= errors @ U[:, start:stop, stop:]
+    restored = np.empty_like(levels)
+    restored[:, :, factor.order] = levels
+    return restored
+
+
+def _choose(scaled: Array, cost: Array, price: float, bits: Array) -> Array:
+    """The cheapest of the nearest level, its neighbour towards zero, and zero."""
+    nearest = np.clip(np.rint(scaled), -LEVELS, LEVELS)
+    best = nearest
+    best_cost = cost * np.square(scaled - nearest) + price * bits[nearest.astype(np.int64) + LEVELS]
+    for other in (nearest - np.sign(nearest), np.zeros_like(nearest)):
+        other_cost = (
+            cost * np.square(scaled - other) + price * bits[other.astype(np.int64) + LEVELS]
+        )
+        better = other_cost < best_cost
+        best = np.where(better, other, best)
+        best_cost = np.where(better, other_cost, best_cost)
+    return best
+
+
+def level_bits(levels: Array) -> Array:
+    """What each level costs in bits, from how often the levels occur.
+
+    Between and beyond the levels seen, a two-sided geometric tail stands in, so that a level that
+    did not occur is dear but not forbidden.
+
+    Args:
+        levels: integers of any shape, within +-LEVELS.
+    Returns:
+        (2 * LEVELS + 1,) bits, -LEVELS first.
+    """
+    counts = np.bincount(levels.astype(np.int64).ravel() + LEVELS, minlength=2 * LEVELS + 1)
+    size = np.abs(np.arange(-LEVELS, LEVELS + 1))
+    total = max(int(counts.sum()), 1)
+    mean = float((counts * size).sum()) / total
+    ratio = mean / (1.0 + mean)
+    tail = np.power(max(ratio, 1e-3), size)
+    share = 2.0  # symbols' worth of weight on the tail
+    probability = (counts + share * tail / tail.sum()) / (total + share)
+    bits: Array = -np.log2(np.maximum(probability, 1e-30))
+    return bits
+
+
+def entropy(levels: Array) -> float:
+    """Bits that these levels cost together, each at its own frequency."""
+    counts = np.bincount(levels.astype(np.int64).ravel() + LEVELS)
+    counts = counts[counts > 0]
+    return float((counts * (np.log2(counts.sum()) - np.log2(counts))).sum())
+
+
+def quantize(weights: Array, factors: list[Factor], step: Array, *, price: float) -> Array:
+    """Levels of a whole layer, the price of a level learnt from the layer itself.
+
+    Args:
+        weights: (G, R, n).
+        factors: one per block of columns, in order; together they cover the n columns.
+        step: (G, R).
+        price: error that one bit is worth, as in `round_columns`.
+    Returns:
+        (G, R, n) int8.
+    """
+    levels = np.clip(np.rint(weights / step[:, :, None]), -LEVELS, LEVELS).astype(np.int8)
+    for _ in range(RATE_PASSES if price > 0 else 1):
+        bits = level_bits(levels)
+        pieces = []
+        start = 0
+        for factor in factors:
+            part = weights[:, :, start : start + len(factor.order)]
+            pieces.append(round_columns(part, factor, step, price=price, bits=bits))
+            start += len(factor.order)
+        levels = np.concatenate(pieces, axis=2)
+    return levels

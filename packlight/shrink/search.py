@@ -1,0 +1,153 @@
+"""Find the coarseness that meets the budget, by bisection on what was written.
+
+A coarser grid makes a smaller file and a less exact network. With a bound on size the finest grid
+that meets it is wanted; with a bound on the drop alone, the coarsest grid that keeps it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from packlight.judge import Verdict
+from packlight.shrink.budget import Budget
+from packlight.shrink.grid_search import Solved
+from packlight.types import Array
+
+GROWTH = 2.0  # factor between trials until the answer is bracketed
+CLOSE_SIZE = 0.995  # of the bound: a file this near to it is near enough
+CLOSE_COARSENESS = 1.03  # between the last two trials
+TRIALS = 18
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One coarseness that was tried: its sizes, and how it answers on steering samples."""
+
+    coarseness: float
+    bytes: int
+    packed_bytes: int
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Point:
+    """One network of the search.
+
+    Args:
+        visit: its figures.
+        file, packed: the bytes as they would be written.
+        solved: every layer's solution.
+        values: what the graph's buffers hold.
+    """
+
+    visit: Visit
+    file: bytes
+    packed: bytes
+    solved: list[Solved]
+    values: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where the search ended, what it tried, and which bound decided."""
+
+    point: Point
+    visited: list[Visit]
+    binding: str
+
+
+def search(
+    build: Callable[[float], Point],
+    drop: Callable[[Point], float],
+    budget: Budget,
+    start: float,
+) -> Found:
+    """Find the point to choose.
+
+    Args:
+        build: coarseness -> point; 0 is the finest grid there is.
+        drop: accuracy a point loses; asked only when the size is not bounded.
+        budget: at least one bound.
+        start: a coarseness where grids begin to be coarser than the finest.
+    """
+    visited: list[Visit] = []
+
+    def at(coarseness: float) -> Point:
+        point = build(coarseness)
+        visited.append(point.visit)
+        return point
+
+    if budget.sized:
+        size = "target_size" if budget.target_size is not None else "target_installed_size"
+        point, bound = _finest_that_fits(at, budget, start)
+        return Found(point, visited, size if bound else "none")
+    point, bound = _coarsest_that_keeps(at, drop, budget.max_drop or 0.0, start)
+    return Found(point, visited, "max_drop" if bound else "none")
+
+
+def _finest_that_fits(
+    at: Callable[[float], Point], budget: Budget, start: float
+) -> tuple[Point, bool]:
+    def fits(point: Point) -> bool:
+        return budget.fits(point.visit.packed_bytes, point.visit.bytes)
+
+    finest = at(0.0)
+    if fits(finest):
+        return finest, False
+    # coarser until it fits; once a larger step makes no smaller file, nothing will
+    too_fine, coarse = 0.0, start
+    best = at(coarse)
+    while not fits(best):
+        too_fine, coarse = coarse, coarse * GROWTH
+        following = at(coarse)
+        if (
+            not following.visit.packed_bytes < 0.995 * best.visit.packed_bytes
+            and too_fine > start * 8
+        ):
+            return min(best, following, key=lambda point: point.visit.packed_bytes), True
+        best = following
+    low = too_fine or start / GROWTH
+    for _ in range(TRIALS):
+        if _close(best, budget) or coarse / low < 1.002:
+            break
+        middle = float(np.sqrt(low * coarse))
+        point = at(middle)
+        if fits(point):
+            best, coarse = point, middle
+        else:
+            low = middle
+    return best, True
+
+
+def _close(point: Point, budget: Budget) -> bool:
+    return (
+        budget.target_size is not None
+        and point.visit.packed_bytes >= CLOSE_SIZE * budget.target_size
+    )
+
+
+def _coarsest_that_keeps(
+    at: Callable[[float], Point], drop: Callable[[Point], float], allowed: float, start: float
+) -> tuple[Point, bool]:
+    best = at(0.0)
+    if drop(best) > allowed:
+        return best, True
+    low, high = start / GROWTH, start
+    point = at(high)
+    while drop(point) <= allowed:
+        smaller = point.visit.packed_bytes < 0.995 * best.visit.packed_bytes
+        best, low, high = point, high, high * GROWTH
+        if not smaller and low > start * 8:
+            return best, False
+        point = at(high)
+    while high / low > CLOSE_COARSENESS:
+        middle = float(np.sqrt(low * high))
+        point = at(middle)
+        if drop(point) <= allowed:
+            best, low = point, middle
+        else:
+            high = middle
+    return best, True

@@ -1,0 +1,63 @@
+"""Finished stages of a fit, kept beside its output so that an interrupted one goes on.
+
+The folder `.packlight` inside the output folder holds one file per finished stage, and the key
+of the fit they belong to. Another fit (another model, other data, another setting) has another key
+and starts clean. A stage's file is complete or absent.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from packlight.files import replace_file, sha256
+
+FOLDER = ".packlight"
+
+
+class Stages:
+    """The finished stages of one fit.
+
+    Args:
+        out: the output folder; exists.
+        key: what the stages depend on, JSON-able.
+    """
+
+    def __init__(self, out: Path, key: dict[str, Any]) -> None:
+        self.folder = out / FOLDER
+        self.resumed: list[str] = []
+        digest = sha256(json.dumps(key, sort_keys=True, default=str).encode())
+        mark = self.folder / "key"
+        if not mark.exists() or mark.read_text() != digest:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir()
+            replace_file(mark, digest.encode())
+
+    def run(self, name: str, compute: Callable[[], Any]) -> Any:
+        """What `compute` returns, from the folder if this stage was finished before.
+
+        The value is made of tensors, numbers, strings, lists and dicts.
+        """
+        path = self.folder / f"{name}.pt"
+        if path.exists():
+            try:
+                value = torch.load(path, weights_only=True)
+                self.resumed.append(name)
+                return value
+            except Exception:  # damaged: computed again
+                path.unlink()
+        value = compute()
+        buffer = io.BytesIO()
+        torch.save(value, buffer)
+        replace_file(path, buffer.getvalue())
+        return value
+
+    def clear(self) -> None:
+        """Forget every stage: the fit is done."""
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,84 @@
+"""The ONNX file: the same answers, the same names, nothing superfluous."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from packlight.errors import BadInput
+from packlight.network import Network
+from packlight.runtimes import onnx as onnx_file
+from packlight.runtimes.onnxruntime import Session, latencies
+from tests.networks import Plain, images, plain, settled
+
+
+def test_onnxruntime_gives_what_the_graph_gives_at_any_batch():
+    network = plain()
+    session = Session(onnx_file.to_bytes(network))
+    for size in (1, 2, 7):
+        x = images(size, seed=size)
+        np.testing.assert_allclose(session(x.numpy())[0], network(x)[0].detach(), atol=1e-5)
+
+
+def test_names_and_metadata_survive():
+    module = settled(Plain())
+    network = Network.from_module(
+        module, (images(2),), input_names=["data:0"], output_names=["scores/x"], metadata={"a": "b"}
+    )
+    model = onnx_file.to_proto(network)
+    assert [value.name for value in model.graph.input] == ["data:0"]
+    assert [value.name for value in model.graph.output] == ["scores/x"]
+    assert {item.key: item.value for item in model.metadata_props} == {"a": "b"}
+    assert {"conv1.weight", "fc.bias"} <= {tensor.name for tensor in model.graph.initializer}
+
+
+def test_a_file_holds_little_besides_its_weights():
+    network = plain()
+    weights = sum(4 * value.numel() for value in network.module.state_dict().values())
+    data = onnx_file.to_bytes(network)
+    assert len(data) < weights + 2500
+    assert b"stack_trace" not in data
+    assert b".py" not in data
+
+
+def test_a_template_takes_other_numbers():
+    network = plain()
+    template = onnx_file.to_proto(network)
+    filled = onnx_file.refilled(template, {"fc.bias": np.full(6, 5.0, np.float32)})
+    x = images(3).numpy()
+    before, after = (Session(model.SerializeToString())(x)[0] for model in (template, filled))
+    shift = 5.0 - network.module.get_parameter("fc.bias").detach().numpy()
+    np.testing.assert_allclose(after - before, np.broadcast_to(shift, (3, 6)), atol=1e-5)
+
+
+def test_a_fixed_batch_takes_any_number_of_samples():
+    network = Network.from_module(settled(Plain()), (images(2),), dynamic_batch=False)
+    session = Session(onnx_file.to_bytes(network))
+    assert session.batch == 2
+    x = images(5).numpy()
+    (made,) = session.over([(x[:3],), (x[3:],)])
+    np.testing.assert_allclose(made, settled(Plain())(torch.from_numpy(x)).detach(), atol=1e-5)
+
+
+def test_a_file_that_is_no_network_is_refused_in_one_sentence(tmp_path):
+    path = tmp_path / "photo.onnx"
+    path.write_bytes(b"\xff\xd8\xff\xe0" * 100)
+    with pytest.raises(BadInput, match=r"onnxruntime can not run photo\.onnx"):
+        Session(path)
+
+
+def test_latencies_come_in_the_order_of_the_networks():
+    data = onnx_file.to_bytes(plain())
+    measured = latencies([data, data], [images(1).numpy()], seconds=0.05)
+    assert len(measured) == 2
+    assert all(0 < one.median <= one.p95 for one in measured)
+
+
+def test_writing_replaces_the_old_file_whole(tmp_path):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(b"old")
+    onnx_file.write(plain(), path)
+    onnx.checker.check_model(str(path))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["net.onnx"]

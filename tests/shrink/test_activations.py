@@ -1,0 +1,99 @@
+"""Activations on grids: where, on which range, and the same numbers in onnxruntime."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from packlight.graph import is_call, quantized
+from packlight.runtimes import onnx as onnx_file
+from packlight.runtimes.onnxruntime import Session
+from packlight.shrink import activations
+from packlight.shrink.activations import Grid, best_range, find_places, grid_between
+from packlight.shrink.layers import find_layers
+from tests.networks import blocks, images
+
+
+def observed(network, count=32):
+    places = find_places(network, find_layers(network))
+    grids = activations.observe(network, places, [(images(count),)])
+    return places, grids
+
+
+def test_what_a_concatenation_joins_shares_its_grid():
+    network = blocks()
+    places = find_places(network, find_layers(network))
+    joined = next(place for place in places if "cat" in place.nodes)
+    assert len(joined.nodes) == 3  # both branches, after their ReLUs, and the concatenation
+    assert all(name.startswith(("relu", "cat")) for name in joined.nodes)
+
+
+def test_the_last_layers_output_stays_float():
+    network = blocks()
+    names = {name for place in find_places(network, find_layers(network)) for name in place.nodes}
+    assert not names & {"linear", "softmax"}
+
+
+def test_a_grid_holds_zero_exactly():
+    for low, high in [(-1.3, 2.7), (0.0, 5.0), (-3.0, 0.0), (-1e-9, 1e9)]:
+        grid = grid_between(low, high)
+        assert 0 <= grid.zero <= activations.TOP
+        assert grid.low <= 0 <= grid.high
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_range_has_the_least_squared_error_of_all_tried(seed):
+    rng = np.random.default_rng(seed)
+    values = rng.standard_t(3, 20_000) * (1 + seed)
+    low, high = values.min(), values.max()
+    counts, _ = np.histogram(values, activations.BINS, (low, high))
+    grid = best_range(counts, low, high)
+
+    def error(candidate: Grid) -> float:
+        levels = np.clip(np.rint(values / candidate.scale) + candidate.zero, 0, activations.TOP)
+        return float(np.square(values - candidate.scale * (levels - candidate.zero)).mean())
+
+    others = [grid_between(low * a, high * b) for a in (0.3, 0.6, 1) for b in (0.3, 0.6, 1)]
+    assert error(grid) <= 1.02 * min(error(other) for other in others)
+    assert error(grid) < error(grid_between(low, high))
+
+
+def test_constant_values_get_a_grid():
+    assert best_range(np.zeros(activations.BINS), 0.0, 0.0) == Grid(1.0, 0)
+
+
+def test_a_relu_that_the_grid_makes_superfluous_goes_away_and_nothing_changes():
+    network = blocks()
+    places, grids = observed(network)
+    rounded = activations.insert(network, places, grids)
+    kept = [n for n in rounded.module.graph.nodes if is_call(n, torch.ops.aten.relu)]
+    assert len(kept) == 1  # before the mean, where nothing is rounded
+    x = images(4, seed=9)
+    with torch.no_grad():
+        (wanted,) = network(x)
+        (made,) = rounded(x)
+    assert 0 < float((wanted - made).abs().max()) < 0.1
+
+
+def test_onnxruntime_computes_what_the_graph_computes():
+    network = blocks()
+    places, grids = observed(network)
+    rounded = activations.insert(network, places, grids)
+    x = images(4, seed=9)
+    (wanted,) = rounded(x)
+    (made,) = Session(onnx_file.to_bytes(rounded.retraced()))(x.numpy())
+    # one level of one activation may round the other way
+    np.testing.assert_allclose(made, wanted.detach().numpy(), atol=5e-3)
+
+
+def test_no_pair_is_left_without_its_other_half():
+    network = blocks()
+    rounded = activations.insert(network, *observed(network))
+    nodes = list(rounded.module.graph.nodes)
+    pairs = [n for n in nodes if is_call(n, quantized.quantize_per_tensor)]
+    assert pairs
+    for node in pairs:
+        (user,) = node.users
+        assert is_call(user, quantized.dequantize_per_tensor)
+        assert user.args[1:] == node.args[1:]

@@ -1,0 +1,99 @@
+"""Curvature against sums written out sample by sample."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from packlight.network import Network
+from packlight.shrink import curvature
+from packlight.shrink.layers import find_layers
+from tests.networks import images, plain
+
+
+def samples(network, count):
+    return [(value[None],) for value in images(count, seed=7)]
+
+
+def collected(network, data, loss):
+    layers = find_layers(network)
+    curvature.require_gradients(network, layers)
+    return layers, curvature.collect(network, layers, data, loss, seed=3)
+
+
+def test_moments_and_sensitivity_match_loops_over_samples():
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    network = Network.from_module(module, (torch.randn(2, 4),))
+    data = [(torch.randn(1, 4),) for _ in range(20)]
+    layers, found = collected(network, data, curvature.classifier_loss(False))
+
+    # the same, by hand: one sample after the other, labels drawn in the same order
+    generator = torch.Generator().manual_seed(3)
+    inputs, gradients = [], []
+    for (x,) in data:
+        logs = module(x).log_softmax(1)
+        label = torch.multinomial(logs.detach().exp(), 1, generator=generator)
+        (gradient,) = torch.autograd.grad(logs[0, label[0, 0]], [module[0].weight])
+        inputs.append(x[0].double().numpy())
+        gradients.append(gradient.double().numpy())
+    X = np.array(inputs)
+    mean = X.mean(0)
+    covariance = X.T @ X / len(X) - np.outer(mean, mean)
+    pull = sum(g.T @ g for g in gradients)
+    blend = 0.5 * covariance + 0.5 * pull * np.trace(covariance) / np.trace(pull)
+    energy = np.mean([np.square(g).sum() for g in gradients])
+
+    first = found[layers[0].name]
+    np.testing.assert_allclose(first.mean[0], mean, rtol=1e-5)
+    np.testing.assert_allclose(first.moments[0][0], blend, rtol=1e-3, atol=1e-5)
+    assert first.sensitivity == pytest.approx(energy / (3 * np.trace(covariance)), rel=1e-4)
+
+
+def test_blocks_of_columns_are_the_diagonal_of_the_whole(monkeypatch):
+    network = plain()
+    data = samples(network, 4)
+    layers, whole = collected(network, data, curvature.classifier_loss(False))
+    monkeypatch.setattr(curvature, "MAX_COLUMNS", 100)
+    monkeypatch.setattr(curvature, "GRADIENT_SHARE", 0.0)
+    _, blocks = collected(network, data, curvature.classifier_loss(False))
+    monkeypatch.setattr(curvature, "MAX_COLUMNS", 10**6)
+    _, whole = collected(network, data, curvature.classifier_loss(False))
+    name = next(layer.name for layer in layers if len(blocks[layer.name].moments) > 1)
+    start = 0
+    for block in blocks[name].moments:
+        stop = start + block.shape[1]
+        np.testing.assert_allclose(
+            block, whole[name].moments[0][:, start:stop, start:stop], rtol=1e-4, atol=1e-6
+        )
+        start = stop
+    assert start == whole[name].moments[0].shape[1]
+
+
+def test_a_layer_the_loss_ignores_has_no_sensitivity():
+    class Ignores(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.unused = nn.Linear(4, 3), nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.used(x), self.unused(x)
+
+    network = Network.from_module(Ignores(), (torch.randn(2, 4),))
+    data = [(torch.randn(1, 4),) for _ in range(3)]
+    _, found = collected(network, data, curvature.classifier_loss(False))
+    assert found["used"].sensitivity > 0
+    assert found["unused"].sensitivity == 0
+
+
+def test_a_noisier_output_counts_in_units_of_its_own_spread():
+    module = nn.Linear(4, 3)
+    network = Network.from_module(module, (torch.randn(2, 4),))
+    data = [(torch.randn(1, 4),) for _ in range(5)]
+    near = collected(network.copy(), data, curvature.projection_loss([1.0]))[1]
+    far = collected(network.copy(), data, curvature.projection_loss([10.0]))[1]
+    assert near[next(iter(near))].sensitivity == pytest.approx(
+        100 * far[next(iter(far))].sensitivity, rel=1e-4
+    )

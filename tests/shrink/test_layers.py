@@ -1,0 +1,103 @@
+"""Every layer, seen as a matrix, computes what the layer computes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from packlight.network import Network
+from packlight.shrink.layers import find_layers, weight_array
+
+
+class Call(nn.Module):
+    """x @ weight, with the weight on the right."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(7, 4))
+
+    def forward(self, x):
+        return torch.matmul(x, self.weight)
+
+
+CASES = {
+    "conv": (nn.Conv2d(4, 6, 3), (2, 4, 9, 8)),
+    "stride": (nn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=(1, 0)), (2, 4, 9, 8)),
+    "dilation": (nn.Conv2d(4, 6, 3, dilation=2, padding=2), (2, 4, 9, 8)),
+    "groups": (nn.Conv2d(4, 6, 3, groups=2, bias=False), (2, 4, 9, 8)),
+    "depthwise": (nn.Conv2d(4, 8, 3, groups=4, padding="same"), (2, 4, 9, 8)),
+    "conv1d": (nn.Conv1d(4, 6, 5, stride=2, padding=2), (2, 4, 17)),
+    "linear": (nn.Linear(7, 3), (2, 5, 7)),
+    "matmul": (Call(), (2, 5, 7)),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_rows_times_windows_is_the_output(name):
+    module, shape = CASES[name]
+    x = torch.randn(shape)
+    network = Network.from_module(module, (x,), dynamic_batch=False)
+    (layer,) = find_layers(network)
+    rows = torch.from_numpy(layer.rows(weight_array(network, layer.weight))).float()
+    made = torch.einsum("grn,gpn->grp", rows, layer.windows(x))  # (G, R, positions)
+    (wanted,) = network(x)
+    if layer.bias is not None:
+        bias = module.bias
+        wanted = wanted - (
+            bias if layer.kind == "linear" else bias.reshape(-1, *[1] * (x.ndim - 2))
+        )
+    channel = 1 if layer.kind == "conv" else -1
+    wanted = wanted.movedim(channel, 0).reshape(made.shape[0] * made.shape[1], -1)
+    torch.testing.assert_close(made.reshape(wanted.shape), wanted, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_stored_is_the_inverse_of_rows(name):
+    module, shape = CASES[name]
+    network = Network.from_module(module, (torch.randn(shape),), dynamic_batch=False)
+    (layer,) = find_layers(network)
+    weight = weight_array(network, layer.weight)
+    np.testing.assert_array_equal(layer.stored(layer.rows(weight)), weight)
+
+
+def test_a_transposed_convolution_has_one_scale_per_output_channel():
+    module = nn.ConvTranspose2d(3, 5, 2)
+    network = Network.from_module(module, (torch.randn(1, 3, 4, 4),), dynamic_batch=False)
+    (layer,) = find_layers(network)
+    weight = weight_array(network, layer.weight)
+    rows = layer.rows(weight)
+    assert rows.shape == (1, 5 * 4, 3)
+    np.testing.assert_array_equal(layer.stored(rows), weight)
+    per_row = np.repeat(np.arange(5.0), 4)[None]
+    np.testing.assert_array_equal(layer.channels(per_row), np.arange(5.0))
+
+
+def test_a_recurrent_layer_is_found_but_not_solved():
+    class Reader(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm = nn.LSTM(3, 4)
+
+        def forward(self, x):
+            return self.lstm(x)[0]
+
+    network = Network.from_module(Reader(), (torch.randn(5, 2, 3),), dynamic_batch=False)
+    layers = find_layers(network)
+    assert [layer.weight for layer in layers] == ["lstm.weight_ih_l0", "lstm.weight_hh_l0"]
+    assert not any(layer.solvable for layer in layers)
+
+
+def test_a_shared_weight_is_found_once():
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.fc(self.fc(x))
+
+    network = Network.from_module(Twice(), (torch.randn(2, 4),))
+    (layer,) = find_layers(network)
+    assert layer.bias is None  # read twice, so it can not be bent for one reader

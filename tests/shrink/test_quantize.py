@@ -1,0 +1,116 @@
+"""Rounding with error feedback against the slow optimal brain surgeon."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from packlight.shrink import quantize
+from tests.reference import obs
+
+FLAT = np.zeros(2 * quantize.LEVELS + 1)
+
+
+def correlated(groups: int, columns: int, seed: int) -> np.ndarray:
+    """Moments of strongly correlated inputs."""
+    rng = np.random.default_rng(seed)
+    mixing = rng.normal(size=(groups, columns, columns)) + 2 * rng.normal(size=(groups, columns, 1))
+    return mixing @ mixing.swapaxes(1, 2) / columns
+
+
+def damped(moments: np.ndarray) -> np.ndarray:
+    """Moments with the ridge that `factorize` adds."""
+    mean = np.trace(moments, axis1=1, axis2=2) / moments.shape[1]
+    return moments + quantize.DAMPING * mean[:, None, None] * np.eye(moments.shape[1])
+
+
+@pytest.mark.parametrize(("groups", "rows", "columns"), [(1, 3, 5), (4, 1, 9), (1, 2, 70)])
+@pytest.mark.parametrize("price", [0.0, 0.02])
+def test_rounding_matches_the_published_elimination(groups, rows, columns, price):
+    rng = np.random.default_rng(columns)
+    weights = rng.normal(size=(groups, rows, columns))
+    moments = correlated(groups, columns, columns)
+    step = np.full((groups, rows), 0.3)
+    bits = quantize.level_bits(np.rint(weights / 0.3))
+    factor = quantize.factorize(moments)
+    levels = quantize.round_columns(weights, factor, step, price=price, bits=bits)
+    for group in range(groups):
+        expected = obs.round_columns(
+            weights[group], damped(moments)[group], factor.order, step[group], price, bits
+        )
+        assert (levels[group] == expected).mean() > 0.99  # ties in float64 may fall either way
+
+
+def test_the_factor_is_the_inverse_of_the_damped_moments():
+    moments = correlated(2, 12, 3)
+    factor = quantize.factorize(moments)
+    inverse = factor.upper.swapaxes(1, 2) @ factor.upper
+    H = damped(moments)[:, factor.order][:, :, factor.order]
+    np.testing.assert_allclose(inverse @ H, np.broadcast_to(np.eye(12), (2, 12, 12)), atol=1e-8)
+    assert (np.tril(factor.upper, -1) == 0).all()
+
+
+def test_uncorrelated_inputs_are_rounded_to_nearest():
+    weights = np.random.default_rng(0).normal(size=(1, 4, 20))
+    factor = quantize.factorize(np.eye(20)[None])
+    step = np.full((1, 4), 0.1)
+    levels = quantize.round_columns(weights, factor, step, price=0.0, bits=FLAT)
+    np.testing.assert_array_equal(levels, np.rint(weights / 0.1))
+
+
+def test_feedback_beats_plain_rounding_on_correlated_inputs():
+    gains = []
+    for seed in range(10):
+        weights = np.random.default_rng(seed).normal(size=(1, 8, 40))
+        moments = correlated(1, 40, seed)
+        step = np.full((1, 8), 0.5)
+        solved = quantize.quantize(weights, [quantize.factorize(moments)], step, price=0.0)
+        plain = np.rint(weights / 0.5)
+        errors = [weights - levels * 0.5 for levels in (solved, plain)]
+        damage = [np.einsum("grn,gnm,grm->", e, moments, e) for e in errors]
+        gains.append(damage[0] / damage[1])
+    assert np.mean(gains) < 0.5
+
+
+def test_a_price_on_bits_lowers_the_entropy_and_costs_little():
+    weights = np.random.default_rng(1).laplace(size=(1, 16, 64))
+    factors = [quantize.factorize(correlated(1, 64, 1))]
+    step = np.full((1, 16), 1.0)
+    free = quantize.quantize(weights, factors, step, price=0.0)
+    priced = quantize.quantize(weights, factors, step, price=0.3)
+    assert quantize.entropy(priced) < quantize.entropy(free)
+
+
+def test_columns_in_blocks_use_one_factor_each():
+    weights = np.random.default_rng(2).normal(size=(1, 3, 30))
+    parts = [correlated(1, 20, 5), correlated(1, 10, 6)]
+    factors = [quantize.factorize(part) for part in parts]
+    step = np.full((1, 3), 0.2)
+    together = quantize.quantize(weights, factors, step, price=0.0)
+    first = quantize.quantize(weights[:, :, :20], factors[:1], step, price=0.0)
+    np.testing.assert_array_equal(together[:, :, :20], first)
+
+
+def test_dead_inputs_do_no_harm():
+    moments = np.zeros((1, 6, 6))
+    moments[0, 2, 2] = 1.0
+    levels = quantize.quantize(
+        np.ones((1, 2, 6)), [quantize.factorize(moments)], np.full((1, 2), 0.25), price=0.0
+    )
+    assert (levels == 4).all()
+
+
+@given(st.lists(st.integers(-127, 127), min_size=1, max_size=300))
+@settings(max_examples=50, deadline=None)
+def test_every_level_has_a_price_and_the_prices_are_probabilities(levels):
+    bits = quantize.level_bits(np.array(levels))
+    assert np.isfinite(bits).all()
+    assert np.exp2(-bits).sum() == pytest.approx(1.0, abs=1e-6)
+
+
+def test_entropy_is_shannons():
+    assert quantize.entropy(np.array([0, 0, 1, 1])) == pytest.approx(4.0)
+    assert quantize.entropy(np.zeros(100)) == 0.0
+    assert quantize.entropy(np.array([0, 0, 0, 1])) == pytest.approx(4 * 0.811278, abs=1e-4)
