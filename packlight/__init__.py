@@ -14,15 +14,26 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from packlight.checking import check as check
+    from packlight.data import Preprocess as Preprocess
+    from packlight.errors import BadInput as BadInput
+    from packlight.errors import BudgetNotMet as BudgetNotMet
+    from packlight.errors import PacklightError as PacklightError
     from packlight.network import Network as Network
     from packlight.readers import load as load
+    from packlight.shrink.fit import fit as fit
+    from packlight.weighing import weigh as weigh
 
 _HOME = {
     "BadInput": "packlight.errors",
     "BudgetNotMet": "packlight.errors",
     "Network": "packlight.network",
     "PacklightError": "packlight.errors",
+    "Preprocess": "packlight.data",
+    "check": "packlight.checking",
+    "fit": "packlight.shrink.fit",
     "load": "packlight.readers",
+    "weigh": "packlight.weighing",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]

@@ -163,7 +163,7 @@ def check(first: Path, second: Path, as_json: bool, **options: Any) -> None:
     The samples are those that `fit` judges on when it is given the same --calibrate and --seed;
     --calibrate 0 takes them all.
     """
-    from packlight.check import check as check_networks
+    from packlight.checking import check as check_networks
 
     result = check_networks(first, second, options.pop("data"), **options)
     if as_json:

@@ -59,7 +59,9 @@ def comparison(report: dict[str, Any]) -> Table:
             "latency, 1 thread",
             f"{latency['original']['median']:.3g} ms",
             f"{latency['compressed']['median']:.3g} ms",
-            f"{1 / latency['ratio']:.2f}x faster",
+            f"{1 / latency['ratio']:.2f}x faster"
+            if latency["ratio"] < 1
+            else f"{latency['ratio']:.2f}x slower",
         )
     table.caption = f"n = {accuracy['n']}: {accuracy['judged_on']}"
     table.caption_justify = "left"

@@ -118,7 +118,7 @@ def check(
     task = find_task(sample, answers[0], labelled=judge.labels is not None)
     if task.classifier:
         samples_of.check_labels(judge, task.classes)
-    verdict = compare(*answers, judge.labels, classifier=task.classifier)
+    verdict = compare(answers[0], answers[1], judge.labels, classifier=task.classifier)
     size = sessions[0].batch or 1
     before, after = latencies(paths, [np.repeat(value, size, axis=0) for value in sample])
     files = [path.read_bytes() for path in paths]

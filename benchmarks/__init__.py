@@ -1,0 +1,1 @@
+"""packlight against its peers, in the same run on the same inputs."""

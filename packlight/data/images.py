@@ -1,0 +1,187 @@
+"""Images become network inputs: resize, crop, scale, normalise, as torchvision does.
+
+Pixels are kept as bytes after decoding, so that a search that reads the same image fifty times
+decodes it once; they become floats batch by batch.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from packlight.errors import BadInput
+from packlight.types import Array
+
+KEPT_BYTES = 512 * 2**20  # of decoded pixels kept in memory
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How pixels become numbers.
+
+    Args:
+        resize: the short side's length after scaling down or up (bilinear, antialiased); without
+            it and without `crop`, images are brought to the network's own size.
+        crop: side of the square cut out of the centre, or (height, width).
+        scale: multiplies the pixel; default 1/255.
+        mean, std: per channel or one for all, in scaled units: (pixel * scale - mean) / std.
+        bgr: blue first.
+    """
+
+    resize: int | None = None
+    crop: int | tuple[int, int] | None = None
+    scale: float | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    bgr: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("resize", "crop"):
+            value = getattr(self, name)
+            sizes = value if isinstance(value, tuple) else (value,)
+            if any(size is not None and size < 1 for size in sizes):
+                raise BadInput(f"{name} {value} is no size in pixels; give 1 or more")
+        if any(value == 0 for value in self.std):
+            raise BadInput("std holds a 0; the numbers are divided by it")
+
+    @property
+    def touches_numbers(self) -> bool:
+        """Whether anything but the size was asked for."""
+        return self.scale is not None or bool(self.mean) or bool(self.std) or self.bgr
+
+
+@dataclass(frozen=True)
+class Layout:
+    """An image input of a network.
+
+    Args:
+        channels, height, width: sizes.
+        last: channels come last (NHWC).
+        floats: the network takes float32; otherwise bytes.
+    """
+
+    channels: int
+    height: int
+    width: int
+    last: bool
+    floats: bool
+
+    def __str__(self) -> str:
+        return f"{self.channels} channels of {self.height}x{self.width}"
+
+
+def to_inputs(pixels: Array, layout: Layout, how: Preprocess) -> Array:
+    """Bytes (n, H, W, C) as the network wants them.
+
+    Returns:
+        (n, C, H, W) or (n, H, W, C) float32, or uint8 where the network takes bytes.
+    """
+    if how.bgr:
+        pixels = pixels[..., ::-1]
+    values = pixels
+    if layout.floats:
+        scale = 1 / 255 if how.scale is None else how.scale
+        values = pixels.astype(np.float32) * np.float32(scale)
+        if how.mean:
+            values = values - _per_channel("mean", how.mean, layout.channels)
+        if how.std:
+            values = values / _per_channel("std", how.std, layout.channels)
+    return np.ascontiguousarray(values if layout.last else values.transpose(0, 3, 1, 2))
+
+
+def _per_channel(name: str, values: tuple[float, ...], channels: int) -> Array:
+    if len(values) not in (1, channels):
+        raise BadInput(
+            f"{name} has {len(values)} numbers, the network takes {channels} channels; "
+            f"give 1 or {channels}"
+        )
+    return np.asarray(values, dtype=np.float32)
+
+
+class Decoder:
+    """Reads images by number and keeps what it decoded.
+
+    Args:
+        names: of the image files.
+        open_bytes: file name -> its bytes.
+        layout: of the network's input.
+        how: sizes and numbers.
+    """
+
+    def __init__(
+        self,
+        names: list[str],
+        open_bytes: Callable[[str], bytes],
+        layout: Layout,
+        how: Preprocess,
+    ) -> None:
+        self._names, self._open, self._layout, self._how = names, open_bytes, layout, how
+        self._kept: dict[int, Array] = {}
+        self._most = KEPT_BYTES // (layout.channels * layout.height * layout.width)
+
+    def __call__(self, indices: Array) -> tuple[Array, ...]:
+        layout = self._layout
+        if not len(indices):
+            empty = np.zeros((0, layout.height, layout.width, layout.channels), np.uint8)
+            return (to_inputs(empty, layout, self._how),)
+        pixels = np.stack([self._pixels(int(index)) for index in indices])
+        return (to_inputs(pixels, layout, self._how),)
+
+    def _pixels(self, index: int) -> Array:
+        found = self._kept.get(index)
+        if found is None:
+            found = self._decode(self._names[index])
+            if len(self._kept) < self._most:
+                self._kept[index] = found
+        return found
+
+    def _decode(self, name: str) -> Array:
+        layout = self._layout
+        try:
+            with warnings.catch_warnings():
+                # an image that claims more pixels than Pillow trusts is a mistake or an attack
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                image: Image.Image = Image.open(io.BytesIO(self._open(name)))
+                image = image.convert("L" if layout.channels == 1 else "RGB")
+                image = _sized(image, layout, self._how)
+        except Exception as problem:
+            raise BadInput(
+                f"{name} is not an image that can be read ({problem}); remove or replace it"
+            ) from problem
+        if (image.height, image.width) != (layout.height, layout.width):
+            raise BadInput(
+                f"{name} is {image.height}x{image.width} after resize and crop, the network takes "
+                f"{layout.height}x{layout.width}; give --crop {layout.height}"
+            )
+        pixels = np.asarray(image, dtype=np.uint8)
+        return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+def _sized(image: Image.Image, layout: Layout, how: Preprocess) -> Image.Image:
+    if how.resize is None and how.crop is None:
+        if (image.height, image.width) == (layout.height, layout.width):
+            return image
+        # as large as it takes for the network's window to fit inside
+        share = max(layout.height / image.height, layout.width / image.width)
+        size = (round(image.width * share), round(image.height * share))
+        image = image.resize(size, Image.Resampling.BILINEAR)
+        return _centre(image, layout.height, layout.width)
+    if how.resize is not None and min(image.size) != how.resize:
+        short = min(image.size)
+        # torchvision's rounding: the long side is cut to a whole number
+        size = tuple(int(how.resize * side / short) for side in image.size)
+        image = image.resize((size[0], size[1]), Image.Resampling.BILINEAR)
+    if how.crop is not None:
+        height, width = how.crop if isinstance(how.crop, tuple) else (how.crop, how.crop)
+        image = _centre(image, height, width)
+    return image
+
+
+def _centre(image: Image.Image, height: int, width: int) -> Image.Image:
+    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
+    return image.crop((left, top, left + width, top + height))

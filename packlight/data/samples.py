@@ -1,0 +1,59 @@
+"""A sequence of samples in a fixed order, read when they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from packlight.types import Array
+
+Read = Callable[[Array], tuple[Array, ...]]
+"""Indices (k,) -> one array per network input, each with k samples along its first axis."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples of a source.
+
+    Args:
+        read: gives the network's inputs for some of the source's samples.
+        indices: (n,) which of the source's samples these are, in order.
+        all_labels: (of the whole source) or None.
+        all_names: of the whole source, for messages.
+    """
+
+    read: Read = field(repr=False)
+    indices: Array
+    all_labels: Array | None = field(default=None, repr=False)
+    all_names: Sequence[str] = field(default=(), repr=False)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def labels(self) -> Array | None:
+        """(n,) int64 class of every sample, or None."""
+        return None if self.all_labels is None else self.all_labels[self.indices]
+
+    @property
+    def names(self) -> list[str]:
+        """A name for every sample, for messages: its file, or its number."""
+        if not self.all_names:
+            return [f"sample {index}" for index in self.indices]
+        return [self.all_names[index] for index in self.indices]
+
+    def take(self, indices: Iterable[int]) -> Samples:
+        """Some of these samples, in the order given."""
+        chosen = np.fromiter(indices, dtype=np.int64)
+        return Samples(self.read, self.indices[chosen], self.all_labels, self.all_names)
+
+    def batches(self, size: int) -> Iterator[tuple[Array, ...]]:
+        """Up to `size` samples at a time: one array per network input."""
+        for start in range(0, len(self), size):
+            yield self.read(self.indices[start : start + size])
+
+    def arrays(self) -> tuple[Array, ...]:
+        """All samples at once."""
+        return self.read(self.indices)

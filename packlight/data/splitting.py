@@ -1,0 +1,100 @@
+"""Part samples before anything is fitted.
+
+`fit` samples are calibrated on, `steer` samples may guide a search, `judge` samples do neither.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from packlight.data.samples import Samples
+from packlight.data.sources import Dataset
+from packlight.errors import BadInput
+
+FEWEST_JUDGES = 20
+STEER = 2000
+
+
+@dataclass(frozen=True)
+class Split:
+    """A data set, parted.
+
+    Args:
+        fit: calibrated on.
+        steer: of the training part, disjoint from `fit`; None where there is no such part.
+        judge: nothing was fitted on them.
+        description: of the judges, one sentence.
+    """
+
+    fit: Samples
+    steer: Samples | None
+    judge: Samples
+    description: str
+
+
+def split(dataset: Dataset, calibrate: int = 300, seed: int = 0, steer: int = STEER) -> Split:
+    """Part a data set at random, the same way for the same seed.
+
+    Args:
+        dataset: with a training part, that part is fitted and steered on and the test part judges;
+            without, `calibrate` samples are fitted on and all others judge.
+        calibrate: samples to fit on; 0 leaves everything to the judges.
+        seed: of the choice.
+        steer: at most this many samples may steer.
+    Raises:
+        BadInput: too few samples.
+    """
+    shuffle = np.random.default_rng(seed).permutation
+    if dataset.train is not None:
+        order = shuffle(len(dataset.train))
+        if len(order) < max(calibrate, 1):
+            raise BadInput(
+                f"{dataset.name} has {len(order)} training samples and {calibrate} are to be "
+                f"calibrated on; give --calibrate {len(order)} or fewer"
+            )
+        rest = np.sort(order[calibrate : calibrate + steer])
+        return Split(
+            dataset.train.take(order[:calibrate]),
+            dataset.train.take(rest) if len(rest) else None,
+            dataset.test,
+            f"{len(dataset.test)} test samples of {dataset.name}, none of them fitted on",
+        )
+    total = len(dataset.test)
+    if total < calibrate + FEWEST_JUDGES:
+        raise BadInput(
+            f"{dataset.name} has {total} samples; {calibrate} to calibrate on and at least "
+            f"{FEWEST_JUDGES} to judge with are needed"
+            + (
+                f"; give --calibrate {total - FEWEST_JUDGES} or fewer"
+                if total > FEWEST_JUDGES
+                else "; give more samples"
+            )
+        )
+    order = shuffle(total)
+    judge = np.sort(order[calibrate:])
+    return Split(
+        dataset.test.take(order[:calibrate]),
+        None,
+        dataset.test.take(judge),
+        f"{len(judge)} samples of {dataset.name} that nothing was fitted on",
+    )
+
+
+def check_labels(samples: Samples, classes: int) -> None:
+    """Make sure that every label is a class of the network.
+
+    Raises:
+        BadInput: names the first sample whose label is not.
+    """
+    labels = samples.labels
+    if labels is None:
+        return
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if len(wrong):
+        first = int(wrong[0])
+        raise BadInput(
+            f"{samples.names[first]} has the label {labels[first]}, the network has {classes} "
+            f"classes (0 to {classes - 1})"
+        )

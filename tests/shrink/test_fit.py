@@ -1,0 +1,264 @@
+"""The main job on small networks: every promise of `fit`, from Python."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+import packlight
+from packlight import files
+from packlight.coding import xz
+from packlight.errors import BadInput, BudgetNotMet
+from packlight.network import Network
+from packlight.runtimes import onnx as onnx_file
+from packlight.runtimes.onnxruntime import Session
+from tests.networks import blocks, images, plain
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    """`Plain` as an ONNX file."""
+    return onnx_file.write(plain(), tmp_path_factory.mktemp("model") / "plain.onnx")
+
+
+@pytest.fixture(scope="module")
+def data() -> tuple[np.ndarray, np.ndarray]:
+    """Images and what the network itself says they are."""
+    x = images(700, seed=1)
+    with torch.no_grad():
+        labels = plain()(x)[0].argmax(1)
+    return x.numpy(), labels.numpy()
+
+
+@pytest.fixture(scope="module")
+def fitted(model, data, tmp_path_factory):
+    """One fit that several tests look at."""
+    out = tmp_path_factory.mktemp("fitted") / "out"
+    return packlight.fit(model, data, target_size="8KB", out=out)
+
+
+def test_the_download_is_within_the_size_asked_for(fitted, model):
+    assert fitted.met
+    assert fitted.packed.stat().st_size <= 8000
+    assert fitted.packed.stat().st_size > 7000
+    assert xz.unpack(fitted.packed.read_bytes()) == fitted.model.read_bytes()
+    assert fitted.model.stat().st_size < model.stat().st_size / 3
+
+
+def test_every_figure_of_the_report_is_of_the_files_on_disk(fitted, model):
+    report = json.loads((fitted.model.parent / "report.json").read_text())
+    assert report["compressed"]["bytes"] == fitted.model.stat().st_size
+    assert report["compressed"]["packed_bytes"] == fitted.packed.stat().st_size
+    assert report["compressed"]["sha256"] == files.sha256(fitted.model)
+    assert report["original"]["sha256"] == files.sha256(model)
+    assert report["original"]["bytes"] == model.stat().st_size
+    assert report["accuracy"]["n"] == 400
+    assert {layer["name"] for layer in report["layers"]} == {"conv1", "conv2", "fc"}
+    assert sum(visit["chosen"] for visit in report["visited"]) == 1
+
+
+def test_the_accuracy_reported_is_what_onnxruntime_gives(fitted, model, data):
+    split = packlight.data.split(packlight.data.open_data(data, packlight.load(model).inputs))
+    answers = [
+        Session(path).over(split.judge.batches(50))[0].argmax(1) for path in (model, fitted.model)
+    ]
+    agreement = float((answers[0] == answers[1]).mean())
+    assert fitted.report["accuracy"]["agreement"]["value"] == pytest.approx(agreement)
+    assert agreement > 0.8
+
+
+def test_the_written_network_has_the_same_inputs_and_outputs(fitted, model):
+    before, after = onnx.load(model), onnx.load(fitted.model)
+    onnx.checker.check_model(after)
+    for side in ("input", "output"):
+        old, new = (list(getattr(m.graph, side)) for m in (before, after))
+        assert [value.name for value in old] == [value.name for value in new]
+        assert all(value.type.tensor_type.shape.dim[0].dim_param for value in new)
+    assert after.opset_import[0].version >= 18
+    int8 = [t for t in after.graph.initializer if t.data_type == onnx.TensorProto.INT8]
+    assert {t.name for t in int8} == {f"{n}.weight_quantized" for n in ("conv1", "conv2", "fc")}
+    biases = [t for t in after.graph.initializer if t.data_type == onnx.TensorProto.INT32]
+    assert len(biases) == 3
+
+
+def test_the_graph_returned_computes_what_the_file_computes(fitted):
+    x = images(20, seed=5)
+    with torch.no_grad():
+        (graph,) = fitted.network(x)
+    (file,) = Session(fitted.model)(x.numpy())
+    np.testing.assert_allclose(graph, file, atol=0.05)  # a level may round the other way
+    assert (graph.numpy().argmax(1) == file.argmax(1)).all()
+
+
+def test_nothing_but_the_result_is_left_in_the_folder(fitted):
+    names = sorted(path.name for path in fitted.model.parent.iterdir())
+    assert names == ["model.onnx", "model.onnx.xz", "report.html", "report.json"]
+
+
+def test_the_same_seed_gives_the_same_bytes(fitted, model, data, tmp_path):
+    again = packlight.fit(model, data, target_size=8000, out=tmp_path / "again")
+    assert again.model.read_bytes() == fitted.model.read_bytes()
+
+
+def test_a_drop_alone_gives_the_smallest_file_that_keeps_it(model, data, tmp_path):
+    tight, loose = (
+        packlight.fit(model, data, max_drop=drop, out=tmp_path / name)
+        for name, drop in (("tight", "2%"), ("loose", "15%"))
+    )
+    assert tight.report["accuracy"]["drop"]["top1"]["value"] <= 0.02
+    assert loose.report["accuracy"]["drop"]["top1"]["value"] <= 0.15
+    assert loose.packed.stat().st_size < tight.packed.stat().st_size
+
+
+def test_a_size_below_what_names_alone_need_ends_with_the_nearest(model, data, tmp_path):
+    with pytest.raises(BudgetNotMet, match="smallest packed file is") as problem:
+        packlight.fit(model, data, target_size=300, out=tmp_path / "out")
+    assert problem.value.exit_code == 3
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["nearest.onnx", "nearest.onnx.xz", "report.html", "report.json"]
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["met"] is False
+    Session(tmp_path / "out" / "nearest.onnx")
+
+
+def test_two_budgets_that_contradict_are_told_apart(model, data, tmp_path):
+    with pytest.raises(BudgetNotMet, match="max-drop allows"):
+        packlight.fit(model, data, target_size="3KB", max_drop="0.1%", out=tmp_path / "out")
+
+
+def test_eval_fn_judges_in_place_of_accuracy(model, data, tmp_path):
+    x, labels = data[0][:200], data[1][:200]
+
+    def correct(run):
+        return float((run(x)[0].argmax(1) == labels).mean())
+
+    result = packlight.fit(model, data, max_drop="3%", eval_fn=correct, out=tmp_path / "out")
+    scores = result.report["accuracy"]["eval_fn"]
+    assert scores["original"] == 1.0
+    assert scores["original"] - scores["compressed"] <= 0.03
+    assert scores["compressed"] == correct(Session(result.model))
+
+
+def test_a_network_that_does_not_classify_is_judged_by_its_noise(tmp_path):
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(24, 32), nn.Tanh(), nn.Linear(32, 24))
+    network = Network.from_module(module, (torch.randn(2, 24),))
+    x = torch.randn(500, 24).numpy()
+    result = packlight.fit(network, x, target_installed_size="5KB", out=tmp_path / "out")
+    accuracy = result.report["accuracy"]
+    assert accuracy["agreement"] is None
+    assert accuracy["sqnr_db"] > 20
+    with pytest.raises(BadInput, match="max-drop needs"):
+        packlight.fit(network, x, max_drop="1%", out=tmp_path / "other")
+
+
+def test_depthwise_residual_and_concatenated_blocks_fit(tmp_path):
+    x = images(500, seed=2).numpy()
+    result = packlight.fit(blocks(), x, target_size="6KB", out=tmp_path / "out")
+    assert result.report["accuracy"]["agreement"]["value"] > 0.8
+    model = onnx.load(result.model)
+    kinds = {node.op_type for node in model.graph.node}
+    assert "QuantizeLinear" in kinds
+
+
+def test_activations_that_int8_ruins_stay_float_and_are_named(tmp_path):
+    class Outlier(nn.Module):
+        """One channel 10,000 times larger than the rest, divided away again."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1)
+            self.head = nn.Linear(8, 5)
+            self.first.weight.data[0] *= 1e4
+            self.second.weight.data[:, 0] *= 1e-4
+
+        def forward(self, x):
+            x = torch.relu(self.second(torch.relu(self.first(x))))
+            return self.head(x.mean((2, 3)))
+
+    torch.manual_seed(1)
+    network = Network.from_module(Outlier(), (images(2),))
+    x = images(500, seed=3).numpy()
+    result = packlight.fit(network, x, target_installed_size="20KB", out=tmp_path / "out")
+    float_layers = [row for row in result.report["layers"] if row["activation"] == "float"]
+    assert "second" in [row["name"] for row in float_layers]
+    assert all("dB" in row["why_float"] for row in float_layers)
+    assert any("stay float" in note for note in result.report["notes"])
+    assert result.report["accuracy"]["sqnr_db"] > 10
+
+
+def test_a_folder_with_files_is_never_overwritten_unless_forced(model, data, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(BadInput, match=r"already holds thesis\.txt"):
+        packlight.fit(model, data, target_size="8KB", out=tmp_path)
+    result = packlight.fit(model, data, target_size="8KB", out=tmp_path, force=True)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+    assert result.model.parent == tmp_path
+
+
+def test_an_output_that_can_not_be_a_folder_is_refused(model, data, tmp_path):
+    (tmp_path / "file").write_text("")
+    for out, what in ((tmp_path / "file", "is a file"), (tmp_path / "file" / "x", "can not be")):
+        with pytest.raises(BadInput, match=what):
+            packlight.fit(model, data, target_size="8KB", out=out)
+
+
+def test_a_full_disk_leaves_no_half_written_file(model, data, tmp_path, monkeypatch):
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(BadInput, match="No space left"):
+        packlight.fit(model, data, target_size="8KB", out=tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*.onnx*"))
+
+
+def test_a_network_without_weights_is_refused(tmp_path):
+    network = Network.from_module(nn.ReLU(), (torch.randn(2, 3),))
+    with pytest.raises(BadInput, match="no weights"):
+        packlight.fit(network, np.zeros((400, 3), np.float32), max_drop="1%", out=tmp_path / "o")
+
+
+def test_a_killed_fit_leaves_nothing_half_written_and_goes_on(model, data, tmp_path):
+    np.savez(tmp_path / "data.npz", x=data[0], y=data[1])
+    out = tmp_path / "out"
+    script = textwrap.dedent(
+        f"""
+        import packlight, sys
+        from packlight.progress import Progress
+
+        class Loud(Progress):
+            def say(self, text):
+                print(text)
+
+        packlight.fit({str(model)!r}, {str(tmp_path / "data.npz")!r}, target_size="8KB",
+                      out={str(out)!r}, progress=Loud())
+        """
+    )
+    running = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (out / ".packlight" / "curvature.pt").exists():
+        assert running.poll() is None, "the fit ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    assert [path.name for path in out.iterdir()] == [".packlight"]
+    again = subprocess.run(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert "resumed: grids, curvature" in again.stdout
+    assert not (out / ".packlight").exists()
+    assert os.path.exists(out / "model.onnx")
