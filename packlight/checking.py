@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import torch
 
 from packlight import data as samples_of
 from packlight.coding import xz
@@ -18,17 +16,6 @@ from packlight.network import TensorSpec
 from packlight.runtimes.onnxruntime import Latency, Session, latencies
 
 BATCH = 16
-
-_DTYPES = {
-    "tensor(float)": torch.float32,
-    "tensor(float16)": torch.float16,
-    "tensor(double)": torch.float64,
-    "tensor(uint8)": torch.uint8,
-    "tensor(int8)": torch.int8,
-    "tensor(int32)": torch.int32,
-    "tensor(int64)": torch.int64,
-    "tensor(bool)": torch.bool,
-}
 
 
 @dataclass(frozen=True)
@@ -102,7 +89,7 @@ def check(
         if not path.is_file():
             raise BadInput(f"{path} does not exist, or is no file; give two ONNX files")
     sessions = [Session(path) for path in paths]
-    inputs, other = (_inputs(session) for session in sessions)
+    inputs, other = (session.inputs for session in sessions)
     if [spec.name for spec in inputs] != [spec.name for spec in other]:
         raise BadInput(
             f"{paths[0].name} takes {_names(inputs)} and {paths[1].name} takes {_names(other)}; "
@@ -119,8 +106,8 @@ def check(
     if task.classifier:
         samples_of.check_labels(judge, task.classes)
     verdict = compare(answers[0], answers[1], judge.labels, classifier=task.classifier)
-    size = sessions[0].batch or 1
-    before, after = latencies(paths, [np.repeat(value, size, axis=0) for value in sample])
+    ((called, _),) = samples_of.runs(sample, inputs, sessions[0].batch)
+    before, after = latencies(paths, called)
     files = [path.read_bytes() for path in paths]
     return CheckResult(
         names=(paths[0].name, paths[1].name),
@@ -132,16 +119,5 @@ def check(
     )
 
 
-def _inputs(session: Session) -> list[TensorSpec]:
-    return [
-        TensorSpec(
-            value.name,
-            tuple(size if isinstance(size, int) else None for size in value.shape),
-            _DTYPES.get(value.type, torch.float32),
-        )
-        for value in session.inputs
-    ]
-
-
-def _names(specs: list[TensorSpec]) -> str:
+def _names(specs: Sequence[TensorSpec]) -> str:
     return ", ".join(str(spec) for spec in specs)

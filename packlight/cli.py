@@ -221,18 +221,18 @@ def _constants(pairs: tuple[str, ...]) -> dict[str, Any] | None:
 def _examples(model: Path, shapes: tuple[str, ...]) -> list[Any] | None:
     if not shapes:
         return None
-    from packlight.readers import random_examples
+    from packlight.readers.shapes import examples_of
 
-    parsed: dict[str | None, tuple[int, ...]] = {}
+    parsed = {}
     for text in shapes:
         name, _, sizes = text.rpartition("=")
         try:
-            parsed[name or None] = tuple(int(size) for size in sizes.lower().split("x"))
+            parsed[name] = tuple(int(size) for size in sizes.lower().split("x"))
         except ValueError:
             raise click.UsageError(
                 f"--input-shape {text!r} is not a shape like 1x3x224x224 or image=1x3x224x224"
             ) from None
-    return random_examples(model, parsed)
+    return examples_of(model, parsed)
 
 
 def main() -> None:

@@ -27,11 +27,27 @@ EXAMPLE_BATCH = 2  # torch.export takes a batch of 1 for a constant, so examples
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One input or output: its name, its shape (None where the size may vary) and its dtype."""
+    """One input or output.
+
+    Args:
+        name: as in the file.
+        shape: None where the size may vary.
+        dtype: of its numbers.
+        batched: its first dimension counts samples; otherwise every sample brings a whole tensor,
+            as a recurrent network's state.
+        value: what a scalar input holds when nothing else is said.
+    """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: torch.dtype
+    batched: bool = True
+    value: int | float | None = None
+
+    @property
+    def sample_shape(self) -> tuple[int | None, ...]:
+        """The shape of one sample's part."""
+        return self.shape[1:] if self.batched else self.shape
 
     def __str__(self) -> str:
         sizes = "x".join("N" if size is None else str(size) for size in self.shape)
@@ -68,26 +84,24 @@ class Network:
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """Name, shape and dtype of every input, in order."""
-        return tuple(
-            TensorSpec(
-                name,
-                tuple(
-                    None if dynamic and axis == 0 else int(size)
-                    for axis, size in enumerate(example.shape)
-                ),
-                example.dtype,
+        shapes = [
+            tuple(
+                None if dynamic and axis == 0 else int(size)
+                for axis, size in enumerate(example.shape)
             )
-            for name, example, dynamic in zip(
-                self.input_names, self.example_inputs, self.dynamic_batch, strict=True
+            for example, dynamic in zip(self.example_inputs, self.dynamic_batch, strict=True)
+        ]
+        return tuple(
+            TensorSpec(name, shape, example.dtype, batched, None if shape else example.item())
+            for name, shape, example, batched in zip(
+                self.input_names, shapes, self.example_inputs, batched_inputs(shapes), strict=True
             )
         )
 
     @property
     def batch(self) -> int | None:
         """The number of samples a run takes; None where it may vary."""
-        if any(self.dynamic_batch):
-            return None
-        return int(self.example_inputs[0].shape[0]) if self.example_inputs[0].ndim else 1
+        return None if any(self.dynamic_batch) else _batch_of(self.example_inputs)
 
     def placeholders(self) -> list[fx.Node]:
         """The graph's input nodes, in the order of `input_names`."""
@@ -179,6 +193,17 @@ class Network:
         )
 
 
+def batched_inputs(shapes: Sequence[tuple[int | None, ...]]) -> list[bool]:
+    """Which inputs' first dimension counts samples.
+
+    Where any may vary, those that may; otherwise those as long as the first input's.
+    """
+    if any(shape and shape[0] is None for shape in shapes):
+        return [bool(shape) and shape[0] is None for shape in shapes]
+    first = next((shape[0] for shape in shapes if shape), None)
+    return [bool(shape) and shape[0] == first for shape in shapes]
+
+
 def flat(outputs: Any) -> tuple[Tensor, ...]:
     """What a module returned (a tensor, a tuple, a dict ...) as a tuple of tensors."""
     return tuple(torch.utils._pytree.tree_leaves(outputs))
@@ -222,7 +247,7 @@ def _two_samples(examples: tuple[Tensor, ...], dynamic: tuple[bool, ...]) -> tup
 
 
 def _batch_of(examples: tuple[Tensor, ...]) -> int:
-    return int(examples[0].shape[0]) if examples[0].ndim else 1
+    return next((int(value.shape[0]) for value in examples if value.ndim), 1)
 
 
 def _output_names(program: torch.export.ExportedProgram, count: int) -> list[str]:

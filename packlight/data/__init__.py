@@ -5,7 +5,7 @@ anything is fitted. Labels are carried along to measure with, never to fit.
 """
 
 from packlight.data.images import Preprocess
-from packlight.data.samples import Samples
+from packlight.data.samples import Samples, runs
 from packlight.data.sources import Dataset, open_data, random_data
 from packlight.data.splitting import Split, check_labels, split
 
@@ -17,5 +17,6 @@ __all__ = [
     "check_labels",
     "open_data",
     "random_data",
+    "runs",
     "split",
 ]

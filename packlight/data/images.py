@@ -174,8 +174,8 @@ def _sized(image: Image.Image, layout: Layout, how: Preprocess) -> Image.Image:
     if how.resize is not None and min(image.size) != how.resize:
         short = min(image.size)
         # torchvision's rounding: the long side is cut to a whole number
-        size = tuple(int(how.resize * side / short) for side in image.size)
-        image = image.resize((size[0], size[1]), Image.Resampling.BILINEAR)
+        width, height = (int(how.resize * side / short) for side in image.size)
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
     if how.crop is not None:
         height, width = how.crop if isinstance(how.crop, tuple) else (how.crop, how.crop)
         image = _centre(image, height, width)

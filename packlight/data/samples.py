@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,34 @@ from packlight.types import Array
 
 Read = Callable[[Array], tuple[Array, ...]]
 """Indices (k,) -> one array per network input, each with k samples along its first axis."""
+
+
+def runs(
+    batch: Sequence[Array], inputs: Sequence[Any], size: int | None
+) -> Iterator[tuple[tuple[Array, ...], int]]:
+    """Samples as the inputs of one run after the other.
+
+    Args:
+        batch: one array per input, samples along the first axis.
+        inputs: the network's TensorSpecs.
+        size: samples that a run takes; None where it takes any number.
+    Yields:
+        What the network is called with, and how many samples that is. Where a run takes more
+        samples than are left, the last run is filled up with repeats.
+    """
+    count = len(batch[0])
+    if size is None and any(not spec.batched and spec.shape for spec in inputs):
+        size = 1  # every sample brings a tensor of its own
+    step = size or max(count, 1)
+    for start in range(0, count, step):
+        part = [value[start : start + step] for value in batch]
+        held = len(part[0])
+        if size is not None and held < size:
+            part = [np.resize(value, (size, *value.shape[1:])) for value in part]
+        called = tuple(
+            value if spec.batched else value[0] for value, spec in zip(part, inputs, strict=True)
+        )
+        yield tuple(np.ascontiguousarray(value).reshape(value.shape) for value in called), held
 
 
 @dataclass(frozen=True)

@@ -71,8 +71,10 @@ def random_data(inputs: Sequence[Any], n: int, seed: int) -> Dataset:
     generator = np.random.default_rng(seed)
     arrays = {}
     for spec in inputs:
-        shape = (n, *_sample_shape(spec))
-        if _is_float(spec):
+        shape = (n, *(size or 1 for size in spec.sample_shape))
+        if spec.value is not None:
+            arrays[spec.name] = np.full(shape, spec.value, _numpy_dtype(spec))
+        elif _is_float(spec):
             arrays[spec.name] = generator.standard_normal(shape, dtype=np.float32)
         else:
             arrays[spec.name] = np.zeros(shape, _numpy_dtype(spec))
@@ -297,6 +299,10 @@ def _open_arrays(
 ) -> Dataset:
     names = [spec.name for spec in inputs]
     keys = ", ".join(arrays) or "nothing"
+    given = next((len(arrays[name]) for name in names if name in arrays), 0)
+    for spec in inputs:
+        if spec.value is not None and spec.name not in arrays and given:
+            arrays = arrays | {spec.name: np.full(given, spec.value, _numpy_dtype(spec))}
     if all(key in arrays for key in names):
         labels = arrays.get("y") if "y" not in names else None
         chosen = {key: arrays[key] for key in names}
@@ -354,7 +360,7 @@ def _from_arrays(
 
 
 def _reader(array: Array, spec: Any, how: Preprocess, name: str) -> Read:
-    wanted = tuple(spec.shape[1:])
+    wanted = tuple(spec.sample_shape)
     if array.dtype == object or not (
         np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_
     ):
@@ -430,7 +436,7 @@ def _image_layout(inputs: Sequence[Any], source: str) -> Layout:
 
 def _layout(spec: Any) -> Layout | None:
     """How the input holds an image; None if it does not."""
-    sizes = spec.shape[1:]
+    sizes = spec.sample_shape
     if len(sizes) != 3 or None in sizes:
         return None
     dtype = _numpy_dtype(spec)
@@ -441,10 +447,6 @@ def _layout(spec: Any) -> Layout | None:
     if sizes[2] in (1, 3, 4):
         return Layout(sizes[2], sizes[0], sizes[1], last=True, floats=_is_float(spec))
     return None
-
-
-def _sample_shape(spec: Any) -> tuple[int, ...]:
-    return tuple(1 if size is None else int(size) for size in spec.shape[1:])
 
 
 def _numpy_dtype(spec: Any) -> np.dtype[Any]:

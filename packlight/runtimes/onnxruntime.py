@@ -10,9 +10,23 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import torch
 
+from packlight.data.samples import runs
 from packlight.errors import BadInput
+from packlight.network import TensorSpec, batched_inputs
 from packlight.types import Array
+
+DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
 
 VERSION = f"onnxruntime {onnxruntime.__version__}"
 
@@ -22,12 +36,19 @@ class Session:
 
     Args:
         model: a path (external data is found beside it) or the bytes of a file.
+        inputs: what the samples hold for each input; default: what the file declares.
         threads: threads a single operator may use; 0 takes every core.
     Raises:
         BadInput: onnxruntime refuses the file; its reason is kept.
     """
 
-    def __init__(self, model: str | os.PathLike[str] | bytes, *, threads: int = 0) -> None:
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | bytes,
+        *,
+        inputs: Sequence[TensorSpec] | None = None,
+        threads: int = 0,
+    ) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 4
@@ -40,33 +61,47 @@ class Session:
             what = "the written network" if isinstance(model, bytes) else Path(source).name  # type: ignore[arg-type]
             reason = str(problem).strip().splitlines()[0][:300]
             raise BadInput(f"onnxruntime can not run {what}: {reason}") from problem
-        self.inputs = self._session.get_inputs()
-        self.input_names = [value.name for value in self.inputs]
+        self.input_names = [value.name for value in self._session.get_inputs()]
         self.output_names = [value.name for value in self._session.get_outputs()]
-        sizes = [value.shape[0] for value in self.inputs if value.shape]
-        self.batch = next((size for size in sizes if isinstance(size, int)), None)
+        self.inputs = tuple(inputs) if inputs is not None else self._declared()
+        first = next((spec.shape[0] for spec in self.inputs if spec.batched), 1)
+        self.batch = first
 
     def __call__(self, *inputs: Array) -> tuple[Array, ...]:
         """One array per input in, one per output out."""
         return tuple(self._session.run(None, dict(zip(self.input_names, inputs, strict=True))))
 
     def over(self, batches: Iterable[Sequence[Array]]) -> tuple[Array, ...]:
-        """Run every batch and join the outputs along the samples.
+        """Run samples (one array per input, samples first) and join the outputs likewise.
 
-        A network whose batch is fixed takes a batch piece by piece; the last piece is filled up
-        by repeating a sample, and what comes out for the repeats is dropped.
+        An output that does not count samples along its first axis gets such an axis.
         """
         pieces: list[tuple[Array, ...]] = []
         for batch in batches:
-            if self.batch is None:
-                pieces.append(self(*batch))
-                continue
-            for start in range(0, len(batch[0]), self.batch):
-                part = [value[start : start + self.batch] for value in batch]
-                count = len(part[0])
-                padded = [np.resize(value, (self.batch, *value.shape[1:])) for value in part]
-                pieces.append(tuple(value[:count] for value in self(*padded)))
+            for called, count in runs(batch, self.inputs, self.batch):
+                size = self.batch or count
+                pieces.append(
+                    tuple(
+                        value[:count]
+                        if value.ndim and len(value) == size
+                        else np.repeat(value[None], count, axis=0)
+                        for value in self(*called)
+                    )
+                )
         return tuple(np.concatenate(values) for values in zip(*pieces, strict=True))
+
+    def _declared(self) -> tuple[TensorSpec, ...]:
+        declared = self._session.get_inputs()
+        shapes = [
+            tuple(size if isinstance(size, int) else None for size in value.shape)
+            for value in declared
+        ]
+        return tuple(
+            TensorSpec(
+                value.name, shape, getattr(torch, DTYPES.get(value.type, "float32")), batched
+            )
+            for value, shape, batched in zip(declared, shapes, batched_inputs(shapes), strict=True)
+        )
 
 
 @dataclass(frozen=True)

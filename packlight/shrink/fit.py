@@ -236,7 +236,7 @@ class Job:
 
     def run(self) -> Outcome:
         self.layers = find_layers(self.network)
-        self.reference = Session(self.original)
+        self.reference = self._session(self.original)
         self.task = self._find_task()
         if self.budget.max_drop is not None and not self.task.classifier and not self.eval_fn:
             raise BadInput(
@@ -266,6 +266,9 @@ class Job:
         """The bytes of the network that was given."""
         return _bytes_of(self.original)
 
+    def _session(self, model: str | bytes) -> Session:
+        return Session(model, inputs=self.network.inputs)
+
     def _find_task(self) -> Task:
         few = self.split.fit.take(range(min(len(self.split.fit), 64)))
         inputs = few.arrays()
@@ -273,7 +276,7 @@ class Job:
         return find_task(inputs, outputs, labelled=self.split.judge.labels is not None)
 
     def _batches(self, samples: samples_of.Samples) -> _Tensors:
-        return _Tensors(samples, self.network.batch or BATCH, fixed=self.network.batch is not None)
+        return _Tensors(samples, self.network, BATCH)
 
     def _grids(self, places: Sequence[activations.Place]) -> dict[str, activations.Grid]:
         def compute() -> dict[str, list[float]]:
@@ -290,9 +293,7 @@ class Job:
             watched = self.network.copy()
             layers = find_layers(watched)
             curvature.require_gradients(watched, layers)
-            singles = _Tensors(
-                self.split.fit, self.network.batch or 1, fixed=self.network.batch is not None
-            )
+            singles = _Tensors(self.split.fit, self.network, 1)
             shown = self.progress.each("curvature", singles, len(singles))
             found = curvature.collect(watched, layers, shown, self._loss(), seed=self.seed)
             return {
@@ -357,7 +358,7 @@ class Job:
                 values.update(slot.values(solution.levels, solution.scale, solution.bias))
             file = onnx_file.refilled(template, values).SerializeToString(deterministic=True)
             packed = xz.pack(file)
-            outputs = Session(file).over(inputs)
+            outputs = self._session(file).over(inputs)
             verdict = compare(wanted, outputs, curve.labels, classifier=self.task.classifier)
             visit = Visit(coarseness, len(file), len(packed), verdict)
             tick()
@@ -365,7 +366,7 @@ class Job:
 
         def drop(point: Point) -> float:
             """Accuracy lost on the samples that may steer."""
-            session = Session(point.file)
+            session = self._session(point.file)
             if self.eval_fn:
                 return base - self.eval_fn(session)
             outputs = session.over(steered)
@@ -425,7 +426,7 @@ class Job:
         judge = self.split.judge
         if not hasattr(self, "_judged"):
             self._judged = self.reference.over(judge.batches(BATCH))
-        session = Session(point.file)
+        session = self._session(point.file)
         outputs = session.over(judge.batches(BATCH))
         verdict = compare(self._judged, outputs, judge.labels, classifier=self.task.classifier)
         return verdict, (base, self.eval_fn(session)) if self.eval_fn else None
@@ -433,9 +434,9 @@ class Job:
     def latency(self, point: Point) -> dict[str, Any] | None:
         """Milliseconds of both networks on one sample, as the report holds them."""
         (sample,) = self.split.judge.take([0]).batches(1)
+        ((called, _),) = samples_of.runs(sample, self.network.inputs, self.network.batch)
         size = self.network.batch or 1
-        sample = tuple(np.repeat(value, size, axis=0) for value in sample)
-        before, after = latencies([self.original, point.file], sample)
+        before, after = latencies([self.original, point.file], called)
         return {
             "runtime": VERSION,
             "original": vars(before),
@@ -447,19 +448,26 @@ class Job:
 
 
 class _Tensors:
-    """Samples as batches of tensors, as often as they are iterated."""
+    """Samples as the tensors of one run after the other, as often as they are iterated.
 
-    def __init__(self, samples: samples_of.Samples, size: int, *, fixed: bool) -> None:
-        self._samples, self._size, self._fixed = samples, size, fixed
+    Args:
+        samples: to run.
+        network: whose inputs they are.
+        size: samples of a run, where the network leaves that open.
+    """
+
+    def __init__(self, samples: samples_of.Samples, network: Network, size: int) -> None:
+        self._samples, self._inputs = samples, network.inputs
+        alone = any(not spec.batched and spec.shape for spec in self._inputs)
+        self._size = network.batch or (1 if alone else size)
 
     def __len__(self) -> int:
         return -(-len(self._samples) // self._size)
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
         for batch in self._samples.batches(self._size):
-            if self._fixed:  # a network of a fixed batch takes no smaller one
-                batch = tuple(np.resize(value, (self._size, *value.shape[1:])) for value in batch)
-            yield tuple(torch.from_numpy(np.ascontiguousarray(value)) for value in batch)
+            for called, _ in samples_of.runs(batch, self._inputs, self._size):
+                yield tuple(torch.from_numpy(value) for value in called)
 
 
 def _name(network: Network) -> str:

@@ -1,0 +1,48 @@
+"""Example inputs of shapes the user names, for files that leave sizes open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from packlight.errors import BadInput
+from packlight.runtimes.onnxruntime import Session
+
+
+def examples_of(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> list[Tensor]:
+    """Noise (zeros for whole numbers) for every input of an ONNX file.
+
+    Args:
+        path: the file.
+        shapes: input name -> shape; the name "" stands for the only input, or for the first.
+    Raises:
+        BadInput: a name the file does not have, or a shape that contradicts it.
+    """
+    inputs = Session(path).inputs
+    named = {name or inputs[0].name: shape for name, shape in shapes.items()}
+    unknown = set(named) - {spec.name for spec in inputs}
+    if unknown:
+        raise BadInput(
+            f"{path.name} has no input {unknown.pop()!r}; it has "
+            + ", ".join(spec.name for spec in inputs)
+        )
+    generator = np.random.default_rng(0)
+    examples = []
+    for spec in inputs:
+        shape = named.get(spec.name, tuple(size or 1 for size in spec.shape))
+        if len(shape) != len(spec.shape) or any(
+            size is not None and size != given
+            for size, given in zip(spec.shape, shape, strict=True)
+        ):
+            raise BadInput(
+                f"input {spec} of {path.name} can not have the shape {'x'.join(map(str, shape))}"
+            )
+        noise = generator.standard_normal(shape).astype(np.float32)
+        examples.append(
+            torch.from_numpy(noise if spec.dtype.is_floating_point else 0 * noise).to(spec.dtype)
+        )
+    return examples
