@@ -96,6 +96,7 @@ def _strip(model: onnx.ModelProto, network: Network) -> None:
         node.doc_string = ""
         node.name = ""
         del node.metadata_props[:]
+        _drop_defaults(node)
     _strip_functions(model)
     _shorten_values(graph)
     for value, batched in zip(graph.input, network.dynamic_batch, strict=True):
@@ -104,6 +105,29 @@ def _strip(model: onnx.ModelProto, network: Network) -> None:
             _rename_dim(graph, old, "batch")
     for key, text in network.metadata.items():
         model.metadata_props.add(key=key, value=text)
+
+
+def _drop_defaults(node: onnx.NodeProto) -> None:
+    """Leave out attributes that only repeat what the operator does anyway."""
+    try:
+        schema = onnx.defs.get_schema(node.op_type, OPSET, node.domain)
+    except onnx.defs.SchemaError:
+        return
+    told = [
+        attribute
+        for attribute in node.attribute
+        if attribute.name not in schema.attributes
+        or not _same_value(attribute, schema.attributes[attribute.name].default_value)
+    ]
+    del node.attribute[:]
+    node.attribute.extend(told)
+
+
+def _same_value(attribute: onnx.AttributeProto, default: onnx.AttributeProto) -> bool:
+    if default.type != attribute.type:
+        return False
+    value: Any = onnx.helper.get_attribute_value(attribute)
+    return bool(value == onnx.helper.get_attribute_value(default))
 
 
 def _strip_functions(model: onnx.ModelProto) -> None:
@@ -116,34 +140,34 @@ def _strip_functions(model: onnx.ModelProto) -> None:
 
 
 def _name_quantized_constants(graph: onnx.GraphProto) -> None:
-    """Give every dequantised weight a scale of its own under the weight's name.
+    """Give every dequantised weight a scale and a zero point of its own under the weight's name.
 
-    The exporter folds scales into anonymous constants and may share equal ones; a template needs
-    to find each again. Zero points of int8 and int32 tensors are all zero: one per length is kept.
+    The exporter folds them into anonymous constants and shares equal ones; a template needs to
+    find each again. The zero points are all zero and can be left out, except where a Gemm or
+    MatMul reads the weight: onnxruntime takes its integer kernel only if they are spelt out.
     """
     constants = {tensor.name: tensor for tensor in graph.initializer}
-    added: dict[str, onnx.TensorProto] = {}
+    products = {node.input[1] for node in graph.node if node.op_type in ("Gemm", "MatMul")}
+    added: list[onnx.TensorProto] = []
     for node in graph.node:
         if node.op_type != "DequantizeLinear" or node.input[0] not in constants:
             continue
-        weight, scale, zero = node.input
-        name = scale_name(weight)
-        tensor = onnx.TensorProto()
-        tensor.CopyFrom(constants[scale])
-        tensor.name = name
-        added[name] = tensor
-        node.input[1] = name
-        if not numpy_helper.to_array(constants[zero]).any():
+        weight, *numbers = node.input
+        if node.output[0] not in products:
             node.input.pop()
+        for position, (old, suffix) in enumerate(
+            zip(numbers, ("scale", "zero_point"), strict=True)
+        ):
+            if position + 1 < len(node.input):
+                tensor = onnx.TensorProto()
+                tensor.CopyFrom(constants[old])
+                tensor.name = f"{weight.removesuffix('_quantized')}_{suffix}"
+                node.input[position + 1] = tensor.name
+                added.append(tensor)
     used = {name for node in graph.node for name in node.input}
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:]
-    graph.initializer.extend([*kept, *added.values()])
-
-
-def scale_name(quantized: str) -> str:
-    """The name of the scale that belongs to the initialiser `quantized`."""
-    return quantized.removesuffix("_quantized") + "_scale"
+    graph.initializer.extend([*kept, *added])
 
 
 def _shorten_values(graph: onnx.GraphProto) -> None:

@@ -156,12 +156,17 @@ class _Sums:
         self.products = [torch.zeros(self.groups, size, size) for size in sizes]
         self.gradients = [torch.zeros(self.groups, size, size) for size in sizes]
         self.total = torch.zeros(self.groups, self.columns, dtype=torch.float64)
+        self.shift: Tensor | None = None
         self.positions = 0
         self.samples = 0
         self.energy = 0.0
 
     def add_input(self, value: Tensor) -> None:
         windows = self.layer.windows(value.detach().float())
+        if self.shift is None:
+            # what is summed is small if the mean is nearly gone; float32 then loses nothing
+            self.shift = windows.mean(1) if self.layer.centred else windows.new_zeros(())
+        windows = windows - self.shift.unsqueeze(-2) if self.layer.centred else windows
         self.positions += windows.shape[1]
         self.total += windows.sum(1, dtype=torch.float64)
         for block, products in zip(self.blocks, self.products, strict=True):
@@ -178,7 +183,7 @@ class _Sums:
 
     def curvature(self) -> Curvature:
         count = max(self.positions, 1)
-        mean = self.total / count
+        centre = self.total / count  # of the shifted inputs
         trace = 0.0
         moments = []
         for block, products, gradients in zip(
@@ -186,8 +191,8 @@ class _Sums:
         ):
             covariance = products.double() / count
             if self.layer.centred:
-                centre = mean[:, block]
-                covariance -= centre[:, :, None] * centre[:, None, :]
+                offset = centre[:, block]
+                covariance -= offset[:, :, None] * offset[:, None, :]
             size = _trace(covariance)
             pull = _trace(gradients.double())
             if pull > 0 and size > 0:
@@ -199,6 +204,7 @@ class _Sums:
             trace = float(self.columns)  # inputs not seen are taken for white: H = 1
         energy = self.energy / max(self.samples, 1)
         sensitivity = energy / (self.rows * trace) if trace > 0 else 0.0
+        mean = centre if self.shift is None else centre + self.shift.double()
         return Curvature(tuple(moments), mean.numpy(), sensitivity)
 
 

@@ -51,21 +51,24 @@ def factorize(moments: Array) -> Factor:
     """Order and factorise H for `round_columns`.
 
     Args:
-        moments: (G, n, n) H, positive semi-definite.
+        moments: (G, n, n) H, finite and positive semi-definite but for rounding.
     """
     groups, count, _ = moments.shape
     H = torch.from_numpy(moments).double()
     diagonal = H.diagonal(dim1=1, dim2=2)
     mean = diagonal.mean(1).clamp_min(0)
     ridge = torch.where(mean > 0, DAMPING * mean, 1.0)
-    H = H + torch.diag_embed(ridge[:, None].expand(groups, count))
     order = torch.argsort(diagonal.sum(0), descending=True, stable=True)
     H = H[:, order][:, :, order]
+    identity = torch.eye(count, dtype=H.dtype).expand(groups, count, count)
     # M upper triangular with H = M M^T, found as the Cholesky factor of H read backwards;
     # then H^-1 = M^-T M^-1, so U = M^-1
-    backwards = torch.linalg.cholesky(H.flip(1, 2)).flip(1, 2)
-    identity = torch.eye(count, dtype=H.dtype).expand(groups, count, count)
-    upper = torch.linalg.solve_triangular(backwards, identity, upper=True)
+    failed = torch.ones(1)
+    while failed.any():
+        damped = H + ridge[:, None, None] * identity
+        lower, failed = torch.linalg.cholesky_ex(damped.flip(1, 2))
+        ridge = torch.where(failed > 0, 10 * ridge, ridge)  # moments that rounding made indefinite
+    upper = torch.linalg.solve_triangular(lower.flip(1, 2), identity, upper=True)
     return Factor(order.numpy(), upper.numpy())
 
 

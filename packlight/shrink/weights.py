@@ -43,7 +43,12 @@ class Slot:
             bias: (channels,) float64 or None.
         """
         layer = self.layer
-        result = {quantized_name(layer.weight): levels, scale_of(layer.weight): _shared(scale)}
+        shared = _shared(scale)
+        result = {
+            quantized_name(layer.weight): levels,
+            scale_of(layer.weight): shared,
+            zero_point_of(layer.weight): np.zeros(shared.shape, np.int8),
+        }
         if layer.bias is None or bias is None:
             return result
         if not self.integer_bias:
@@ -66,6 +71,11 @@ def quantized_name(weight: str) -> str:
 def scale_of(weight: str) -> str:
     """The buffer that holds a parameter's scales."""
     return f"{weight}_scale"
+
+
+def zero_point_of(weight: str) -> str:
+    """The buffer that holds a parameter's zero points: zeros, the grid is symmetric."""
+    return f"{weight}_zero_point"
 
 
 def _shared(scale: Array) -> Array:
@@ -132,13 +142,11 @@ def _replace(network: Network, weight: fx.Node, levels: Array, scale: Array, axi
     set_value(module, quantized_name(name), torch.from_numpy(levels), trainable=False)
     set_value(module, scale_of(name), torch.from_numpy(scale), trainable=False)
     zeros = torch.zeros(len(scale), dtype=torch.int64)
-    set_value(module, f"{name}_zero_point", zeros, trainable=False)
+    set_value(module, zero_point_of(name), zeros, trainable=False)
     low = -127 if dtype is torch.int8 else int(limits.min)
+    names = (quantized_name(name), scale_of(name), zero_point_of(name))
     with graph.inserting_before(weight):
-        sources = [
-            graph.get_attr(text)
-            for text in (quantized_name(name), scale_of(name), f"{name}_zero_point")
-        ]
+        sources = [graph.get_attr(text) for text in names]
         restored = graph.call_function(
             quantized.dequantize_per_channel.default,
             (*sources, axis, low, int(limits.max), dtype),
