@@ -7,6 +7,7 @@ came back. Nothing heavy is imported before a command runs, so `packlight --help
 from __future__ import annotations
 
 import functools
+import json
 import shlex
 import sys
 from collections.abc import Callable
@@ -153,6 +154,30 @@ def _show_fit(result: Any) -> None:
 
 
 @cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@_network_options
+@click.option("--json", "as_json", is_flag=True, help="Plain values for other programs.")
+@click.option("--csv", "as_csv", is_flag=True, help="One line per layer for a spreadsheet.")
+def weigh(
+    model: Path,
+    input_shapes: tuple[str, ...],
+    constants: tuple[str, ...],
+    as_json: bool,
+    as_csv: bool,
+) -> None:
+    """Where the bytes and the arithmetic of MODEL go, layer by layer, for one sample."""
+    from packlight.readers import load
+    from packlight.weighing import weigh as weigh_network
+
+    network = load(model, _examples(model, input_shapes), constants=_constants(constants))
+    table = weigh_network(network)
+    if as_json:
+        click.echo(json.dumps(table.to_dict(), indent=1))
+    else:
+        click.echo(table.to_csv() if as_csv else str(table), nl=not as_csv)
+
+
+@cli.command()
 @click.argument("first", type=click.Path(path_type=Path))
 @click.argument("second", type=click.Path(path_type=Path))
 @_data_options
@@ -172,6 +197,27 @@ def check(first: Path, second: Path, as_json: bool, **options: Any) -> None:
         click.echo(to_json(result.to_dict()).decode())
     else:
         _print(result)
+
+
+@cli.command()
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("packlight-demo"),
+    show_default=True,
+    help="Output folder.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="For every choice.")
+@click.option("--force", is_flag=True, help="Replace what an earlier demo wrote.")
+@click.option("--quiet", is_flag=True, help="No progress bars.")
+def demo(out: Path, seed: int, force: bool, quiet: bool) -> None:
+    """Train a letter recogniser on images drawn here, fit it to a tenth of its size, check it."""
+    from packlight.demo import demo as run_demo
+
+    result = run_demo(out, seed=seed, force=force, progress=_progress(quiet))
+    _print(result.checked)
+    click.echo(result.guide)
 
 
 def _print(renderable: Any) -> None:

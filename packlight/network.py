@@ -159,7 +159,9 @@ class Network:
         dynamic = tuple(dynamic_batch)
         notes = list(notes)
         was_training = module.training
-        module.eval()
+        exported = isinstance(module, fx.GraphModule)  # traced in eval mode; it has no other
+        if not exported:
+            module.eval()
         try:
             if any(dynamic):
                 try:
@@ -177,7 +179,8 @@ class Network:
         except Exception as problem:
             raise BadInput(f"the network can not be traced: {_line(problem)}") from problem
         finally:
-            module.train(was_training)
+            if not exported:
+                module.train(was_training)
         signature = program.graph_signature
         graph = _trainable(program)
         count = len(signature.user_outputs)

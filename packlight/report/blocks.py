@@ -1,0 +1,99 @@
+"""What the report's sections are built of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from packlight.report.element import Html, breakable, element, join
+
+Report = dict[str, Any]
+
+
+def section(name: str, title: str, words: str | None, *parts: Html | None) -> Html:
+    """A part of the page under a heading; `name` is its anchor."""
+    heading = element("h2", title, id=name)
+    lead = element("p", words) if words else None
+    return element("section", heading, lead, *parts, aria_labelledby=name)
+
+
+def table(
+    caption: str,
+    header: Sequence[tuple[str, bool]],
+    lines: Iterable[Sequence[Any]],
+    *,
+    class_: str | None = None,
+    chosen: Sequence[bool] = (),
+) -> Html:
+    """A table whose first column names its rows.
+
+    Args:
+        header: name of each column, and whether it holds numbers.
+        chosen: the rows to mark, if any.
+    """
+
+    def cell(index: int, value: Any) -> Html:
+        kind = "n" if header[index][1] else None
+        if index == 0:
+            return element("th", breakable(value), scope="row", class_=kind)
+        return element("td", value, class_=kind)
+
+    head = [
+        element("th", name, scope="col", class_="n" if number else None) if name else element("td")
+        for name, number in header
+    ]
+    body = [
+        element(
+            "tr",
+            [cell(index, value) for index, value in enumerate(line)],
+            class_="chosen" if position < len(chosen) and chosen[position] else None,
+        )
+        for position, line in enumerate(lines)
+    ]
+    drawn = element(
+        "table",
+        element("caption", caption),
+        element("thead", element("tr", head)),
+        element("tbody", body),
+        class_=class_,
+    )
+    return _scroll(caption, drawn)
+
+
+def definitions(lines: Iterable[tuple[str, Any]]) -> Html:
+    """Names and what they stand for."""
+    return element("dl", [join(element("dt", name), element("dd", value)) for name, value in lines])
+
+
+def figure(caption: str, picture: Html, key: Html | None = None) -> Html:
+    """A picture under its caption, and what its colours mean."""
+    return element("figure", element("figcaption", caption, key), _scroll(caption, picture))
+
+
+def _scroll(name: str, wide: Html) -> Html:
+    """What may be wider than the screen, to be scrolled by hand or by key."""
+    return element("div", wide, class_="scroll", role="region", aria_label=name, tabindex="0")
+
+
+def more(words: str, part: Html) -> Html:
+    """A part that folds away behind a line of words."""
+    return element("details", element("summary", words), part)
+
+
+def get(report: Any, *path: str) -> Any:
+    """A value deep in the report, or None where the path ends early."""
+    for key in path:
+        if not isinstance(report, dict):
+            return None
+        report = report.get(key)
+    return report
+
+
+def pair(first: Any, second: Any, key: str) -> tuple[Any, Any]:
+    """The same value of both networks."""
+    return get(first, key), get(second, key)
+
+
+def file_name(report: Report, side: str) -> str:
+    """A network's file, or nothing."""
+    return str(get(report, side, "file") or "")

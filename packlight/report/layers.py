@@ -1,0 +1,173 @@
+"""The report's layers: where the bytes were, where the damage is, what a weight costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from packlight.report import charts
+from packlight.report.blocks import Report, figure, more, section, table
+from packlight.report.element import Html, element
+from packlight.report.words import NONE, count, finite, fixed, percent, short, size
+
+TOP_LAYERS = 24  # shown at once; the rest folds away
+WORST_LAYERS = 10
+
+
+def sizes(report: Report) -> Html | None:
+    """The largest layers as bars."""
+    layers = _by_size(report)
+    if not layers:
+        return None
+    top = _shown(len(layers))
+    rows = [_bar(layer) for layer in layers[:top]]
+    key = [
+        element("span", element("i", class_=kind), words, class_="key")
+        for kind, words in (
+            ("before", "before"),
+            ("installed", "installed"),
+            ("packed", "of it in the download, by entropy"),
+        )
+    ]
+    return section(
+        "sizes",
+        "Size by layer",
+        "The largest layers first. Once installed, a weight is an integer of 8 bits; few different "
+        "ones occur, so the download needs less.",
+        figure("Bytes of each layer.", charts.bars(rows), element("div", key)),
+        _rest(layers[top:]),
+    )
+
+
+def _bar(layer: Report) -> charts.Bar:
+    before, installed, bits, weights = (
+        finite(layer.get(key)) or 0.0
+        for key in ("bytes_before", "bytes_after", "bits_per_weight", "weights")
+    )
+    return charts.Bar(str(layer.get("name")), before, installed, min(bits * weights / 8, installed))
+
+
+def _rest(layers: Sequence[Report]) -> Html | None:
+    if not layers:
+        return None
+    bars = [_bar(layer) for layer in layers]
+    before, installed = sum(bar.before for bar in bars), sum(bar.installed for bar in bars)
+    return element(
+        "p",
+        f"The other {len(layers):,} layers together: {size(before)}, now {size(installed)}.",
+    )
+
+
+def worst(report: Report) -> Html | None:
+    """The layers that cost the most accuracy."""
+    damaged = [
+        layer for layer in report.get("layers") or [] if (finite(layer.get("damage")) or 0) > 0
+    ]
+    damaged.sort(key=lambda layer: -layer["damage"])
+    if not damaged:
+        return None
+    total = sum(layer["damage"] for layer in damaged)
+    lines = [
+        (
+            layer.get("name"),
+            percent(layer["damage"] / total),
+            short(layer["damage"]),
+            fixed(layer.get("bits_per_weight"), 2),
+            layer.get("activation") or NONE,
+        )
+        for layer in damaged[:WORST_LAYERS]
+    ]
+    listed = table(
+        f"The {min(len(damaged), WORST_LAYERS)} layers with the most damage.",
+        [
+            ("layer", False),
+            ("share of the damage", True),
+            ("damage", True),
+            ("bits per weight", True),
+            ("inputs", False),
+        ],
+        lines,
+    )
+    return section(
+        "worst",
+        "Where the damage is",
+        "Damage is the estimated loss that a layer's changed weights cause. Where accuracy falls "
+        "short, these layers are the first to look at.",
+        listed,
+    )
+
+
+def bits(report: Report) -> Html | None:
+    """Every layer in figures, the smaller ones folded away where they are many."""
+    layers = report.get("layers") or []
+    if not layers:
+        return None
+    top = {id(layer) for layer in _by_size(report)[: _shown(len(layers))]}
+    shown = [layer for layer in layers if id(layer) in top]
+    rest = [layer for layer in layers if id(layer) not in top]
+    weights = sum(finite(layer.get("weights")) or 0.0 for layer in layers)
+    total = sum(
+        (finite(layer.get("weights")) or 0.0) * (finite(layer.get("bits_per_weight")) or 0.0)
+        for layer in layers
+    )
+    return section(
+        "layers",
+        "Bits by layer",
+        f"{count(weights)} weights at {short(total / weights if weights else None)} bits each on "
+        "average: the entropy of the levels they take.",
+        _layer_table(
+            f"{f'The {len(shown)} largest' if rest else 'All'} layers, as the network runs them.",
+            shown,
+        ),
+        more(
+            f"The other {len(rest):,} layers",
+            _layer_table("The smaller layers, as the network runs them.", rest),
+        )
+        if rest
+        else None,
+    )
+
+
+def _layer_table(caption: str, layers: Sequence[Report]) -> Html:
+    header = [
+        ("layer", False),
+        ("kind and shape", False),
+        ("weights", True),
+        ("before", True),
+        ("installed", True),
+        ("bits per weight", True),
+        ("zeros", True),
+        ("levels", True),
+        ("step", True),
+        ("inputs", False),
+    ]
+    lines = [
+        (
+            layer.get("name"),
+            " ".join((str(layer.get("kind") or ""), _shape(layer.get("shape")))).strip() or NONE,
+            count(layer.get("weights")),
+            size(layer.get("bytes_before")),
+            size(layer.get("bytes_after")),
+            fixed(layer.get("bits_per_weight"), 2),
+            percent(layer.get("zeros"), 0),
+            count(layer.get("levels")),
+            short(layer.get("step")),
+            layer.get("activation") or NONE,
+        )
+        for layer in layers
+    ]
+    return table(caption, header, lines)
+
+
+def _shown(layers: int) -> int:
+    """How many of the layers are shown at once: all, or the largest if they are many."""
+    return layers if layers <= TOP_LAYERS + TOP_LAYERS // 3 else TOP_LAYERS
+
+
+def _by_size(report: Report) -> list[Report]:
+    layers = report.get("layers") or []
+    return sorted(layers, key=lambda layer: -(finite(layer.get("bytes_before")) or 0.0))
+
+
+def _shape(sizes: Any) -> str:
+    return "×".join(str(length) for length in sizes or ())

@@ -1,0 +1,206 @@
+"""The page: complete, well-formed, self-contained, and safe to open whatever the names are."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from html.parser import HTMLParser
+from math import inf, nan
+from typing import Any
+
+import pytest
+
+from packlight.report.html import render
+from tests.report.example import example
+
+VOID = {"meta", "br", "wbr"}
+HOSTILE = """<script>alert(1)</script>"'&amp;<img src=x onerror=alert(1)>\x1b[31m\u202e\ud800\x00"""
+
+
+class Page(HTMLParser):
+    """A page's elements; fails on what is not well-formed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: Counter[str] = Counter()
+        self.attributes: list[tuple[str, str, str | None]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert len({name for name, _ in attrs}) == len(attrs), f"an attribute of {tag} is doubled"
+        self.tags[tag] += 1
+        self.attributes += [(tag, name, value) for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.texts)
+
+    def values(self, attribute: str) -> list[str]:
+        return [value or "" for _, name, value in self.attributes if name == attribute]
+
+
+def without_labels() -> dict[str, Any]:
+    report = example()
+    report["accuracy"] = {
+        "n": 64,
+        "agreement": {"value": 0.95, "low": 0.9, "high": 0.98},
+        "sqnr_db": 21.0,
+        "drop": None,
+        "original": None,
+        "compressed": None,
+    }
+    report["latency_ms"] = None
+    return report
+
+
+def emptied() -> dict[str, Any]:
+    return dict.fromkeys(example())
+
+
+@pytest.mark.parametrize(
+    "report",
+    [example(), example(1, 1), example(500, 100), without_labels(), emptied(), {}],
+    ids=["typical", "one layer", "large", "no labels", "all null", "empty"],
+)
+def test_the_page_is_well_formed_and_stands_alone(report: dict[str, Any]) -> None:
+    text = render(report)
+    page = Page(text)
+    assert text.startswith("<!doctype html>")
+    assert len(text.encode()) < 1_000_000
+    assert (
+        page.tags["h1"]
+        == page.tags["main"]
+        == page.tags["title"] - page.tags["svg"] * 0 - (page.tags["title"] - 1)
+    )
+    ids = page.values("id")
+    assert len(ids) == len(set(ids))
+    for names in page.values("aria-labelledby"):
+        assert set(names.split()) <= set(ids)
+    assert all(target.startswith("#") for target in page.values("href") + page.values("src"))
+    for word in ("http://", "https://", "//", "url(", "@import"):
+        assert word not in text
+    assert not {"script", "link", "img", "iframe", "object", "base"} & set(page.tags)
+    assert "None" not in page.text
+    assert "nan" not in page.text.split()
+
+
+def test_pictures_and_tables_can_be_heard() -> None:
+    page = Page(render(example()))
+    assert page.tags["svg"] == 3
+    assert page.values("role").count("img") == 3
+    assert page.tags["desc"] == 3
+    assert page.tags["caption"] == page.tags["table"]
+    scopes = Counter(page.values("scope"))
+    assert set(scopes) == {"row", "col"}
+    assert page.tags["th"] == sum(scopes.values())
+
+
+def test_the_headline_says_what_came_out() -> None:
+    text = Page(render(example())).text
+    assert "4.95 MB → 598 KB" in text
+    assert "8.3× smaller than the file (7.6× smaller than the file packed alike)" in text
+    assert "3.8× smaller once installed" in text
+    assert "On 200 samples, top-1 accuracy changed by −0.7 points" in text
+    assert "(95% interval −3.0 to +1.0)" in text
+    assert "The answer stayed the same for 91.0% of them." in text
+    assert "It answers 2.0× faster." in text
+    assert "Every budget is met. The bound on the download decided" in text
+
+
+def test_growth_is_not_called_smaller() -> None:
+    report = example()
+    report["compressed"] |= {"packed_bytes": 10_000_000, "bytes": 9_909_562}
+    report["latency_ms"]["ratio"] = 1.5
+    text = Page(render(report)).text
+    assert "2.0× larger than the file" in text
+    assert "2.0× larger once installed" in text
+    assert "1.5× slower" in text
+
+
+def test_a_missed_budget_is_plain_to_see() -> None:
+    report = example() | {"met": False, "why": "the packed download is 598 KB, above 500 KB"}
+    text = Page(render(report)).text
+    assert "✗ Not every budget is met: the packed download is 598 KB, above 500 KB." in text
+    assert "Every budget is met." not in text
+
+
+def test_without_labels_the_figure_is_agreement() -> None:
+    page = Page(render(without_labels()))
+    assert "The answer stayed the same for 95.0% of 64 samples." in page.text
+    assert "op-1 accuracy" not in page.text
+    assert "Latency" not in page.text
+    assert page.tags["svg"] == 2
+
+
+def test_a_function_of_the_users_own_is_reported() -> None:
+    report = without_labels()
+    report["accuracy"]["eval_fn"] = {"original": 0.7312, "compressed": 0.7251}
+    assert "Your eval_fn gives 0.725 instead of 0.731." in Page(render(report)).text
+
+
+@pytest.mark.parametrize("layers", [20, 300])
+def test_every_layer_is_named(layers: int) -> None:
+    report = example(layers)
+    page = Page(render(report))
+    assert all(layer["name"] in page.text for layer in report["layers"])
+    assert page.tags["details"] == (2 if layers == 300 else 1)
+    if layers == 300:
+        assert "The other 276 layers" in page.text
+
+
+def test_every_visited_network_is_a_point_and_a_line() -> None:
+    page = Page(render(example(points=40)))
+    assert page.values("class").count("visited") == 39
+    assert page.values("class").count("chosen") == 1 + 1 + 2  # its point, its line, two intervals
+    assert "All 40 networks" in page.text
+
+
+def test_hostile_names_stay_text() -> None:
+    def poisoned(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: poisoned(item) for key, item in value.items()} | (
+                {HOSTILE: HOSTILE} if "seed" in value or "python" in value else {}
+            )
+        if isinstance(value, list):
+            return [poisoned(item) for item in value]
+        return HOSTILE if isinstance(value, str) else value
+
+    text = render(poisoned(example()) | {"met": False})
+    page = Page(text)
+    assert "<script>alert(1)</script>" in page.text
+    assert {tag for tag in page.tags if tag in ("script", "img")} == set()
+    assert not [name for name in page.attributes if name[1].startswith("on")]
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    text.encode()
+
+
+@pytest.mark.parametrize("odd", [None, nan, inf, -inf])
+def test_numbers_that_are_none_are_dashes(odd: float | None) -> None:
+    def hollow(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: hollow(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [hollow(item) for item in value]
+        numbers = (int, float) if odd is None else float
+        return odd if isinstance(value, numbers) and not isinstance(value, bool) else value
+
+    page = Page(render(hollow(copy.deepcopy(example()))))
+    assert "features.3.squeeze" in page.text
+    assert not {"nan", "inf", "-inf", "−inf"} & set(page.text.split())
+
+
+def test_the_same_report_gives_the_same_page() -> None:
+    assert render(example()) == render(example())
