@@ -64,7 +64,9 @@ def peer(model: Path, samples: samples_of.Samples, folder: Path) -> tuple[Path, 
 
 def main() -> None:
     """Run both, print a table, write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("model", type=Path)
     parser.add_argument("--data", required=True)
     parser.add_argument("--target-size")

@@ -63,7 +63,9 @@ class Bars(Progress):
             rich_progress.TimeElapsedColumn(),
             rich_progress.TimeRemainingColumn(),
         )
-        with rich_progress.Progress(*columns, console=self._console, transient=True) as bars:
+        with rich_progress.Progress(
+            *columns, console=self._console, transient=True, disable=not self._console.is_terminal
+        ) as bars:
             task = bars.add_task(name, total=total)
             start = time.perf_counter()
             yield lambda: bars.advance(task)

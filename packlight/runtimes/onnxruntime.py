@@ -117,7 +117,7 @@ def latencies(
     inputs: Sequence[Array],
     *,
     threads: int = 1,
-    seconds: float = 4.0,
+    seconds: float = 2.0,
 ) -> list[Latency]:
     """Time several networks on the same inputs, taking turns so that noise hits all alike.
 

@@ -168,7 +168,7 @@ class _Sums:
             self.shift = windows.mean(1) if self.layer.centred else windows.new_zeros(())
         windows = windows - self.shift.unsqueeze(-2) if self.layer.centred else windows
         self.positions += windows.shape[1]
-        self.total += windows.sum(1, dtype=torch.float64)
+        self.total += windows.sum(1)  # float32 is enough for one sample, shifted
         for block, products in zip(self.blocks, self.products, strict=True):
             part = windows[:, :, block]
             products.baddbmm_(part.transpose(1, 2), part)

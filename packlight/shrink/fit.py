@@ -41,7 +41,7 @@ from packlight.shrink.search import Point, Visit, search
 from packlight.shrink.stages import FOLDER, Stages
 from packlight.types import Array
 from packlight.units import show_size
-from packlight.weigh import weigh
+from packlight.weighing import weigh
 
 EvalFn = Callable[[Callable[..., tuple[Array, ...]]], float]
 

@@ -1,0 +1,83 @@
+"""What the README tells a newcomer to type is typed here, word by word."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from packlight.demo import train, write_images
+from packlight.network import Network
+from packlight.runtimes import onnx as onnx_file
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = [
+        line.partition("#")[0].strip() for block in blocks("sh") for line in block.splitlines()
+    ]
+    return [line for line in lines if line]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Where `make demo` has run, with less training and fewer images."""
+    folder = tmp_path_factory.mktemp("newcomer")
+    (folder / "demo-out").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("packlight.demo.FIT_IMAGES", 500)
+        patch.setattr("packlight.demo.JUDGE_IMAGES", 500)
+        write_images(folder / "demo-out" / "letters.npz", seed=0)
+    import torch
+
+    network = Network.from_module(train(steps=100), (torch.zeros(2, 1, 32, 32),))
+    onnx_file.write(network, folder / "demo-out" / "letters.onnx")
+    return folder
+
+
+def test_every_make_target_named_exists():
+    named = {words[1] for words in map(shlex.split, commands()) if words[0] == "make"}
+    makefile = (ROOT / "Makefile").read_text()
+    assert named
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in named)
+
+
+def test_every_command_runs_in_the_order_given(folder):
+    typed = [line for line in commands() if line.startswith(".venv/bin/packlight ")]
+    assert len(typed) >= 3
+    for line in typed:
+        arguments = shlex.split(line)[1:]
+        done = subprocess.run(
+            [sys.executable, "-m", "packlight.cli", *arguments],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+        assert done.stdout.strip()
+
+
+def test_the_python_example_runs(folder):
+    (example,) = blocks("python")
+    done = subprocess.run(
+        [sys.executable, "-c", example], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "smaller/model.onnx.xz" in done.stdout
+
+
+def test_every_file_linked_exists():
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    assert links
+    assert all((ROOT / link).exists() for link in links)
