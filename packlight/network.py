@@ -276,7 +276,7 @@ def quiet_torch() -> Iterator[None]:
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:
-            logger.setLevel(logging.ERROR)
+            logger.setLevel(logging.CRITICAL)  # what fails is raised as well
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield

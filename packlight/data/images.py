@@ -10,6 +10,8 @@ import io
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import isfinite
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -18,6 +20,9 @@ from packlight.errors import BadInput
 from packlight.types import Array
 
 KEPT_BYTES = 512 * 2**20  # of decoded pixels kept in memory
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's names by the number of channels
+# Left to itself Pillow also opens Postscript, by starting another program.
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "PPM", "TIFF")
 
 
 @dataclass(frozen=True)
@@ -46,13 +51,27 @@ class Preprocess:
             sizes = value if isinstance(value, tuple) else (value,)
             if any(size is not None and size < 1 for size in sizes):
                 raise BadInput(f"{name} {value} is no size in pixels; give 1 or more")
+        if self.scale is not None and not (isfinite(self.scale) and self.scale):
+            raise BadInput(f"scale {self.scale} leaves no picture; give a number other than 0")
+        if not all(isfinite(value) for value in (*self.mean, *self.std)):
+            raise BadInput("mean or std holds a value that is not finite; give ordinary numbers")
         if any(value == 0 for value in self.std):
             raise BadInput("std holds a 0; the numbers are divided by it")
 
     @property
     def touches_numbers(self) -> bool:
         """Whether anything but the size was asked for."""
-        return self.scale is not None or bool(self.mean) or bool(self.std) or self.bgr
+        return self.scales or self.bgr
+
+    @property
+    def scales(self) -> bool:
+        """Whether a pixel's value is to become another one than by default."""
+        return self.scale is not None or bool(self.mean) or bool(self.std)
+
+    @property
+    def touches_size(self) -> bool:
+        """Whether a size was asked for."""
+        return self.resize is not None or self.crop is not None
 
 
 @dataclass(frozen=True)
@@ -62,14 +81,14 @@ class Layout:
     Args:
         channels, height, width: sizes.
         last: channels come last (NHWC).
-        floats: the network takes float32; otherwise bytes.
+        dtype: what the network takes: floating, or uint8.
     """
 
     channels: int
     height: int
     width: int
     last: bool
-    floats: bool
+    dtype: np.dtype[Any]
 
     def __str__(self) -> str:
         return f"{self.channels} channels of {self.height}x{self.width}"
@@ -79,19 +98,40 @@ def to_inputs(pixels: Array, layout: Layout, how: Preprocess) -> Array:
     """Bytes (n, H, W, C) as the network wants them.
 
     Returns:
-        (n, C, H, W) or (n, H, W, C) float32, or uint8 where the network takes bytes.
+        (n, C, H, W) or (n, H, W, C) of the network's dtype.
     """
-    if how.bgr:
-        pixels = pixels[..., ::-1]
-    values = pixels
-    if layout.floats:
-        scale = 1 / 255 if how.scale is None else how.scale
-        values = pixels.astype(np.float32) * np.float32(scale)
-        if how.mean:
-            values = values - _per_channel("mean", how.mean, layout.channels)
-        if how.std:
-            values = values / _per_channel("std", how.std, layout.channels)
+    if how.bgr and layout.channels >= 3:
+        pixels = pixels[..., [2, 1, 0, *range(3, layout.channels)]]  # opacity stays last
+    values = to_numbers(pixels, layout.dtype, how, layout.channels)
     return np.ascontiguousarray(values if layout.last else values.transpose(0, 3, 1, 2))
+
+
+def to_numbers(pixels: Array, dtype: np.dtype[Any], how: Preprocess, channels: int = 1) -> Array:
+    """Bytes, whose last axis counts the channels if there are several, scaled and normalised.
+
+    Returns:
+        The same shape, of `dtype`; unchanged where the network takes bytes.
+    """
+    if not np.issubdtype(dtype, np.floating):
+        return pixels.astype(dtype, copy=False)
+    scale = 1 / 255 if how.scale is None else how.scale
+    values = pixels.astype(np.float32) * np.float32(scale)
+    if how.mean:
+        values = values - _per_channel("mean", how.mean, channels)
+    if how.std:
+        values = values / _per_channel("std", how.std, channels)
+    return values.astype(dtype, copy=False)
+
+
+def check_scaling(dtype: np.dtype[Any], how: Preprocess) -> None:
+    """Make sure that a network of bytes is not to be given scaled ones.
+
+    Raises:
+        BadInput: says what to leave out.
+    """
+    scaled = how.scale not in (None, 1) or how.mean or how.std
+    if scaled and not np.issubdtype(dtype, np.floating):
+        raise BadInput(f"the network takes {dtype}, pixels as they are; leave out scale, mean, std")
 
 
 def _per_channel(name: str, values: tuple[float, ...], channels: int) -> Array:
@@ -146,9 +186,15 @@ class Decoder:
             with warnings.catch_warnings():
                 # an image that claims more pixels than Pillow trusts is a mistake or an attack
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
-                image: Image.Image = Image.open(io.BytesIO(self._open(name)))
-                image = image.convert("L" if layout.channels == 1 else "RGB")
-                image = _sized(image, layout, self._how)
+                image: Image.Image = Image.open(io.BytesIO(self._open(name)), formats=FORMATS)
+                if image.mode.startswith(("I", "F")):  # converting would clip, not scale
+                    raise BadInput(
+                        f"{name} has more than 8 bits a channel (mode {image.mode}); "
+                        "save it with 8 bits"
+                    )
+                image = _sized(image.convert(MODES[layout.channels]), layout, self._how, name)
+        except BadInput:
+            raise
         except Exception as problem:
             raise BadInput(
                 f"{name} is not an image that can be read ({problem}); remove or replace it"
@@ -162,7 +208,7 @@ class Decoder:
         return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
 
-def _sized(image: Image.Image, layout: Layout, how: Preprocess) -> Image.Image:
+def _sized(image: Image.Image, layout: Layout, how: Preprocess, name: str) -> Image.Image:
     if how.resize is None and how.crop is None:
         if (image.height, image.width) == (layout.height, layout.width):
             return image
@@ -178,6 +224,11 @@ def _sized(image: Image.Image, layout: Layout, how: Preprocess) -> Image.Image:
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     if how.crop is not None:
         height, width = how.crop if isinstance(how.crop, tuple) else (how.crop, how.crop)
+        if image.height < height or image.width < width:
+            raise BadInput(
+                f"{name} is {image.height}x{image.width}, too small to crop {height}x{width} from; "
+                f"give --resize {max(height, width)}"
+            )
         image = _centre(image, height, width)
     return image
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from packlight.errors import BadInput
 from packlight.types import Array
 
 Read = Callable[[Array], tuple[Array, ...]]
@@ -80,6 +81,8 @@ class Samples:
 
     def batches(self, size: int) -> Iterator[tuple[Array, ...]]:
         """Up to `size` samples at a time: one array per network input."""
+        if size < 1:
+            raise BadInput(f"a batch of {size} samples is not possible; give 1 or more")
         for start in range(0, len(self), size):
             yield self.read(self.indices[start : start + size])
 

@@ -44,8 +44,11 @@ def split(dataset: Dataset, calibrate: int = 300, seed: int = 0, steer: int = ST
         seed: of the choice.
         steer: at most this many samples may steer.
     Raises:
-        BadInput: too few samples.
+        BadInput: too few samples, or a count below 0.
     """
+    for name, count in (("calibrate", calibrate), ("steer", steer)):
+        if count < 0:
+            raise BadInput(f"--{name} {count} is no number of samples; give 0 or more")
     shuffle = np.random.default_rng(seed).permutation
     if dataset.train is not None:
         order = shuffle(len(dataset.train))

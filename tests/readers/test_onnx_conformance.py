@@ -1,0 +1,178 @@
+"""ONNX's own backend tests of single operators, run through `packlight.load`.
+
+Every node test that ships with the onnx package is read, traced and run, and must either pass
+with its own tolerance or raise UnsupportedOperator. There is no list of failures that are allowed.
+
+* Sizes, axes, pads and the like, which the tests feed as graph inputs and real files hold as
+  initializers, are given as initializers with the test's value: those that the operator needs
+  while reading (`known` in the registry) and the scales of quantised tensors.
+* float16 and bfloat16 results may differ by two units in the last place of their largest power of
+  two, because the tests' tolerance is finer than these numbers are.
+* Not counted: tests whose inputs or outputs are no tensors of numbers (text, sequences, optional
+  values, 8-bit floats, 4-bit integers), and tests of opsets before 7.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter, defaultdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+
+import packlight
+from packlight.errors import UnsupportedOperator
+from packlight.readers.onnx.file import OLDEST_OPSET, opset_of
+from packlight.readers.onnx.graph import TORCH_TYPES, Node, build_graph
+from packlight.readers.onnx.registry import host_of, operator_of, supported_operators
+from packlight.readers.onnx.values import to_torch
+
+OUTCOME: Counter[str] = Counter()
+UNSUPPORTED: Counter[str] = Counter()
+
+_QUANTIZED = {"QuantizeLinear": {1, 2}, "DequantizeLinear": {1, 2}}
+_HALF = {"float16": 2**-9, "bfloat16": 2**-6}
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from onnx.backend.test.loader import load_model_tests
+
+
+def _on_host(name: str) -> bool:
+    return host_of(Node(name, "", 0, (), (), {})) is not None
+
+
+@cache
+def cases() -> dict[str, list[Any]]:
+    """All node tests, by the word after `test_` in their names."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tests = load_model_tests(kind="node")
+    groups: dict[str, list[Any]] = defaultdict(list)
+    for test in tests:
+        groups[test.name.split("_")[1]].append(test)
+    return dict(sorted(groups.items()))
+
+
+@pytest.mark.parametrize("group", cases())
+def test_every_node_test_passes_or_is_refused_by_name(group: str, tmp_path: Path) -> None:
+    failures = []
+    for case in cases()[group]:
+        for data in case.data_sets:
+            inputs, outputs = ([_array(item) for item in part] for part in data)
+            if not _counts(case.model):
+                OUTCOME["not counted"] += 1
+                continue
+            try:
+                problem = _run(case, inputs, outputs, tmp_path / "model.onnx")
+            except UnsupportedOperator as refusal:
+                OUTCOME["unsupported"] += 1
+                UNSUPPORTED[refusal.operator] += 1
+                continue
+            except Exception as error:
+                problem = f"{type(error).__name__}: {error}"
+            OUTCOME["failed" if problem else "passed"] += 1
+            if problem:
+                failures.append(f"{case.name}: {problem.strip()[:300]}")
+    assert not failures, "\n".join(failures)
+
+
+@pytest.mark.parametrize("operator", [name for name in supported_operators() if _on_host(name)])
+def test_what_is_known_while_reading_is_worked_out_alike(operator: str) -> None:
+    """The same tests on the functions that work with numpy while a file is read."""
+    for case in (case for group in cases().values() for case in group):
+        ops = [item.op_type for item in case.model.graph.node]
+        if ops != [operator] or not _counts(case.model):
+            continue
+        (node,) = build_graph(case.model, case.name).nodes
+        run = host_of(node)
+        assert run is not None
+        for data in case.data_sets:
+            inputs, outputs = ([_array(item) for item in part] for part in data)
+            given = iter(inputs)
+            result = run(node, *[next(given) if name else None for name in node.inputs])
+            if result is NotImplemented:
+                continue
+            found = result if isinstance(result, tuple) else (result,)
+            for ours, theirs in zip(found, outputs, strict=True):
+                assert np.asarray(ours).dtype == theirs.dtype, case.name
+                assert np.asarray(ours).shape == theirs.shape, case.name
+                np.testing.assert_allclose(
+                    ours, theirs, rtol=case.rtol, atol=case.atol, err_msg=case.name
+                )
+
+
+def _counts(model: onnx.ModelProto) -> bool:
+    values = [*model.graph.input, *model.graph.output]
+    return opset_of(model) >= OLDEST_OPSET and all(
+        value.type.WhichOneof("value") == "tensor_type"
+        and value.type.tensor_type.elem_type in TORCH_TYPES
+        for value in values
+    )
+
+
+def _array(item: Any) -> Any:
+    return numpy_helper.to_array(item) if isinstance(item, onnx.TensorProto) else item
+
+
+def _run(
+    case: Any, inputs: list[Any], outputs: list[Any], path: Path, everything: bool = False
+) -> str:
+    model, fed = _with_initializers(case.model, inputs)
+    path.write_bytes(model.SerializeToString())
+    tensors = [to_torch(np.array(value)) for value in fed]
+    network = packlight.load(path, tensors)
+    with torch.no_grad():
+        found = network(*tensors)
+    if len(found) != len(outputs):
+        return f"{len(found)} outputs instead of {len(outputs)}"
+    for tensor, expected in zip(found, outputs, strict=True):
+        kind = str(expected.dtype)
+        if tensor.dtype != to_torch(np.array(expected)).dtype:
+            return f"{tensor.dtype} instead of {kind}"
+        if tuple(tensor.shape) != expected.shape:
+            return f"shape {tuple(tensor.shape)} instead of {expected.shape}"
+        ours = tensor.float().numpy() if kind == "bfloat16" else tensor.numpy()
+        theirs = expected.astype(np.float32) if kind == "bfloat16" else expected
+        tolerance = max(case.rtol, _HALF.get(kind, 0.0))
+        try:
+            np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=case.atol)
+        except AssertionError as difference:
+            return str(difference)
+    return ""
+
+
+def _with_initializers(
+    model: onnx.ModelProto, inputs: list[Any]
+) -> tuple[onnx.ModelProto, list[Any]]:
+    """The model with what must be known as initializers, and the inputs that are left."""
+    changed = onnx.ModelProto.FromString(model.SerializeToString())
+    graph = changed.graph
+    fixed = set()
+    for item in graph.node:
+        operator = operator_of(Node(item.op_type, "", 0, (), (), {}))
+        positions = _QUANTIZED.get(item.op_type, set()) | (operator.known if operator else set())
+        fixed.update(name for at, name in enumerate(item.input) if at in positions)
+    kept, values = [], []
+    for declared, value in zip(list(graph.input), inputs, strict=True):
+        if declared.name in fixed:
+            graph.initializer.append(numpy_helper.from_array(value, declared.name))
+        else:
+            kept.append(declared)
+            values.append(value)
+    del graph.input[:]
+    graph.input.extend(kept)
+    return changed, values
+
+
+def test_most_of_the_node_tests_pass() -> None:
+    if not OUTCOME["passed"]:
+        pytest.skip("the node tests did not run before this one")
+    assert OUTCOME["failed"] == 0
+    assert OUTCOME["passed"] >= 1400
