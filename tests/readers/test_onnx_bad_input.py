@@ -308,7 +308,7 @@ def test_a_file_that_contradicts_itself_is_refused(change: Any, tmp_path: Path) 
 
 
 def test_only_the_sentence_reaches_the_terminal(tmp_path: Path) -> None:
-    """torch logs a traceback of its own when shapes do not go together; the user must not see it."""
+    """torch logs a traceback of its own when shapes do not go together; nobody must see it."""
     path = save(_model(fc=np.zeros((63, 2), np.float32)), tmp_path)
     code = f"import packlight\ntry: packlight.load({str(path)!r})\nexcept Exception as e: print(e)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
