@@ -22,6 +22,7 @@ from torch import Tensor, fx, nn
 
 from packlight.errors import BadInput
 
+_LOUD = ("torch", "torch.onnx", "torch.export", "onnxscript", "onnx_ir")  # loggers
 EXAMPLE_BATCH = 2  # torch.export takes a batch of 1 for a constant, so examples hold two samples
 
 
@@ -116,7 +117,8 @@ class Network:
 
     def copy(self) -> Network:
         """A Network whose graph and parameters can be changed without touching this one."""
-        return replace(self, module=copy.deepcopy(self.module))
+        with quiet_torch():
+            return replace(self, module=copy.deepcopy(self.module))
 
     def retraced(self, module: nn.Module | None = None) -> Network:
         """The same network after its graph was rewritten: shapes fresh, dead parameters gone."""
@@ -272,7 +274,7 @@ def _line(problem: Exception) -> str:
 @contextmanager
 def quiet_torch() -> Iterator[None]:
     """Keep torch's own warnings and log lines off the user's terminal."""
-    loggers = [logging.getLogger(name) for name in ("torch", "torch.onnx", "torch.export")]
+    loggers = [logging.getLogger(name) for name in _LOUD]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:

@@ -69,7 +69,7 @@ def test_fit_and_check_print_what_they_found(files, tmp_path):
                "--target-size", "8KB", "--out", out)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "packed download" in done.stdout
-    assert "points" in done.stdout
+    assert " pt [" in done.stdout
     assert (out / "model.onnx.xz").stat().st_size <= 8000
     checked = run("check", files / "plain.onnx", out / "model.onnx", "--data", files / "data.npz",
                   "--json")  # fmt: skip

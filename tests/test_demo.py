@@ -24,7 +24,7 @@ def test_a_few_seconds_of_training_reach_far_above_chance():
     network = train(steps=40)
     assert not network.training
     assert accuracy_of(LetterNet().eval()) < 0.15
-    assert accuracy_of(network) > 0.6  # chance is 0.03
+    assert accuracy_of(network) > 0.5  # chance is 0.03
 
 
 def test_training_is_the_same_for_the_same_seed_and_leaves_torch_alone():

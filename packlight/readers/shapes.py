@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,7 +29,7 @@ def examples_of(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> list[Tenso
             f"{path.name} has no input {unknown.pop()!r}; it has "
             + ", ".join(spec.name for spec in inputs)
         )
-    generator = np.random.default_rng(0)
+    generator = torch.Generator().manual_seed(0)
     examples = []
     for spec in inputs:
         shape = named.get(spec.name, tuple(size or 1 for size in spec.shape))
@@ -41,8 +40,6 @@ def examples_of(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> list[Tenso
             raise BadInput(
                 f"input {spec} of {path.name} can not have the shape {'x'.join(map(str, shape))}"
             )
-        noise = generator.standard_normal(shape).astype(np.float32)
-        examples.append(
-            torch.from_numpy(noise if spec.dtype.is_floating_point else 0 * noise).to(spec.dtype)
-        )
+        noise = torch.randn(shape, generator=generator)
+        examples.append(noise if spec.dtype == torch.float32 else (noise * 0).to(spec.dtype))
     return examples

@@ -19,7 +19,7 @@ def comparison(report: dict[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
     for name in (before["file"], after["file"], "change"):
-        table.add_column(name, justify="right", overflow="fold")
+        table.add_column(name, justify="right", no_wrap=True)
     for label, key in (("network file", "bytes"), ("packed download", "packed_bytes")):
         table.add_row(
             label,
@@ -35,7 +35,7 @@ def comparison(report: dict[str, Any]) -> Table:
                 label,
                 f"{accuracy['original'][name]:.2%}",
                 f"{accuracy['compressed'][name]:.2%}",
-                f"{-drop['value'] * 100:+.2f} points "
+                f"{-drop['value'] * 100:+.2f} pt "
                 f"[{-drop['high'] * 100:+.2f}, {-drop['low'] * 100:+.2f}]",
             )
     scores = accuracy.get("eval_fn")

@@ -182,8 +182,8 @@ def test_open_sizes_are_asked_for(tmp_path: Path) -> None:
         "input 'image' leaves dimension 2 ('height') open, and only the batch may vary; give "
         "example_inputs of the size your app uses (on the command line: --input-shape)"
     )
-    network = packlight.load(path, [np.zeros((1, 3, 20, 30))])
-    assert network.inputs[0].shape == (None, 3, 20, 30)
+    for example in ([np.zeros((1, 3, 20, 30))], torch.zeros(1, 3, 20, 30)):
+        assert packlight.load(path, example).inputs[0].shape == (None, 3, 20, 30)
 
 
 @pytest.mark.parametrize(

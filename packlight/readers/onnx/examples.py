@@ -137,8 +137,6 @@ def _made(ports: Sequence[Port], fixed: Mapping[str, Array], batch: str | None) 
 def _checked(
     ports: Sequence[Port], given: Sequence[Any], fixed: Mapping[str, Array]
 ) -> list[Tensor]:
-    if isinstance(given, (Tensor, np.ndarray)):
-        given = [given]
     wanted = [port for port in ports if port.name not in fixed]
     names = [port.name for port in ports]
     if len(given) == len(ports):

@@ -143,7 +143,9 @@ def _check_graph(graph: onnx.GraphProto, path: Path) -> None:
         _check_text([tensor.name], path)
         _check_tensor(tensor, tensor.name, path)
     for node in graph.node:
-        _check_text([node.op_type, node.domain, node.name, *node.input, *node.output], path)
+        _check_text([node.name, *node.input, *node.output], path)
+        if not all(isinstance(n, str) and n.isprintable() for n in (node.op_type, node.domain)):
+            raise BadInput(f"{path.name} holds the operator {node.op_type!r:.100}; it is damaged")
         _check_text([attribute.name for attribute in node.attribute], path)
         for attribute in node.attribute:
             label = (node.output[0] if node.output else "") or f"{node.name}.{attribute.name}"

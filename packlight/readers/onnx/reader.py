@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from packlight.errors import BadInput
 from packlight.network import Network
@@ -36,13 +37,15 @@ def read(
         UnsupportedOperator: names the operator, its node and the opset.
     """
     path = Path(path)
+    if isinstance(example_inputs, (torch.Tensor, np.ndarray)):
+        example_inputs = [example_inputs]
     model = read_proto(path)
     graph = build_graph(model, path.name)
     check_supported(graph)
     steered = steer(graph, constants or {}, example_inputs)
     refuse_broken_weights(graph, path.name)
     examples = make_examples(graph.inputs, example_inputs, steered.values)
-    network = Network.from_module(
+    return Network.from_module(
         OnnxModule(graph, steered.values),
         examples.tensors,
         input_names=[port.name for port in graph.inputs],
@@ -52,7 +55,6 @@ def read(
         notes=[*steered.notes, *examples.notes],
         source=path,
     )
-    return network
 
 
 # where an infinite number can only be damage; elsewhere -inf is how attention masks are written
