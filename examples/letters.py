@@ -15,7 +15,7 @@ photographs = render(5000, seed=7)  # images and labels; the labels only measure
 result = packlight.fit(
     network,
     photographs,
-    target_size="24KB",
+    target_size="28KB",
     example_inputs=[torch.zeros(1, 1, 32, 32)],
     out="letters-fitted",
 )

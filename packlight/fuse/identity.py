@@ -4,6 +4,8 @@
 2. casts to the dtype the value has;
 3. views, reshapes, expands and pads that keep the shape;
 4. assertions that tracing wrote down: what they assert is now part of the graph.
+
+Views become reshapes first: a view insists on the memory layout that a copy before it made.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ def remove_identities(network: Network) -> int:
     kept = set(network.results())
     count = 0
     for node in list(graph.nodes):
+        if node.target is aten.view.default:
+            node.target = aten.reshape.default
         if is_call(node, *_ASSERTIONS) and not node.users:
             graph.erase_node(node)
             count += 1

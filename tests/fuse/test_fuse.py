@@ -83,6 +83,13 @@ def test_identities_are_removed():
     assert sum(node.op == "call_function" for node in fused.module.graph.nodes) == 1
 
 
+def test_attention_survives_the_loss_of_its_copies():
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+    network = Network.from_module(layer, (torch.randn(2, 5, 16),))
+    assert fuse(network).error < 1e-5
+
+
 def test_the_network_that_was_given_is_left_alone():
     network = plain()
     before = {name: value.clone() for name, value in network.module.state_dict().items()}
