@@ -130,7 +130,7 @@ def main() -> None:
     record = {"model": options.model.name, "runtime": VERSION, "n": len(split.judge), "rows": rows}
     if options.json:
         options.json.write_text(json.dumps(record, indent=1))
-    Console().print(_table(record))
+    Console(width=110).print(_table(record))
 
 
 def _table(record: dict[str, Any]) -> Table:
