@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from packlight.checking import CheckResult
     from packlight.shrink.fit import FitResult
 
-STEPS = 1200  # batches; twice as many gain a tenth of a point
+STEPS = 1200  # batches
 BATCH = 128  # images
 LEARNING_RATE = 1e-2  # at the top of its cycle
 SMALLER = 10  # times: what the demo asks of `fit`
@@ -59,7 +59,7 @@ class LetterNet(nn.Module):
 
 
 def train(*, seed: int = 0, steps: int = STEPS, progress: Progress | None = None) -> LetterNet:
-    """Teach a LetterNet to read, in half a minute on two cores; every batch is drawn afresh.
+    """Teach a LetterNet to read, in under a minute on two cores; every batch is drawn afresh.
 
     Args:
         seed: for the first weights and for every image.
@@ -71,7 +71,7 @@ def train(*, seed: int = 0, steps: int = STEPS, progress: Progress | None = None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = LetterNet()
-    network.to(memory_format=torch.channels_last)  # a third faster on a CPU
+    network.to(memory_format=torch.channels_last)  # the faster order on a CPU
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
     for step in (progress or Progress()).each("train", range(1, steps + 1), steps):

@@ -79,6 +79,7 @@ class OnnxModule(nn.Module):
         self._graph = graph
         self._fixed = fixed
         self._homes: dict[int, str] = {}  # id of a Constant -> dotted name of its tensor
+        self._numbers = count(1)  # for names that can not be kept
         self._place_all(graph, _untrained(graph), _read_by_layers(graph))
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -192,7 +193,8 @@ class OnnxModule(nn.Module):
     def _place(self, name: str) -> tuple[nn.Module, str]:
         """Where a tensor of this name goes: its own name if that is free and can be used."""
         plain = "".join(letter if letter.isalnum() else "_" for letter in name)
-        for candidate in chain([name, plain], (f"{plain}_{number}" for number in count(1))):
+        candidates = chain([name, plain], (f"{plain}_{number}" for number in self._numbers))
+        for candidate in candidates:
             owner = self._owner(candidate)
             if owner is not None:
                 return owner, candidate

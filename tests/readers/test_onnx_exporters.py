@@ -1,0 +1,122 @@
+"""What PyTorch's two exporters write, with the idioms that each has: read back and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import packlight
+from packlight.network import quiet_torch
+from tests.readers.models import disagreement, random_inputs
+
+
+class Mobile(nn.Module):
+    """Depthwise blocks with squeeze and excitation and hard activations, as MobileNet v3."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.Hardswish()
+        )
+        self.depthwise = nn.Conv2d(16, 16, 5, 1, 2, groups=16)
+        self.squeeze, self.excite = nn.Conv2d(16, 4, 1), nn.Conv2d(4, 16, 1)
+        self.head = nn.Linear(16, 7)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = nn.functional.relu6(self.depthwise(self.stem(image)))
+        s = nn.functional.adaptive_avg_pool2d(x, 1)
+        s = nn.functional.hardsigmoid(self.excite(torch.relu(self.squeeze(s))))
+        return self.head((x * s).mean((2, 3)))
+
+
+class Unet(nn.Module):
+    """Down and up again: transposed convolution, interpolation, pixel shuffle, group norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(3, 8, 3, 2, 1)
+        self.norm = nn.GroupNorm(2, 8)
+        self.up = nn.ConvTranspose2d(8, 8, 2, 2)
+        self.mix = nn.Conv2d(19, 12, 3, 1, 1, padding_mode="reflect")
+
+    def forward(self, image: Tensor) -> Tensor:
+        y = nn.functional.silu(self.norm(self.down(image)))
+        z = nn.functional.interpolate(y, scale_factor=2, mode="bilinear", align_corners=False)
+        x = torch.cat([image, self.up(y), z], 1)
+        return nn.functional.pixel_shuffle(nn.functional.leaky_relu(self.mix(x), 0.1), 2)
+
+
+class Text(nn.Module):
+    """Embedding, a transformer layer, the mean over time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(50, 16)
+        self.place = nn.Parameter(torch.randn(6, 16))
+        self.layer = nn.TransformerEncoderLayer(16, 4, 32, 0.0, "gelu", batch_first=True)
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.layer(self.embed(tokens) + self.place).mean(1))
+
+
+class Speech(nn.Module):
+    """Convolution over time, then a recurrent layer in both directions."""
+
+    def __init__(self, layer: Callable[..., nn.Module]) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(4, 8, 3, padding=1)
+        self.layer = layer(8, 6, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(12, 3)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        x = torch.tanh(self.conv(frames)).transpose(1, 2)
+        return self.head(self.layer(x)[0]).log_softmax(-1)
+
+
+_IMAGE = (torch.randn(2, 3, 16, 16),)
+_FRAMES = (torch.randn(2, 4, 9),)
+CASES: dict[str, tuple[Callable[[], nn.Module], tuple[Tensor, ...]]] = {
+    "mobile": (Mobile, _IMAGE),
+    "unet": (Unet, _IMAGE),
+    "text": (Text, (torch.randint(0, 50, (2, 6)),)),
+    "lstm": (lambda: Speech(nn.LSTM), _FRAMES),
+    "gru": (lambda: Speech(nn.GRU), _FRAMES),
+    "rnn": (lambda: Speech(nn.RNN), _FRAMES),
+}
+
+
+def _export(module: nn.Module, inputs: tuple[Tensor, ...], path: Path, new: bool) -> None:
+    options: dict[str, Any] = (
+        {"dynamic_shapes": ({0: torch.export.Dim("batch")},), "verbose": False}
+        if new
+        else {"dynamic_axes": {"x": {0: "batch"}, "y": {0: "batch"}}}
+    )
+    with quiet_torch():
+        torch.onnx.export(
+            module, inputs, path, dynamo=new, input_names=["x"], output_names=["y"], **options
+        )
+
+
+@pytest.mark.parametrize("new", [False, True], ids=["torchscript", "dynamo"])
+@pytest.mark.parametrize("case", CASES)
+def test_what_pytorch_exports_is_read_back(case: str, new: bool, tmp_path: Path) -> None:
+    make, inputs = CASES[case]
+    torch.manual_seed(0)
+    module = make().eval()
+    path = tmp_path / "model.onnx"
+    _export(module, inputs, path, new)
+    network = packlight.load(path)
+    assert network.input_names == ("x",)
+    assert network.output_names == ("y",)
+    with torch.no_grad():
+        ours, theirs = network(*inputs)[0], module(*inputs)
+    assert float((ours - theirs).abs().max()) <= 1e-5 * float(theirs.abs().max())
+    assert disagreement(network, path, random_inputs(network)) <= 1e-5
+    assert network.batch is None, network.notes
+    assert disagreement(network, path, random_inputs(network, 5)) <= 1e-5
