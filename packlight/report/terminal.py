@@ -35,8 +35,7 @@ def comparison(report: dict[str, Any]) -> Table:
                 label,
                 f"{accuracy['original'][name]:.2%}",
                 f"{accuracy['compressed'][name]:.2%}",
-                f"{-drop['value'] * 100:+.2f} pt "
-                f"[{-drop['high'] * 100:+.2f}, {-drop['low'] * 100:+.2f}]",
+                f"{_points(drop['value'])} pt [{_points(drop['high'])}, {_points(drop['low'])}]",
             )
     scores = accuracy.get("eval_fn")
     if scores:
@@ -66,3 +65,8 @@ def comparison(report: dict[str, Any]) -> Table:
     table.caption = f"n = {accuracy['n']}: {accuracy['judged_on']}"
     table.caption_justify = "left"
     return table
+
+
+def _points(drop: float) -> str:
+    """A drop as the change it is, in percentage points; no change has no sign of its own."""
+    return f"{round(-drop * 100, 2) + 0.0:+.2f}"
