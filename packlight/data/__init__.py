@@ -5,8 +5,8 @@ anything is fitted. Labels are carried along to measure with, never to fit.
 """
 
 from packlight.data.images import Preprocess
-from packlight.data.samples import Samples, runs
-from packlight.data.sources import Dataset, open_data, random_data
+from packlight.data.samples import Dataset, Samples, runs
+from packlight.data.sources import open_data, random_data
 from packlight.data.splitting import Split, check_labels, split
 
 __all__ = [

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -52,12 +53,14 @@ class Samples:
         indices: (n,) which of the source's samples these are, in order.
         all_labels: (of the whole source) or None.
         all_names: of the whole source, for messages.
+        content: number of one of the source's samples -> its bytes as they lie there, unchanged.
     """
 
     read: Read = field(repr=False)
     indices: Array
     all_labels: Array | None = field(default=None, repr=False)
     all_names: Sequence[str] = field(default=(), repr=False)
+    content: Callable[[int], bytes] | None = field(default=None, repr=False, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -77,7 +80,13 @@ class Samples:
     def take(self, indices: Iterable[int]) -> Samples:
         """Some of these samples, in the order given."""
         chosen = np.fromiter(indices, dtype=np.int64)
-        return Samples(self.read, self.indices[chosen], self.all_labels, self.all_names)
+        return replace(self, indices=self.indices[chosen])
+
+    def fingerprints(self) -> Iterator[bytes]:
+        """Of each sample in order; equal samples have equal ones."""
+        if self.content is not None:
+            for index in self.indices:
+                yield hashlib.sha256(self.content(int(index))).digest()
 
     def batches(self, size: int) -> Iterator[tuple[Array, ...]]:
         """Up to `size` samples at a time: one array per network input."""
@@ -89,3 +98,18 @@ class Samples:
     def arrays(self) -> tuple[Array, ...]:
         """All samples at once."""
         return self.read(self.indices)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a source holds.
+
+    Args:
+        train: None where the source is not split.
+        test: the test part, or everything.
+        name: of the source, for messages.
+    """
+
+    train: Samples | None
+    test: Samples
+    name: str = "the data"

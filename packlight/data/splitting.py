@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from packlight.data.samples import Samples
-from packlight.data.sources import Dataset
+from packlight.data.samples import Dataset, Samples
 from packlight.errors import BadInput
 
 FEWEST_JUDGES = 20
@@ -58,11 +57,13 @@ def split(dataset: Dataset, calibrate: int = 300, seed: int = 0, steer: int = ST
                 f"calibrated on; give --calibrate {len(order)} or fewer"
             )
         rest = np.sort(order[calibrate : calibrate + steer])
+        fit, guide = dataset.train.take(order[:calibrate]), dataset.train.take(rest)
+        judge, repeats = _unlike(dataset.test, fit, guide, dataset.name)
         return Split(
-            dataset.train.take(order[:calibrate]),
-            dataset.train.take(rest) if len(rest) else None,
-            dataset.test,
-            f"{len(dataset.test)} test samples of {dataset.name}, none of them fitted on",
+            fit,
+            guide if len(guide) else None,
+            judge,
+            f"{len(judge)} test samples of {dataset.name}, none of them fitted on{repeats}",
         )
     total = len(dataset.test)
     if total < calibrate + FEWEST_JUDGES:
@@ -76,13 +77,32 @@ def split(dataset: Dataset, calibrate: int = 300, seed: int = 0, steer: int = ST
             )
         )
     order = shuffle(total)
-    judge = np.sort(order[calibrate:])
+    fit = dataset.test.take(order[:calibrate])
+    others = dataset.test.take(np.sort(order[calibrate:]))
+    judge, repeats = _unlike(others, fit, None, dataset.name)
     return Split(
-        dataset.test.take(order[:calibrate]),
+        fit,
         None,
-        dataset.test.take(judge),
-        f"{len(judge)} samples of {dataset.name} that nothing was fitted on",
+        judge,
+        f"{len(judge)} samples of {dataset.name} that nothing was fitted on{repeats}",
     )
+
+
+def _unlike(judge: Samples, fit: Samples, guide: Samples | None, name: str) -> tuple[Samples, str]:
+    """The judges that equal no sample the fit sees, and words for how many those leave out."""
+    seen = set(fit.fingerprints())
+    if guide is not None:
+        seen.update(guide.fingerprints())
+    repeats = {i for i, mark in enumerate(judge.fingerprints()) if mark in seen}
+    if not repeats:
+        return judge, ""
+    left = judge.take(i for i in range(len(judge)) if i not in repeats)
+    if not len(left):
+        raise BadInput(
+            f"{name}: each of the {len(judge)} samples left to judge with equals one that is "
+            "fitted on; give samples that differ"
+        )
+    return left, f" ({len(repeats)} that equal a fitted one left out)"
 
 
 def check_labels(samples: Samples, classes: int) -> None:

@@ -111,7 +111,7 @@ def test_only_image_formats_are_opened(packed):
 
 
 def test_a_file_that_unpacks_to_far_too_much_is_refused(packed, monkeypatch):
-    monkeypatch.setattr("packlight.data.sources.FILE_BYTES", 1000)
+    monkeypatch.setattr("packlight.data.pictures.FILE_BYTES", 1000)
     with pytest.raises(BadInput, match=r"a\.png.*5000 bytes"):
         open_data(packed({"a.png": bytes(5000)}), RGB).test.arrays()
 

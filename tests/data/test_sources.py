@@ -81,6 +81,16 @@ def test_a_table_gives_labels_and_order(tmp_path):
     assert samples.labels.tolist() == [4, 0]
 
 
+def test_a_table_above_train_and_test_keeps_them_apart(tmp_path):
+    table = "filename,class_index\ntest/b.png,4\ntrain/a.png,0\ntrain/c.png,4\n"
+    files = {"d/labels.csv": table}
+    files |= {f"d/{name}.png": picture(9) for name in ("train/a", "test/b", "train/c")}
+    dataset = open_data(as_zip(tmp_path / "d.zip", files), GREY)
+    assert dataset.train.names == ["d/train/a.png", "d/train/c.png"]
+    assert dataset.train.labels.tolist() == [0, 4]
+    assert dataset.test.labels.tolist() == [4]
+
+
 @pytest.mark.parametrize("shape", [(6, 8, 8), (6, 8, 8, 1), (6, 1, 8, 8)])
 def test_bytes_of_any_layout_become_scaled_floats(tmp_path, shape):
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
