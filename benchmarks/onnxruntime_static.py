@@ -30,7 +30,7 @@ import packlight
 from packlight import data as samples_of
 from packlight.coding import xz
 from packlight.errors import BudgetNotMet
-from packlight.judge import compare, find_task
+from packlight.judge import Verdict, compare, find_task
 from packlight.runtimes.onnxruntime import VERSION, Session, latencies
 from packlight.types import Array
 
@@ -87,13 +87,7 @@ def main() -> None:
     rows = []
     for label in runs[0]:
         original, own = ([run[name] for run in runs] for name in ("original", label))
-        labels = [run.labels for run in own if run.labels is not None]
-        verdict = compare(
-            _joined([run.answers for run in original]),
-            _joined([run.answers for run in own]),
-            np.concatenate(labels) if labels else None,
-            classifier=own[0].classifier,
-        )
+        verdict = _compared(original, own)
         rows.append(
             {
                 "network": label,
@@ -110,10 +104,19 @@ def main() -> None:
         "seeds": options.seeds,
         "n": sum(len(run["original"].answers[0]) for run in runs),
         "rows": rows,
+        "packlight_against_onnxruntime": _compared(
+            *([run[name] for run in runs] for name in ("onnxruntime", "packlight"))
+        ).to_dict(),
     }
     if options.json:
         options.json.write_text(json.dumps(record, indent=1))
     Console(width=110).print(_table(record))
+    if drop := record["packlight_against_onnxruntime"]["drop"]:
+        top1 = drop["top1"]
+        print(
+            f"top-1 of onnxruntime's less ours: {top1['value']:+.2%}, 95 % {top1['low']:+.2%} "
+            f"to {top1['high']:+.2%}"
+        )
 
 
 @dataclass(frozen=True)
@@ -176,6 +179,17 @@ def _run(options: argparse.Namespace, seed: int) -> dict[str, _Run]:
                 task.classifier,
             )
         return found
+
+
+def _compared(first: list[_Run], second: list[_Run]) -> Verdict:
+    """Two networks on the judges of all seeds."""
+    labels = [run.labels for run in first if run.labels is not None]
+    return compare(
+        _joined([run.answers for run in first]),
+        _joined([run.answers for run in second]),
+        np.concatenate(labels) if labels else None,
+        classifier=first[0].classifier,
+    )
 
 
 def _joined(answers: list[list[Array]]) -> list[Array]:
