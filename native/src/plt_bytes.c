@@ -1,0 +1,180 @@
+/* See plt_bytes.h. */
+#include "plt_bytes.h"
+
+#include <string.h>
+
+enum { MIN_MATCH = 5, MAX_MATCH = 63, ORDER0 = 10, MATCH0 = 12 };
+
+void plt_bytes_init(plt_bytes *b)
+{
+    memset(b, 0, sizeof *b);
+    plt_tables_init(&b->tables);
+    for (size_t i = 0; i < PLT_BYTE_LINES * 16; i++)
+        b->counter[i] = i % 16 ? PLT_COUNTER_NEW : 0;
+    for (size_t s = 0; s < 2; s++)
+        for (size_t i = 0; i < 256 * 8; i++)
+            for (size_t j = 0; j < PLT_BYTE_INPUTS; j++)
+                b->weight[s][i][j] = PLT_ONE / 5;
+    for (size_t s = 0; s < 2; s++)
+        for (size_t i = 0; i < 4 * 256; i++)
+            b->order0[s][i] = PLT_COUNTER_NEW;
+    for (uint32_t i = 0; i < 64 * 2; i++)
+        b->matched[i] = (65535u - 65536u / (i / 2 + 2)) << 16;
+    for (size_t i = 0; i < 1024; i++)
+        for (int k = 0; k < 33; k++)
+            b->refine[i * 33 + (size_t)k] =
+                (plt_counter)plt_squash(&b->tables, (k - 16) * 128) << 16;
+}
+
+static uint8_t back(const plt_bytes *b, uint32_t distance)
+{
+    return b->history[(b->position - distance) & (PLT_BYTE_HISTORY - 1)];
+}
+
+static uint32_t spread(uint32_t v, uint32_t salt)
+{
+    v = (v + salt * 0x9e3779b9u) * 0x2c1b3c6du;
+    v = (v ^ v >> 15) * 0x297a2d39u;
+    return v ^ v >> 16;
+}
+
+/* The line of counters for `hash`: the one that has its check, or the less used of two, emptied. */
+static plt_counter *find_line(plt_bytes *b, uint32_t hash)
+{
+    uint32_t check = hash | 1;
+    size_t first = hash >> 4 & (PLT_BYTE_LINES - 1);
+    plt_counter *one = &b->counter[first * 16], *two = &b->counter[(first ^ 1) * 16];
+
+    if (one[0] == check)
+        return one;
+    if (two[0] == check)
+        return two;
+    if ((two[1] & 1023) < (one[1] & 1023)) {
+        one[1] -= (one[1] & 1023) > 0;
+        one = two;
+    } else {
+        two[1] -= (two[1] & 1023) > 0;
+    }
+    one[0] = check;
+    for (int i = 1; i < 16; i++)
+        one[i] = PLT_COUNTER_NEW;
+    return one;
+}
+
+static void choose_contexts(plt_bytes *b)
+{
+    uint32_t c1 = back(b, 1), c2 = back(b, 2), c3 = back(b, 3), c4 = back(b, 4);
+    uint32_t last4 = c1 | c2 << 8 | c3 << 16 | c4 << 24;
+    uint32_t c5 = back(b, 5), c8 = back(b, 8), c12 = back(b, 12), column = b->position & 3;
+    uint32_t last6 = spread(last4, 77) + (c5 | (uint32_t)back(b, 6) << 8);
+
+    b->hash[0] = spread(c1, 1);
+    b->hash[1] = spread(last4 & 0xffff, 2);
+    b->hash[2] = spread(last4 & 0xffffff, 3);
+    b->hash[3] = spread(last4, 4);
+    b->hash[4] = spread(last6, 5);
+    b->hash[5] = spread(c4 | column << 8, 6);
+    b->hash[6] = spread(c4 | c8 << 8 | column << 24, 7);
+    b->hash[7] = spread(c1 | c4 << 8 | column << 24, 8);
+    b->hash[8] = spread(c4 | c8 << 8 | c12 << 16 | (uint32_t)back(b, 16) << 24, 9);
+    b->hash[9] = spread(c1 | c2 << 8 | c4 << 16 | c5 << 24, 10);
+    b->hash[10] = spread(c2 | c3 << 8 | column << 24, 11);
+    b->hash[11] = spread(c8 | column << 8 | c1 << 16, 12);
+}
+
+static void find_match(plt_bytes *b)
+{
+    uint32_t key = 0;
+    if (b->match_length && b->history[b->match & (PLT_BYTE_HISTORY - 1)] == back(b, 1)) {
+        b->match_length += b->match_length < MAX_MATCH;
+        b->match++;
+    } else {
+        b->match_length = 0;
+    }
+    if (b->position < MIN_MATCH)
+        return;
+    for (uint32_t i = 1; i <= MIN_MATCH; i++)
+        key = key * 0x2f0b4c47u + back(b, i) + 1;
+    uint32_t *slot = &b->recent[key >> 16 & (PLT_BYTE_MATCHES - 1)];
+    if (!b->match_length && *slot && b->position - *slot < PLT_BYTE_HISTORY - 256) {
+        uint32_t n = 0;
+        while (n < 32 && n < *slot &&
+               b->history[(*slot - 1 - n) & (PLT_BYTE_HISTORY - 1)] == back(b, n + 1))
+            n++;
+        if (n >= 4) {
+            b->match = *slot;
+            b->match_length = n;
+        }
+    }
+    *slot = b->position;
+}
+
+uint8_t plt_bytes_code(plt_bytes *b, plt_range *rc, uint8_t byte)
+{
+    const plt_tables *t = &b->tables;
+    int16_t x[PLT_BYTE_INPUTS];
+    uint32_t got = 1, column = b->position & 3;
+    uint32_t expected = 0;
+
+    choose_contexts(b);
+    if (b->position)
+        find_match(b);
+    if (b->match_length)
+        expected = 256u | b->history[b->match & (PLT_BYTE_HISTORY - 1)];
+    for (int left = 7; left >= 0; left--) {
+        uint32_t node = got;
+        if (left == 7 || left == 3)
+            for (int i = 0; i < PLT_BYTE_CONTEXTS; i++)
+                b->line[i] = find_line(b, spread(b->hash[i] + (left == 3 ? got * 0x1000193u : 0), 13));
+        node = left >= 4 ? got : (got & ((1u << (3 - left)) - 1)) | 1u << (3 - left);
+        uint32_t order = 0;
+        for (int i = 0; i < PLT_BYTE_CONTEXTS; i++) {
+            plt_counter c = b->line[i][node];
+            uint32_t seen = c & 1023;
+            int s = plt_stretch(t, plt_counter_p16(c));
+            x[i] = (int16_t)(seen < 3 ? s * (int)(seen + 1) / 4 : s);
+            order += i < 5 && seen > 0;
+        }
+        plt_counter *zero = &b->order0[0][column * 256 + got];
+        x[12] = (int16_t)plt_stretch(t, plt_counter_p16(*zero));
+        plt_counter *matched = 0;
+        uint32_t predicted = 0;
+        x[13] = x[14] = 0;
+        if (expected && (expected >> (left + 1)) == got) {
+            predicted = expected >> left & 1;
+            matched = &b->matched[b->match_length * 2 + (left == 7)];
+            int s = plt_stretch(t, plt_counter_p16(*matched));
+            x[13] = (int16_t)(predicted ? s : -s);
+            x[14] = (int16_t)(predicted ? s / 4 : -s / 4);
+        } else {
+            expected = 0;
+        }
+        x[15] = 256;
+        uint32_t length = !expected ? 0 : b->match_length < 8 ? 1 : b->match_length < 24 ? 2 : 3;
+        int16_t *w0 = b->weight[0][(length * 6 + order) * 8 + (uint32_t)left];
+        int16_t *w1 = b->weight[1][column * 256 + got];
+        int s0 = plt_mix_dot(x, w0, PLT_BYTE_INPUTS), s1 = plt_mix_dot(x, w1, PLT_BYTE_INPUTS), s = (s0 + s1) >> 1;
+        uint32_t mixed = plt_squash(t, s);
+        uint32_t spot = (uint32_t)(s + 2048), part = spot & 127;
+        plt_counter *r = &b->refine[(got + 256 * column) * 33 + (spot >> 7)];
+        uint32_t refined = ((r[0] >> 16) * (128 - part) + (r[1] >> 16) * part) >> 7;
+        uint32_t p1 = (mixed * 3 + refined) >> 2;
+
+        p1 = p1 < 16 ? 16 : p1 > 65520 ? 65520 : p1;
+        int bit = plt_bit(rc, byte >> left & 1, p1);
+        int target = bit ? 65535 : 0;
+        plt_mix_learn(x, w0, PLT_BYTE_INPUTS, (int16_t)((target - (int)plt_squash(t, s0)) >> 1));
+        plt_mix_learn(x, w1, PLT_BYTE_INPUTS, (int16_t)((target - (int)plt_squash(t, s1)) >> 1));
+        for (int i = 0; i < PLT_BYTE_CONTEXTS; i++)
+            plt_counter_update(t, &b->line[i][node], bit, 255);
+        plt_counter_update(t, zero, bit, 255);
+        plt_counter_update(t, &r[part >> 6], bit, 255);
+        if (matched)
+            plt_counter_update(t, matched, (uint32_t)bit == predicted, 1000);
+        got = got * 2 + (uint32_t)bit;
+    }
+    byte = (uint8_t)got;
+    b->history[b->position & (PLT_BYTE_HISTORY - 1)] = byte;
+    b->position++;
+    return byte;
+}

@@ -1,0 +1,338 @@
+/* See plt_chunk.h; docs/format.md, "Modelled chunks", is the same in words. */
+#include "plt_chunk.h"
+
+#include <string.h>
+
+/* Which number is coded: every one adapts on its own. */
+enum {
+    N_KIND, N_LENGTH, N_DISTANCE, N_FACTOR, N_ITEM, N_ROWS, N_CHANNELS, N_TAPS, N_TAP_WIDTH,
+    N_ORDER, N_CENTRE, N_LOWEST, N_HIGHEST, N_FORMAT, N_LARGEST, N_ZERO_BITS, N_MODEL_BITS,
+    N_PALETTE_SIZE, N_PALETTE_ZERO, N_PALETTE_GAP, N_DIFFERENCE
+};
+
+void plt_state_init(plt_state *s)
+{
+    memset(s, 0, sizeof *s);
+    plt_model_init(&s->model);
+    plt_bytes_init(&s->bytes);
+    for (size_t i = 0; i < PLT_NUMBERS; i++)
+        for (size_t j = 0; j < 96; j++)
+            s->number[i][j] = PLT_COUNTER_NEW;
+    s->flag[0] = s->flag[1] = PLT_COUNTER_NEW;
+}
+
+static int adaptive_bit(plt_state *s, plt_range *rc, plt_counter *c, int bit)
+{
+    uint32_t p = plt_counter_p16(*c);
+    bit = plt_bit(rc, bit, p < 64 ? 64 : p > 65472 ? 65472 : p);
+    plt_counter_update(&s->model.tables, c, bit, 60);
+    return bit;
+}
+
+/* Codes a number: the count of its bits in unary, then its bits; the first three adapt. */
+static uint32_t code_number(plt_state *s, plt_range *rc, int which, uint32_t value)
+{
+    plt_counter *c = s->number[which];
+    uint64_t v = (uint64_t)value + 1, got = 1;
+    uint32_t bits = 0;
+
+    while (bits < 32 && adaptive_bit(s, rc, &c[bits], v >> (bits + 1) != 0))
+        bits++;
+    for (uint32_t left = bits; left-- > 0;) {
+        uint32_t done = bits - 1 - left, bit = (uint32_t)(v >> left & 1);
+        if (bits < 6 && done == 0)
+            bit = (uint32_t)adaptive_bit(s, rc, &c[33 + bits], (int)bit);
+        else if (bits < 6 && done < 3)
+            bit = (uint32_t)adaptive_bit(s, rc, &c[40 + bits * 8 + done * 4 + (uint32_t)(got & 3)], (int)bit);
+        else
+            bit = plt_raw_bits(rc, bit, 1);
+        got = got << 1 | bit;
+    }
+    return (uint32_t)(got - 1);
+}
+
+static int32_t code_signed(plt_state *s, plt_range *rc, int which, int32_t value)
+{
+    uint32_t folded = value < 0 ? ~(uint32_t)value << 1 | 1 : (uint32_t)value << 1;
+    folded = code_number(s, rc, which, folded);
+    return (int32_t)(folded & 1 ? ~(folded >> 1) : folded >> 1);
+}
+
+#define NUMBER(which, field) ((field) = code_number(s, rc, which, field))
+
+static void code_shape(plt_state *s, plt_range *rc, plt_shape *shape)
+{
+    NUMBER(N_ROWS, shape->rows);
+    NUMBER(N_CHANNELS, shape->channels);
+    NUMBER(N_TAPS, shape->taps);
+    if (shape->taps > 1) {
+        NUMBER(N_TAP_WIDTH, shape->tap_width);
+        NUMBER(N_ORDER, shape->channels_last);
+    } else {
+        shape->tap_width = 1;
+        shape->channels_last = 0;
+    }
+}
+
+static int shape_is_sane(const plt_shape *shape)
+{
+    uint64_t inner = (uint64_t)shape->channels * shape->taps;
+    return shape->rows && inner && inner < 1u << 31 && shape->rows < 1u << 31 &&
+           inner * shape->rows < 1u << 31 && shape->tap_width && shape->channels_last < 2;
+}
+
+/* Codes everything about a segment but its data. Returns its bytes, or 0 if it makes no sense. */
+static uint64_t code_header(plt_state *s, plt_range *rc, plt_segment *g, const uint32_t *palette)
+{
+    NUMBER(N_KIND, g->kind);
+    switch (g->kind) {
+    case PLT_BYTES:
+        return NUMBER(N_LENGTH, g->length);
+    case PLT_COPY:
+        NUMBER(N_DISTANCE, g->distance);
+        return NUMBER(N_LENGTH, g->length);
+    case PLT_PRODUCT:
+        NUMBER(N_DISTANCE, g->distance);
+        g->factor = plt_raw_bits(rc, g->factor, 32);
+        NUMBER(N_LENGTH, g->length);
+        return g->length % 4 ? 0 : g->length;
+    case PLT_INTEGERS: {
+        uint32_t item = (g->width >> 1) | g->big_endian << 2;
+        NUMBER(N_ITEM, item);
+        g->width = 1u << (item & 3);
+        g->big_endian = item >> 2;
+        g->centre = code_signed(s, rc, N_CENTRE, g->centre);
+        g->range.lowest = code_signed(s, rc, N_LOWEST, g->range.lowest);
+        g->range.highest = code_signed(s, rc, N_HIGHEST, g->range.highest);
+        if (g->width > 4 || g->big_endian > 1 || g->range.lowest > g->range.highest)
+            return 0;
+        uint32_t low = (uint32_t)g->range.lowest, high = (uint32_t)g->range.highest;
+        uint32_t most = g->range.lowest < 0 ? ~low : low;
+        uint32_t other = g->range.highest < 0 ? ~high : high;
+        most = most > other ? most : other;
+        for (g->range.shift = 0; most >> g->range.shift >= 1u << 14;)
+            g->range.shift++;
+        break;
+    }
+    case PLT_FLOATS: {
+        uint32_t item = g->format | g->big_endian << 2;
+        NUMBER(N_FORMAT, item);
+        g->format = item & 3;
+        g->big_endian = item >> 2;
+        if (g->format >= PLT_FLOAT_FORMATS || g->big_endian > 1)
+            return 0;
+        g->width = g->format == PLT_FP32 ? 4 : 2;
+        g->layout.exponent_bits = g->format == PLT_FP16 ? 5 : 8;
+        g->layout.mantissa_bits = g->format == PLT_FP32 ? 23 : g->format == PLT_FP16 ? 10 : 7;
+        NUMBER(N_LARGEST, g->layout.largest);
+        NUMBER(N_ZERO_BITS, g->layout.zero_bits);
+        NUMBER(N_MODEL_BITS, g->layout.model_bits);
+        if (g->layout.largest >> g->layout.exponent_bits ||
+            g->layout.zero_bits > g->layout.mantissa_bits || g->layout.model_bits > 23)
+            return 0;
+        break;
+    }
+    case PLT_PALETTE: {
+        uint32_t item = (g->width >> 1) | g->big_endian << 2;
+        NUMBER(N_ITEM, item);
+        g->width = 1u << (item & 3);
+        g->big_endian = item >> 2;
+        NUMBER(N_PALETTE_SIZE, g->palette_size);
+        NUMBER(N_PALETTE_ZERO, g->palette_zero);
+        if (g->width > 4 || g->big_endian > 1 || !g->palette_size ||
+            g->palette_size > PLT_PALETTE_LIMIT || g->palette_zero >= g->palette_size)
+            return 0;
+        uint32_t value = 0;
+        for (uint32_t i = 0; i < g->palette_size; i++) {
+            uint32_t gap = rc->mode == PLT_DECODE ? 0 : palette[i] - value;
+            value += code_number(s, rc, N_PALETTE_GAP, gap);
+            s->palette[i] = value;
+        }
+        g->range.lowest = -(int32_t)g->palette_zero;
+        g->range.highest = (int32_t)(g->palette_size - 1 - g->palette_zero);
+        g->range.shift = 0;
+        break;
+    }
+    default:
+        return 0;
+    }
+    code_shape(s, rc, &g->shape);
+    if (!shape_is_sane(&g->shape))
+        return 0;
+    return (uint64_t)g->shape.rows * g->shape.channels * g->shape.taps * g->width;
+}
+
+static uint32_t load(const uint8_t *at, uint32_t width, uint32_t big_endian)
+{
+    uint32_t v = 0;
+    for (uint32_t i = 0; i < width; i++)
+        v |= (uint32_t)at[i] << 8 * (big_endian ? width - 1 - i : i);
+    return v;
+}
+
+static void store(uint8_t *at, uint32_t v, uint32_t width, uint32_t big_endian)
+{
+    for (uint32_t i = 0; i < width; i++)
+        at[i] = (uint8_t)(v >> 8 * (big_endian ? width - 1 - i : i));
+}
+
+/* Palettes are sorted as numbers: the order of floats' bits, with the negative ones turned round. */
+static uint32_t to_sortable(uint32_t v, uint32_t width)
+{
+    uint32_t top = 1u << (8 * width - 1), all = top | (top - 1);
+    return v & top ? ~v & all : v | top;
+}
+
+static uint32_t from_sortable(uint32_t v, uint32_t width)
+{
+    uint32_t top = 1u << (8 * width - 1), all = top | (top - 1);
+    return v & top ? v & ~top : ~v & all;
+}
+
+static uint32_t palette_index(const plt_state *s, uint32_t size, uint32_t v)
+{
+    uint32_t low = 0;
+    while (size > 1) {
+        uint32_t half = size / 2;
+        if (s->palette[low + half] <= v)
+            low += half;
+        size -= half;
+    }
+    return low;
+}
+
+static int32_t sign_extend(uint32_t v, uint32_t width)
+{
+    uint32_t top = 1u << (8 * width - 1);
+    return width == 4 ? (int32_t)v : (int32_t)((v & (2 * top - 1)) ^ top) - (int32_t)top;
+}
+
+/* Codes `count` items of the tensor at hand. */
+static void code_items(plt_state *s, plt_range *rc, uint8_t *raw, size_t count)
+{
+    const plt_segment *g = &s->open;
+    uint32_t width = g->width, big = g->big_endian;
+    int decode = rc->mode == PLT_DECODE;
+
+    for (size_t i = 0; i < count; i++, raw += width) {
+        uint32_t v = decode ? 0 : load(raw, width, big);
+        if (g->kind == PLT_INTEGERS) {
+            /* around the centre, which may stand anywhere in the items' range */
+            int32_t x = decode ? 0 : sign_extend(v - (uint32_t)g->centre, width);
+            x = plt_model_integer(&s->model, rc, x, &g->range);
+            v = (uint32_t)x + (uint32_t)g->centre;
+        } else if (g->kind == PLT_FLOATS) {
+            v = plt_model_float(&s->model, rc, v, &g->layout);
+        } else {
+            int32_t x = 0;
+            if (!decode)
+                x = (int32_t)(palette_index(s, g->palette_size, to_sortable(v, width)) -
+                              g->palette_zero);
+            x = plt_model_integer(&s->model, rc, x, &g->range);
+            uint32_t index = (uint32_t)x + g->palette_zero;
+            v = from_sortable(s->palette[index < g->palette_size ? index : 0], width);
+        }
+        if (decode)
+            store(raw, v, width, big);
+    }
+}
+
+/* a * b of two fp32 numbers, rounded to nearest even, for normal numbers; 0 for all others. */
+static uint32_t multiply(uint32_t a, uint32_t b)
+{
+    uint32_t ea = a >> 23 & 255, eb = b >> 23 & 255;
+    if (!ea || !eb || ea == 255 || eb == 255)
+        return 0;
+    uint64_t product = (uint64_t)((a & 0x7fffff) | 0x800000) * ((b & 0x7fffff) | 0x800000);
+    int32_t exponent = (int32_t)ea + (int32_t)eb - 127;
+    uint32_t drop = 23;
+    if (product >> 47) {
+        drop++;
+        exponent++;
+    }
+    uint64_t rest = product & ((1ull << drop) - 1), half = 1ull << (drop - 1);
+    uint64_t kept = product >> drop;
+    kept += rest > half || (rest == half && (kept & 1));
+    if (kept >> 24) {
+        kept >>= 1;
+        exponent++;
+    }
+    if (exponent <= 0 || exponent >= 255)
+        return 0;
+    return ((a ^ b) & 0x80000000u) | (uint32_t)exponent << 23 | ((uint32_t)kept & 0x7fffff);
+}
+
+static void code_product(plt_state *s, plt_range *rc, const plt_segment *g, uint8_t *raw)
+{
+    uint32_t exact = 0;
+
+    for (uint32_t i = 0; i < g->length; i += 4) {
+        uint32_t expected = multiply(load(raw + i - g->distance, 4, 0), g->factor);
+        uint32_t v = rc->mode == PLT_DECODE ? 0 : load(raw + i, 4, 0);
+        if (adaptive_bit(s, rc, &s->flag[exact], v == expected)) {
+            v = expected;
+            exact = 1;
+        } else {
+            v = expected + (uint32_t)code_signed(s, rc, N_DIFFERENCE, (int32_t)(v - expected));
+            exact = 0;
+        }
+        if (rc->mode == PLT_DECODE)
+            store(raw + i, v, 4, 0);
+    }
+}
+
+static uint32_t kind_of(const plt_segment *g)
+{
+    if (g->kind == PLT_INTEGERS)
+        return g->range.shift ? PLT_KIND_WIDE : PLT_KIND_INTEGER;
+    return g->kind == PLT_FLOATS ? PLT_KIND_FLOAT : PLT_KIND_PALETTE;
+}
+
+int plt_segment_code(plt_state *s, plt_range *rc, uint8_t *raw, size_t at, size_t size,
+                     const plt_segment *plan, const uint32_t *palette, size_t *part)
+{
+    plt_segment *g = &s->open;
+    int decode = rc->mode == PLT_DECODE;
+
+    if (!s->left) {
+        *g = *plan;
+        uint64_t bytes = code_header(s, rc, g, palette);
+        if (!bytes)
+            return -1;
+        if (g->kind == PLT_BYTES || g->kind == PLT_COPY || g->kind == PLT_PRODUCT) {
+            *part = (size_t)bytes;
+            if (bytes > size - at)
+                return -1;
+            if (g->kind == PLT_BYTES) {
+                for (size_t i = at; i < at + bytes; i++)
+                    {
+                    uint8_t byte = plt_bytes_code(&s->bytes, rc, raw[i]);
+                    if (decode)
+                        raw[i] = byte;
+                }
+                return 0;
+            }
+            if (!g->distance || g->distance > at)
+                return -1;
+            if (g->kind == PLT_PRODUCT) {
+                if (g->distance < 4)
+                    return -1;
+                code_product(s, rc, g, raw + at);
+            } else if (decode) {
+                for (size_t i = at; i < at + bytes; i++)
+                    raw[i] = raw[i - g->distance];
+            }
+            return 0;
+        }
+        plt_model_tensor(&s->model, &g->shape, kind_of(g));
+        s->left = g->shape.rows * g->shape.channels * g->shape.taps;
+    }
+    /* A tensor that the chunk's end cuts goes on in the next chunk. */
+    size_t fits = (size - at) / g->width, items = s->left < fits ? s->left : fits;
+    if (!items)
+        return -1;
+    code_items(s, rc, raw + at, items);
+    s->left -= (uint32_t)items;
+    *part = items * g->width;
+    return decode && rc->position > rc->size + 8 ? -1 : 0;
+}

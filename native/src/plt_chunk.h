@@ -1,0 +1,60 @@
+/* A modelled chunk: a run of segments, each coded by the model that suits it, in one bit stream. */
+#ifndef PLT_CHUNK_H
+#define PLT_CHUNK_H
+
+#include "plt_bytes.h"
+#include "plt_tensor.h"
+
+enum { PLT_PALETTE_LIMIT = 8192, PLT_NUMBERS = 24 };
+
+enum plt_segment_kind {
+    PLT_BYTES,
+    PLT_INTEGERS,
+    PLT_FLOATS,
+    PLT_PALETTE,
+    PLT_COPY,
+    PLT_PRODUCT,
+    PLT_SEGMENT_KINDS
+};
+
+enum plt_float_format { PLT_FP32, PLT_FP16, PLT_BF16, PLT_FLOAT_FORMATS };
+
+/* What one segment is. The encoder is given them; the decoder reads them from the stream. */
+typedef struct {
+    uint32_t kind;
+    uint32_t length;         /* bytes, for PLT_BYTES, PLT_COPY and PLT_PRODUCT */
+    uint32_t distance;       /* bytes back to the source, for PLT_COPY and PLT_PRODUCT */
+    uint32_t factor;         /* PLT_PRODUCT: fp32 bits of what the source is multiplied by */
+    uint32_t width;          /* bytes of an item: 1, 2, 4 */
+    uint32_t big_endian;
+    plt_shape shape;
+    int32_t centre;          /* PLT_INTEGERS: the value that is coded as zero */
+    plt_integer range;
+    uint32_t format;         /* PLT_FLOATS: enum plt_float_format */
+    plt_float layout;
+    uint32_t palette_size, palette_zero;
+} plt_segment;
+
+typedef struct {
+    plt_model model;
+    plt_bytes bytes;
+    plt_counter number[PLT_NUMBERS][96];
+    plt_counter flag[2];
+    plt_segment open;        /* the tensor that the end of a chunk cut, or the one at hand */
+    uint32_t left;           /* its items that are still to come */
+    uint32_t palette[PLT_PALETTE_LIMIT];
+} plt_state;
+
+void plt_state_init(plt_state *s);
+
+/* Where the state lies in the caller's work memory. */
+plt_state *plt_state_in(void *work);
+
+/* Codes one segment, or what is left of the tensor at hand, that begins at raw[at] in a chunk of
+ * `size` bytes; sets `part` to its bytes. When decoding, `plan` must be all zeros and raw[] is
+ * written; otherwise raw[] is only read, and the palette, if any, is taken from `palette`.
+ * Returns 0, or -1 if what was read makes no sense. */
+int plt_segment_code(plt_state *s, plt_range *rc, uint8_t *raw, size_t at, size_t size,
+                     const plt_segment *plan, const uint32_t *palette, size_t *part);
+
+#endif

@@ -1,0 +1,382 @@
+/* The container: header, chunk table, checksums; see docs/format.md. */
+#include "packlight.h"
+
+#include "plt_chunk.h"
+#include "plt_fast.h"
+#include "plt_hash.h"
+#include "plt_lzma.h"
+
+#include <string.h>
+
+enum { FLAG_ARCHIVE = 1, FLAG_BASE = 2, CHUNK_CONTINUES = 0x80, FORMAT_VERSION = 1 };
+
+/* Guards against headers that promise more than any file holds. */
+static const uint64_t size_limit = 1ull << 48;
+
+/* The state of modelled chunks stays while chunks of other codecs come between. */
+typedef struct {
+    plt_state state;
+    union {
+        plt_lzma lzma;
+        plt_fast fast;
+    } other;
+} work_area;
+
+typedef struct {
+    const uint8_t *at, *end;
+    int failed;
+} reader;
+
+static uint64_t read_number(reader *r)
+{
+    uint64_t value = 0;
+    for (unsigned shift = 0; shift < 56; shift += 7) {
+        if (r->at == r->end)
+            break;
+        uint8_t byte = *r->at++;
+        value |= (uint64_t)(byte & 127) << shift;
+        if (byte < 128) {
+            /* one way only to write a number */
+            if (!byte && shift)
+                break;
+            return value;
+        }
+    }
+    r->failed = 1;
+    return 0;
+}
+
+static const uint8_t *read_bytes(reader *r, uint64_t count)
+{
+    const uint8_t *at = r->at;
+    if (count > (uint64_t)(r->end - r->at)) {
+        r->failed = 1;
+        return 0;
+    }
+    r->at += count;
+    return at;
+}
+
+static uint32_t load32(const uint8_t *p)
+{
+    return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+int plt_version(void)
+{
+    return PLT_VERSION;
+}
+
+const char *plt_error_text(int error)
+{
+    switch (error) {
+    case PLT_OK: return "no error";
+    case PLT_NOT_PLT: return "not a .plt file";
+    case PLT_VERSION_NEW: return "written by a newer version";
+    case PLT_TRUNCATED: return "the file ends too early";
+    case PLT_DAMAGED: return "the file is damaged";
+    case PLT_TOO_SMALL: return "the memory given is too small";
+    case PLT_FOREIGN_CODEC: return "packed with a codec that is not built in";
+    case PLT_NEEDS_BASE: return "the file is a difference and needs its base";
+    case PLT_BAD_ARGUMENT: return "an argument makes no sense";
+    default: return "unknown error";
+    }
+}
+
+static const uint8_t magic[4] = {0x9c, 'P', 'L', 'T'};
+
+size_t plt_header_size(const void *data, size_t size)
+{
+    const uint8_t *p = data;
+    if (size < 10)
+        return 0;
+    return memcmp(p, magic, 4) ? 10 : load32(p + 6);
+}
+
+/* A part of a path that every system takes as a plain name. */
+static int name_part_is_safe(const uint8_t *part, size_t size)
+{
+    static const char *const devices[] = {"con", "prn", "aux", "nul", "com", "lpt"};
+
+    if (!size || (size == 1 && part[0] == '.') || (size == 2 && part[0] == '.' && part[1] == '.'))
+        return 0;
+    if (part[size - 1] == '.' || part[size - 1] == ' ')
+        return 0;
+    for (size_t i = 0; i < size; i++)
+        if (part[i] < 32 || part[i] == 127 || strchr("\\:*?\"<>|", part[i]))
+            return 0;
+    for (size_t d = 0; d < 6; d++) {
+        size_t n = d < 4 ? 3 : 4;
+        size_t same = 0;
+        while (same < 3 && same < size && (part[same] | 32) == devices[d][same])
+            same++;
+        if (same < 3)
+            continue;
+        if (n == 4 && (size < 4 || part[3] < '0' || part[3] > '9'))
+            continue;
+        if (size == n || part[n] == '.')
+            return 0;
+    }
+    return 1;
+}
+
+static int name_is_safe(const uint8_t *name, size_t size)
+{
+    size_t begin = 0;
+    for (size_t i = 0; i <= size; i++)
+        if (i == size || name[i] == '/') {
+            if (!name_part_is_safe(name + begin, i - begin))
+                return 0;
+            begin = i + 1;
+        }
+    return 1;
+}
+
+static void read_member(reader *r, plt_member *m)
+{
+    uint64_t n = read_number(r);
+    m->name = (const char *)read_bytes(r, n);
+    m->name_size = (size_t)n;
+    m->is_folder = 0;
+    m->size = read_number(r);
+    if (r->failed)
+        return;
+    if (m->name_size && m->name[m->name_size - 1] == '/') {
+        m->is_folder = 1;
+        m->name_size--;
+        r->failed |= m->size != 0;
+    }
+    r->failed |= m->size > size_limit || !name_is_safe((const uint8_t *)m->name, m->name_size);
+}
+
+static void read_chunk(reader *r, plt_chunk *c)
+{
+    const uint8_t *p = read_bytes(r, 1);
+    c->codec = p ? *p & 0x7f : 0;
+    c->continues = p ? *p >> 7 : 0;
+    c->size = read_number(r);
+    c->packed_size = read_number(r);
+    p = read_bytes(r, 4);
+    c->crc32 = p ? load32(p) : 0;
+    r->failed |= !c->size || c->size > size_limit || c->packed_size > size_limit;
+}
+
+int plt_open(plt_file *file, const void *data, size_t size)
+{
+    const uint8_t *p = data;
+    reader r;
+    uint64_t total = 0;
+
+    memset(file, 0, sizeof *file);
+    if (!data && size)
+        return PLT_BAD_ARGUMENT;
+    if (memcmp(p, magic, size < 4 ? size : 4))
+        return PLT_NOT_PLT;
+    if (size < 10)
+        return PLT_TRUNCATED;
+    if (p[4] != FORMAT_VERSION)
+        return p[4] > FORMAT_VERSION ? PLT_VERSION_NEW : PLT_DAMAGED;
+    file->header_size = load32(p + 6);
+    if (file->header_size < 10 + 32 + 4)
+        return PLT_DAMAGED;
+    if (size < file->header_size)
+        return PLT_TRUNCATED;
+    if (plt_crc32(p, file->header_size - 4) != load32(p + file->header_size - 4))
+        return PLT_DAMAGED;
+    if (p[5] & ~(FLAG_ARCHIVE | FLAG_BASE))
+        return PLT_VERSION_NEW;
+
+    r = (reader){p + 10, p + file->header_size - 4, 0};
+    file->data = p;
+    file->data_size = size;
+    file->size = read_number(&r);
+    const uint8_t *hash = read_bytes(&r, 32);
+    if (hash)
+        memcpy(file->sha256, hash, 32);
+    if (p[5] & FLAG_BASE) {
+        file->needs_base = 1;
+        if ((hash = read_bytes(&r, 32)) != 0)
+            memcpy(file->base_sha256, hash, 32);
+    }
+    if (p[5] & FLAG_ARCHIVE) {
+        uint64_t members = read_number(&r);
+        file->members_at = (uint32_t)(r.at - p);
+        for (uint64_t i = 0; i < members && !r.failed; i++) {
+            plt_member m;
+            read_member(&r, &m);
+            total += m.size;
+            r.failed |= total > size_limit;
+        }
+        if (r.failed || total != file->size)
+            return PLT_DAMAGED;
+        file->members = (uint32_t)members;
+    }
+    uint64_t chunks = read_number(&r);
+    file->chunks_at = (uint32_t)(r.at - p);
+    file->packed_size = file->header_size;
+    total = 0;
+    for (uint64_t i = 0; i < chunks && !r.failed; i++) {
+        plt_chunk c;
+        read_chunk(&r, &c);
+        total += c.size;
+        file->packed_size += c.packed_size;
+        if (c.size > file->largest_chunk)
+            file->largest_chunk = c.size;
+        r.failed |= total > size_limit || file->packed_size > size_limit || (!i && c.continues);
+    }
+    file->chunks = (uint32_t)chunks;
+    if (r.failed || r.at != r.end || total != file->size || file->size > size_limit)
+        return PLT_DAMAGED;
+    if (size > file->header_size && size < file->packed_size)
+        return PLT_TRUNCATED;
+    return size > file->packed_size ? PLT_DAMAGED : PLT_OK;
+}
+
+int plt_get_chunk(const plt_file *file, uint32_t index, plt_chunk *chunk)
+{
+    reader r = {file->data + file->chunks_at, file->data + file->header_size - 4, 0};
+    uint64_t packed = file->header_size, offset = 0;
+
+    if (index >= file->chunks)
+        return PLT_BAD_ARGUMENT;
+    for (uint32_t i = 0;; i++) {
+        read_chunk(&r, chunk);
+        chunk->packed_offset = packed;
+        chunk->offset = offset;
+        if (r.failed)
+            return PLT_DAMAGED;
+        if (i == index)
+            return PLT_OK;
+        packed += chunk->packed_size;
+        offset += chunk->size;
+    }
+}
+
+int plt_get_member(const plt_file *file, uint32_t index, plt_member *member)
+{
+    reader r = {file->data + file->members_at, file->data + file->header_size - 4, 0};
+    uint64_t offset = 0;
+
+    if (index >= file->members)
+        return PLT_BAD_ARGUMENT;
+    for (uint32_t i = 0;; i++) {
+        read_member(&r, member);
+        member->offset = offset;
+        if (r.failed)
+            return PLT_DAMAGED;
+        if (i == index)
+            return PLT_OK;
+        offset += member->size;
+    }
+}
+
+/* The work area begins at the first suitably aligned byte of the caller's memory. */
+enum { WORK_ALIGNMENT = 64 };
+
+size_t plt_work_size(void)
+{
+    return sizeof(work_area) + WORK_ALIGNMENT;
+}
+
+static work_area *area_in(void *work)
+{
+    uintptr_t excess = (uintptr_t)work % WORK_ALIGNMENT;
+    return (work_area *)(void *)((uint8_t *)work + (excess ? WORK_ALIGNMENT - excess : 0));
+}
+
+plt_state *plt_state_in(void *work)
+{
+    return &area_in(work)->state;
+}
+
+static int decode_model(plt_state *state, const plt_chunk *chunk, const uint8_t *in, uint8_t *out)
+{
+    size_t size = (size_t)chunk->size;
+    plt_range rc;
+
+    if (!chunk->continues)
+        plt_state_init(state);
+    plt_range_decode(&rc, in, (size_t)chunk->packed_size);
+    for (size_t at = 0, part = 0; at < size; at += part) {
+        const plt_segment unknown = {0};
+        if (plt_segment_code(state, &rc, out, at, size, &unknown, 0, &part))
+            return PLT_DAMAGED;
+    }
+    return PLT_OK;
+}
+
+int plt_decode_chunk(const plt_chunk *chunk, const void *packed, void *out, size_t out_size,
+                     void *work, size_t work_size)
+{
+    const uint8_t *in = packed;
+    work_area *area;
+
+    if (chunk->size > SIZE_MAX || chunk->packed_size > SIZE_MAX)
+        return PLT_TOO_SMALL;
+    if (!out || (!in && chunk->packed_size) || !work)
+        return PLT_BAD_ARGUMENT;
+    if (out_size < chunk->size || work_size < plt_work_size())
+        return PLT_TOO_SMALL;
+    area = area_in(work);
+
+    size_t size = (size_t)chunk->size, packed_size = (size_t)chunk->packed_size;
+    if (plt_crc32(in, packed_size) != chunk->crc32)
+        return PLT_DAMAGED;
+    switch (chunk->codec) {
+    case PLT_CODEC_STORED:
+        if (packed_size != size)
+            return PLT_DAMAGED;
+        memcpy(out, in, size);
+        return PLT_OK;
+    case PLT_CODEC_MODEL:
+        return decode_model(&area->state, chunk, in, out);
+    case PLT_CODEC_LZMA:
+        if (!packed_size ||
+            plt_lzma_decode(&area->other.lzma, in[0], in + 1, packed_size - 1, out, size))
+            return PLT_DAMAGED;
+        return PLT_OK;
+    case PLT_CODEC_FAST:
+        return plt_fast_decode(&area->other.fast, in, packed_size, out, size) ? PLT_DAMAGED : PLT_OK;
+    default:
+        return chunk->codec >= PLT_CODEC_FOREIGN ? PLT_FOREIGN_CODEC : PLT_VERSION_NEW;
+    }
+}
+
+int plt_verify(const plt_file *file, const void *out, size_t out_size)
+{
+    plt_sha256 h;
+    uint8_t digest[32];
+
+    if (out_size != file->size)
+        return PLT_BAD_ARGUMENT;
+    plt_sha256_init(&h);
+    plt_sha256_add(&h, out, out_size);
+    plt_sha256_finish(&h, digest);
+    return memcmp(digest, file->sha256, 32) ? PLT_DAMAGED : PLT_OK;
+}
+
+int plt_unpack(const plt_file *file, void *out, size_t out_size, void *work, size_t work_size)
+{
+    reader r = {file->data + file->chunks_at, file->data + file->header_size - 4, 0};
+    uint64_t packed = file->header_size, offset = 0;
+
+    if (file->needs_base)
+        return PLT_NEEDS_BASE;
+    if (file->data_size != file->packed_size)
+        return PLT_TRUNCATED;
+    if (out_size < file->size)
+        return PLT_TOO_SMALL;
+    for (uint32_t i = 0; i < file->chunks; i++) {
+        plt_chunk c;
+        read_chunk(&r, &c);
+        if (r.failed)
+            return PLT_DAMAGED;
+        int problem = plt_decode_chunk(&c, file->data + packed, (uint8_t *)out + offset,
+                                       out_size - (size_t)offset, work, work_size);
+        if (problem)
+            return problem;
+        packed += c.packed_size;
+        offset += c.size;
+    }
+    return plt_verify(file, out, (size_t)file->size);
+}

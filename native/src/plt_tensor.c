@@ -1,0 +1,520 @@
+/* See plt_tensor.h. Scales by row and column: DeepCABAC (Wiedemann et al., arXiv:1907.11900) codes
+ * zero, sign and magnitude with contexts of the last two weights; here the same decisions are mixed
+ * from many contexts. The prediction is linear least squares over earlier taps, solved by
+ * coordinate descent in fixed point.
+ */
+#include "plt_tensor.h"
+
+#include <string.h>
+
+/* The decisions of one integer. */
+enum {
+    NODE_ZERO = 0,
+    NODE_SIGN = 1,
+    NODE_FIRST = 2,   /* + k: at least 2^k, where k is the power to expect */
+    NODE_UP = 34,     /* + k: at least 2^(k+1), when at least 2^k */
+    NODE_DOWN = 66,   /* + k: at least 2^k, when less than 2^(k+1) */
+    NODE_BITS = 98    /* + 8 bit_set(k) + place in the tree of the bits below the first */
+};
+
+enum { TREE_BITS = 3, INTEGER_BITS = 6, COUNTER_LIMIT = 300, FINE_BITS = 6 };
+
+/* Small octaves have decisions of their own; large ones share with those 8 octaves away, from
+ * which the scale in every context tells them apart. */
+static uint32_t bit_set(uint32_t k)
+{
+    return k < 9 ? k : 9 + (k - 9) % 8;
+}
+
+/* The decision on bit number `done` below the first, after the bits in `got`. */
+static uint32_t bit_node(uint32_t k, uint32_t done, uint32_t got)
+{
+    uint32_t tree = done < TREE_BITS ? (1u << done) - 1 + (got & ((1u << done) - 1)) : 7;
+    return NODE_BITS + bit_set(k) * 8 + tree;
+}
+
+static uint32_t magnitude_of(int32_t x)
+{
+    return x < 0 ? (uint32_t)-x : (uint32_t)x;
+}
+
+/* log2(v) in 1/8, v >= 1 */
+static uint32_t log2_8(uint32_t v)
+{
+    uint32_t top = plt_top_bit(v);
+    return top * 8 + ((v << (31 - top)) >> 28 & 7);
+}
+
+static uint32_t at_most(uint32_t v, uint32_t limit)
+{
+    return v < limit ? v : limit;
+}
+
+void plt_model_init(plt_model *m)
+{
+    memset(m, 0, sizeof *m);
+    plt_tables_init(&m->tables);
+    for (size_t i = 0; i < PLT_CONTEXTS; i++)
+        for (size_t j = 0; j < PLT_LEVELS * PLT_NODES; j++)
+            m->counter[i][j] = PLT_COUNTER_NEW;
+    for (size_t s = 0; s < 2; s++)
+        for (size_t i = 0; i < PLT_NODES * PLT_SETS; i++)
+            for (size_t j = 0; j < PLT_INPUTS - 1; j++)
+                m->weight[s][i][j] = PLT_ONE / 5;
+    for (size_t i = 0; i < 512; i++)
+        m->exponent[i / 256][i % 256] = PLT_COUNTER_NEW;
+}
+
+/* The nearest earlier taps of the kernel, then the same tap one channel and one row back. */
+static void choose_neighbours(plt_model *m)
+{
+    const plt_shape *s = &m->shape;
+    uint32_t tap_stride = s->channels_last ? s->channels : 1;
+    uint32_t channel_stride = s->channels_last ? 1 : s->taps;
+    uint32_t row_stride = s->channels * s->taps;
+
+    for (uint32_t t = 0; t < PLT_MAX_TAPS && t < s->taps; t++) {
+        plt_predictor *p = &m->predictor[t];
+        uint32_t n = 0, y = t / s->tap_width, x = t % s->tap_width;
+        for (uint32_t reach = 1; s->taps <= PLT_MAX_TAPS && reach <= 8; reach++)
+            for (uint32_t u = t; u-- > 0 && n < PLT_PREDICTORS - 2;) {
+                uint32_t dy = y - u / s->tap_width;
+                uint32_t ux = u % s->tap_width, dx = x > ux ? x - ux : ux - x;
+                if (dy * dy + dx * dx == reach)
+                    p->distance[n++] = (t - u) * tap_stride;
+            }
+        if (s->channels > 1) {
+            p->distance[n++] = channel_stride;
+            if (s->taps == 1 && s->channels > 2)
+                p->distance[n++] = 2 * channel_stride;
+        }
+        if (s->rows > 1)
+            p->distance[n++] = row_stride;
+        for (uint32_t i = 0; i < n; i++)
+            if (p->distance[i] >= PLT_HISTORY)
+                p->distance[i] = 0;
+    }
+}
+
+void plt_model_tensor(plt_model *m, const plt_shape *shape, uint32_t kind)
+{
+    m->shape = *shape;
+    m->kind = kind & 3;
+    m->index = 0;
+    m->row_sum = m->row_count = 0;
+    m->mean = m->previous_row = 0;
+    m->column_bits = 0;
+    while (((uint64_t)shape->channels * shape->taps - 1) >> m->column_bits >= PLT_COLUMNS)
+        m->column_bits++;
+    memset(m->column, 0, sizeof m->column);
+    memset(m->channel, 0, sizeof m->channel);
+    memset(m->history, 0, sizeof m->history);
+    memset(m->predictor, 0, sizeof m->predictor);
+    choose_neighbours(m);
+    /* order 0 starts afresh in every tensor */
+    for (size_t j = 0; j < 4 * PLT_NODES; j++)
+        m->counter[0][j] = PLT_COUNTER_NEW;
+}
+
+static void expect(plt_model *m)
+{
+    const plt_shape *s = &m->shape;
+    plt_expectation *e = &m->now;
+    uint32_t inner = m->index % (s->channels * s->taps);
+
+    e->row = m->index / (s->channels * s->taps);
+    if (inner == 0 && e->row) {
+        m->previous_row = m->row_sum / m->row_count;
+        m->row_sum = m->row_count = 0;
+    }
+    e->column = inner >> m->column_bits;
+    e->channel = s->channels_last ? inner % s->channels : inner / s->taps;
+    e->tap = s->channels_last ? inner / s->channels : inner % s->taps;
+    uint32_t chan = e->channel & (PLT_COLUMNS - 1);
+
+    uint32_t prior = (m->mean + m->previous_row) / 2;
+    e->mean_scale = m->mean;
+    e->row_scale = (uint32_t)((m->row_sum + 8ull * prior) / (m->row_count + 8));
+    uint32_t nrow = at_most(e->row, 255);
+    /* the channel's and the column's mean, each shrunk towards the wider one */
+    e->channel_scale = m->channel[chan];
+    e->column_scale =
+        (uint32_t)(((uint64_t)m->column[e->column] * nrow + 3ull * e->channel_scale) / (nrow + 3));
+    if (e->row == 0) {
+        uint32_t seen = s->channels_last ? e->tap : 0;
+        if (!seen)
+            e->channel_scale = m->mean;
+        e->column_scale = e->channel_scale;
+    }
+    uint64_t scale = (uint64_t)e->row_scale * (e->column_scale + 2) / (m->mean + 2);
+    e->scale = (uint32_t)(scale > 1u << 22 ? 1u << 22 : scale);
+
+    plt_predictor *p = &m->predictor[at_most(e->tap, PLT_MAX_TAPS - 1)];
+    int64_t sum = 0;
+    for (int i = 0; i < PLT_PREDICTORS; i++) {
+        m->neighbour[i] =
+            p->distance[i] ? m->history[(m->index - p->distance[i]) & (PLT_HISTORY - 1)] : 0;
+        sum += (int64_t)p->weight[i] * m->neighbour[i];
+    }
+    sum >>= 12;
+    e->predicted = (int32_t)(sum > 1 << 20 ? 1 << 20 : sum < -(1 << 20) ? -(1 << 20) : sum);
+    e->error_scale = (uint32_t)((uint64_t)e->scale * (p->error + 8) / (p->magnitude + 8));
+}
+
+static void solve(plt_predictor *p)
+{
+    for (int sweep = 0; sweep < 2; sweep++)
+        for (int i = 0; i < PLT_PREDICTORS; i++) {
+            int64_t rest = p->moment[i][PLT_PREDICTORS] * 65536;
+            for (int j = 0; j < PLT_PREDICTORS; j++)
+                if (j != i)
+                    rest -= p->moment[i < j ? i : j][i < j ? j : i] * p->weight[j];
+            /* a little ridge keeps weights of rare neighbours near zero */
+            int64_t w = rest / (p->moment[i][i] + p->moment[i][i] / 64 + 64);
+            p->weight[i] = (int32_t)(w > 1 << 18 ? 1 << 18 : w < -(1 << 18) ? -(1 << 18) : w);
+        }
+}
+
+static void learn(plt_model *m, int32_t value)
+{
+    const plt_expectation *e = &m->now;
+    const plt_shape *s = &m->shape;
+    uint32_t size = magnitude_of(value) * 256;
+    uint32_t chan = e->channel & (PLT_COLUMNS - 1);
+    const plt_tables *t = &m->tables;
+
+    m->row_sum = (m->row_sum + size);
+    m->row_count++;
+    if (m->row_count >= 1024 || m->row_sum > 1u << 30) {
+        m->row_sum /= 2;
+        m->row_count /= 2;
+    }
+#define TOWARDS(mean, n) \
+    ((mean) = (uint32_t)((int64_t)(mean) + (((int64_t)size - (int64_t)(mean)) * t->rate[n] >> 16)))
+    TOWARDS(m->mean, at_most(m->index, 1000));
+    TOWARDS(m->column[e->column], at_most(e->row, 200));
+    TOWARDS(m->channel[chan], at_most(e->row * s->taps + (s->channels_last ? e->tap : e->tap), 400));
+
+    plt_predictor *p = &m->predictor[at_most(e->tap, PLT_MAX_TAPS - 1)];
+    int32_t error = value * 16 - e->predicted;
+    uint32_t n = at_most(p->count, 500);
+    p->error += (uint32_t)(((int64_t)magnitude_of(error) * 16 - p->error) * t->rate[n] >> 16);
+    p->magnitude += (uint32_t)(((int64_t)size - p->magnitude) * t->rate[n] >> 16);
+    for (int i = 0; i < PLT_PREDICTORS; i++) {
+        if (!m->neighbour[i])
+            continue;
+        for (int j = i; j < PLT_PREDICTORS; j++)
+            p->moment[i][j] += (int64_t)m->neighbour[i] * m->neighbour[j];
+        p->moment[i][PLT_PREDICTORS] += (int64_t)m->neighbour[i] * value;
+    }
+    p->count++;
+    if ((p->count & 63) == 0) {
+        solve(p);
+        if (p->moment[0][0] > 1ll << 42 || p->count % 8192 == 0)
+            for (int i = 0; i <= PLT_PREDICTORS; i++)
+                for (int j = 0; j <= PLT_PREDICTORS; j++)
+                    p->moment[i][j] /= 2;
+    }
+    m->history[m->index & (PLT_HISTORY - 1)] = (int16_t)value;
+    m->index++;
+}
+
+static uint32_t quantise(uint32_t v, uint32_t per_octave_shift, uint32_t limit)
+{
+    return at_most(log2_8(v + 1) >> per_octave_shift, limit);
+}
+
+static void choose_contexts(plt_model *m)
+{
+    const plt_expectation *e = &m->now;
+    const int16_t *h = m->history;
+    uint32_t c[PLT_CONTEXTS];
+    uint32_t a1 = magnitude_of(h[(m->index - 1) & (PLT_HISTORY - 1)]);
+    uint32_t a2 = magnitude_of(h[(m->index - 2) & (PLT_HISTORY - 1)]);
+    uint32_t signs = 0, fine = 0;
+
+    if (m->kind == PLT_KIND_WIDE || m->kind == PLT_KIND_FLOAT) {
+        /* 14 bits of magnitude: contexts look at the upper ones, and at neighbours' share of the
+         * expected scale */
+        fine = FINE_BITS;
+        a1 = (uint32_t)((uint64_t)a1 * 512 / (e->scale + 256));
+        a2 = (uint32_t)((uint64_t)a2 * 512 / (e->scale + 256));
+    }
+    uint32_t row = quantise(e->row_scale >> fine, 2, 31);
+    uint32_t column = quantise(e->column_scale >> fine, 2, 31);
+    uint32_t scale = quantise(e->scale >> fine, 0, 127);
+    uint32_t octave = log2_8(e->scale + 1) >> 3;
+
+    for (int k = 0; k < 4; k++)
+        signs = signs * 3 + (uint32_t)((m->neighbour[k] > 0) - (m->neighbour[k] < 0) + 1);
+    /* the prediction, in eighths of the scale */
+    int32_t relative = (int32_t)((int64_t)e->predicted * 16 * 8 / ((int32_t)e->scale + 16));
+    relative = relative > 15 ? 15 : relative < -15 ? -15 : relative;
+
+    c[0] = m->kind;
+    c[1] = scale;
+    c[2] = row * 32 + column;
+    c[3] = at_most(a1, 7) * 8 + at_most(a2, 7) + 64 * (row & 15);
+    c[4] = (uint32_t)(relative + 16) * 32 + (scale >> 2);
+    c[5] = signs * 12 + at_most(scale >> 3, 11);
+    /* Kinds of tensors share the space of every context but seldom meet in it. */
+    for (int k = 0; k < PLT_CONTEXTS; k++)
+        m->base[k] = (k ? c[k] ^ m->kind * 0x155 : c[k]) * PLT_NODES;
+    m->octave = octave < 8 ? 0 : octave - 8;
+    m->set[0] = scale >> 3;
+    m->set[1] = relative < -4 ? 0 : relative < 0 ? 1 : relative == 0 ? 2 : relative < 5 ? 3 : 4;
+}
+
+/* Codes one decision, to which the distribution gives the stretch `prior`. */
+static int decide(plt_model *m, plt_range *rc, uint32_t node, int bit, int prior)
+{
+    const plt_tables *t = &m->tables;
+    int16_t x[PLT_INPUTS];
+    plt_counter *c[PLT_CONTEXTS];
+
+    for (int i = 0; i < PLT_CONTEXTS; i++) {
+        c[i] = &m->counter[i][m->base[i] + node];
+        x[i] = (int16_t)plt_stretch(t, plt_counter_p16(*c[i]));
+    }
+    x[PLT_CONTEXTS] = (int16_t)prior;
+    x[PLT_CONTEXTS + 1] = 256;
+    int16_t *w0 = m->weight[0][node * PLT_SETS + m->set[0]];
+    int16_t *w1 = m->weight[1][node * PLT_SETS + m->set[1]];
+    int s0 = plt_mix_dot(x, w0, PLT_INPUTS), s1 = plt_mix_dot(x, w1, PLT_INPUTS);
+
+    bit = plt_bit(rc, bit, plt_squash(t, (s0 + s1) >> 1));
+    int target = bit ? 65535 : 0;
+    plt_mix_learn(x, w0, PLT_INPUTS, (int16_t)((target - (int)plt_squash(t, s0)) >> 1));
+    plt_mix_learn(x, w1, PLT_INPUTS, (int16_t)((target - (int)plt_squash(t, s1)) >> 1));
+    for (int i = 0; i < PLT_CONTEXTS; i++)
+        plt_counter_update(t, c[i], bit, COUNTER_LIMIT);
+    return bit;
+}
+
+/* As decide(), for bits that hardly depend on anything: two models, averaged. */
+static int decide_simply(plt_model *m, plt_range *rc, uint32_t node, int bit, int prior)
+{
+    const plt_tables *t = &m->tables;
+    plt_counter *c = &m->counter[1][m->base[1] + node];
+    int s = (plt_stretch(t, plt_counter_p16(*c)) + 3 * prior) / 4;
+
+    bit = plt_bit(rc, bit, plt_squash(t, s));
+    plt_counter_update(t, c, bit, COUNTER_LIMIT);
+    return bit;
+}
+
+/* What the next value is expected to be: a logistic distribution around the prediction. */
+typedef struct {
+    int64_t centre;          /* in 1/4096 */
+    int64_t inverse;         /* of its scale */
+} distribution;
+
+static distribution expected(const plt_expectation *e)
+{
+    /* The mean distance from the centre is 2 ln 2 = 1.386 of the logistic scale. */
+    return (distribution){.centre = (int64_t)e->predicted * 256,
+                          .inverse = ((int64_t)4096 * 65536 * 16 * 1386 / 1000) /
+                                     ((int64_t)e->error_scale + 24)};
+}
+
+/* The mass up to `x` (in 1/4096), of 2^30. */
+static uint32_t mass_below(const distribution *d, int64_t x)
+{
+    return plt_logistic((x - d->centre) * d->inverse >> 24);
+}
+
+/* 256 ln(v), within 2; v >= 1. Between powers of two log2(1 + f) is f + 0.344 f (1 - f). */
+static int32_t ln_256(uint32_t v)
+{
+    uint32_t top = plt_top_bit(v);
+    uint32_t f = (v << (31 - top) & 0x7fffffffu) >> 19;   /* 12 bits */
+    uint32_t log2 = (top << 12) + f + ((f * (4096 - f) >> 12) * 1409 >> 12);
+    return (int32_t)(log2 * 2839 >> 16);                  /* 256 ln 2 / 4096 */
+}
+
+/* The stretch of a one, when ones have the mass between `middle` and `high` of all between `low`
+ * and `high`. For negative values the three descend. */
+static int split(uint32_t low, uint32_t middle, uint32_t high)
+{
+    uint32_t ones = high > middle ? high - middle : middle - high;
+    uint32_t zeros = middle > low ? middle - low : low - middle;
+    int s = ln_256(ones + 32) - ln_256(zeros + 32);
+    return s > PLT_STRETCH_LIMIT ? PLT_STRETCH_LIMIT
+                                 : s < -PLT_STRETCH_LIMIT ? -PLT_STRETCH_LIMIT : s;
+}
+
+/* The part of the distribution that the value is known to lie in. */
+typedef struct {
+    distribution d;
+    int negative;
+    uint32_t low, high;      /* masses up to its ends, the inner one first */
+} interval;
+
+/* Decides whether the magnitude reaches `edge` (in 1/4096), and keeps that side. */
+static int cut(plt_model *m, plt_range *rc, interval *in, uint32_t node, int bit, int64_t edge,
+               int simply)
+{
+    uint32_t middle = mass_below(&in->d, in->negative ? -edge : edge);
+    int prior = split(in->low, middle, in->high);
+
+    bit = simply ? decide_simply(m, rc, node, bit, prior) : decide(m, rc, node, bit, prior);
+    *(bit ? &in->low : &in->high) = middle;
+    return bit;
+}
+
+/* The first number of an octave, less one half, in 1/4096. */
+static int64_t integer_edge(uint64_t magnitude, uint32_t shift)
+{
+    return (int64_t)((magnitude * 4096 - 2048) >> shift);
+}
+
+int32_t plt_model_integer(plt_model *m, plt_range *rc, int32_t value, const plt_integer *range)
+{
+    uint32_t size = magnitude_of(value), got = 0, shift = range->shift, half = 2048 >> shift;
+    interval in;
+
+    expect(m);
+    choose_contexts(m);
+    in.d = expected(&m->now);
+    in.low = mass_below(&in.d, -(int64_t)half);
+    in.high = mass_below(&in.d, half);
+    int prior = split(0, (1u << 30) - (in.high - in.low), 1u << 30);
+    if (decide(m, rc, NODE_ZERO, value == 0, prior)) {
+        learn(m, 0);
+        return 0;
+    }
+    prior = split(in.high, 1u << 30, (1u << 30) + in.low);
+    in.negative = range->lowest >= 0   ? 0
+                  : range->highest <= 0 ? 1
+                                        : decide(m, rc, NODE_SIGN, value < 0, prior);
+    uint32_t limit = magnitude_of(in.negative ? range->lowest : range->highest);
+    int64_t top = integer_edge((uint64_t)limit + 1, shift);
+    in.low = mass_below(&in.d, in.negative ? -(int64_t)half : half);
+    in.high = mass_below(&in.d, in.negative ? -top : top);
+
+    /* The power of two below the magnitude, counted up or down from the one to expect. */
+    uint32_t k = m->octave + shift;
+    while (k && limit >> k == 0)
+        k--;
+    if (!k || cut(m, rc, &in, NODE_FIRST + k, size >> k != 0, integer_edge(1ull << k, shift), 0)) {
+        while (limit >> k > 1 && cut(m, rc, &in, NODE_UP + k, size >> (k + 1) != 0,
+                                     integer_edge(2ull << k, shift), 0))
+            k++;
+    } else {
+        k--;
+        while (k && !cut(m, rc, &in, NODE_DOWN + k, size >> k != 0,
+                         integer_edge(1ull << k, shift), 0))
+            k--;
+    }
+    /* The bits below it: the first three by tree, others by place, and from the seventh as is. */
+    got = 1;
+    for (uint32_t left = k; left-- > 0;) {
+        uint32_t done = k - 1 - left, bit = size >> left & 1;
+        uint32_t middle = (got * 2 + 1) << left;
+        if (middle > limit)
+            bit = 0;
+        else if (done < INTEGER_BITS)
+            bit = (uint32_t)cut(m, rc, &in, bit_node(k, done, got), (int)bit,
+                                integer_edge(middle, shift), 0);
+        else
+            bit = plt_raw_bits(rc, bit, 1);
+        got = got * 2 + bit;
+    }
+    value = in.negative ? (int32_t)(0u - got) : (int32_t)got;
+    learn(m, in.negative ? -(int32_t)(got >> shift) : (int32_t)(got >> shift));
+    return value;
+}
+
+static int code_bit(plt_model *m, plt_range *rc, plt_counter *c, uint32_t bit)
+{
+    uint32_t p = plt_counter_p16(*c);
+    int got = plt_bit(rc, (int)bit, p < 32 ? 32 : p > 65504 ? 65504 : p);
+    plt_counter_update(&m->tables, c, got, COUNTER_LIMIT);
+    return got;
+}
+
+/* A float is zero or not, has a sign, an octave counted from the tensor's largest exponent, and
+ * mantissa bits. Octaves 1..FLOAT_OCTAVES - 1 are told apart here; what is smaller (octave 0) or
+ * larger than was said (octave FLOAT_OCTAVES: infinities, NaNs) gives its exponent in full. */
+enum { FLOAT_OCTAVES = 24, FLOAT_UNIT = 13, FLOAT_SHIFT = FLOAT_OCTAVES - 1 - FLOAT_UNIT };
+
+static int32_t float_magnitude(const plt_float *f, uint32_t exponent, uint32_t mantissa)
+{
+    uint32_t whole = exponent ? 1u << f->mantissa_bits | mantissa : mantissa;
+    int32_t shift = (int32_t)f->largest - (int32_t)(exponent ? exponent : 1) +
+                    (int32_t)f->mantissa_bits - FLOAT_UNIT;
+    if (shift < 0)
+        return exponent > f->largest ? 32767 : (int32_t)(whole << at_most((uint32_t)-shift, 8));
+    return shift > 31 ? 0 : (int32_t)(whole >> shift);
+}
+
+/* The beginning of octave k, in 1/4096. */
+static int64_t float_edge(uint32_t k)
+{
+    return ((int64_t)4096 << k) >> FLOAT_SHIFT;
+}
+
+/* An exponent that the octaves do not tell, as an 8-bit or 5-bit number. */
+static uint32_t code_exponent(plt_model *m, plt_range *rc, plt_counter *tree, uint32_t exponent,
+                              uint32_t bits)
+{
+    uint32_t got = 1;
+    for (uint32_t left = bits; left-- > 0;)
+        got = got * 2 + (uint32_t)code_bit(m, rc, &tree[got], exponent >> left & 1);
+    return got - (1u << bits);
+}
+
+uint32_t plt_model_float(plt_model *m, plt_range *rc, uint32_t value, const plt_float *f)
+{
+    uint32_t mbits = f->mantissa_bits, ebits = f->exponent_bits;
+    uint32_t mantissa = value & ((1u << mbits) - 1);
+    uint32_t exponent = value >> mbits & ((1u << ebits) - 1);
+    uint32_t sign = value >> (mbits + ebits) & 1;
+    int32_t base = (int32_t)f->largest - (FLOAT_OCTAVES - 1);
+    interval in;
+
+    expect(m);
+    choose_contexts(m);
+    if (decide(m, rc, NODE_ZERO, !exponent && !mantissa, 0)) {
+        sign = (uint32_t)plt_bit(rc, (int)sign, 64);
+        learn(m, 0);
+        return sign << (mbits + ebits);
+    }
+    in.d = expected(&m->now);
+    in.low = mass_below(&in.d, 0);
+    sign = (uint32_t)decide(m, rc, NODE_SIGN, (int)sign, split(in.low, 1u << 30, (1u << 30) + in.low));
+    in.negative = (int)sign;
+    in.high = in.negative ? 0 : 1u << 30;
+
+    int32_t octave = (int32_t)exponent - base;
+    uint32_t aim = exponent > f->largest ? FLOAT_OCTAVES : octave < 0 ? 0 : (uint32_t)octave;
+    uint32_t k = at_most(m->octave + FLOAT_SHIFT, FLOAT_OCTAVES - 1);
+    if (cut(m, rc, &in, NODE_FIRST + k, aim >= k, float_edge(k), 0)) {
+        while (k < FLOAT_OCTAVES &&
+               cut(m, rc, &in, NODE_UP + k, aim >= k + 1, float_edge(k + 1), 0))
+            k++;
+    } else {
+        k--;
+        while (k && !cut(m, rc, &in, NODE_DOWN + k, aim >= k, float_edge(k), 0))
+            k--;
+    }
+    if (k == 0 || k == FLOAT_OCTAVES)
+        exponent = code_exponent(m, rc, m->exponent[k != 0], exponent, ebits);
+    else
+        exponent = (uint32_t)(base + (int32_t)k);
+
+    uint32_t coded = mbits - f->zero_bits, got = 1, left = coded;
+    while (left && coded - left < f->model_bits) {
+        uint32_t done = coded - left;
+        int64_t middle = ((int64_t)(got * 2 + 1) << k << 12) >> (done + 1 + FLOAT_SHIFT);
+        left--;
+        got = got * 2 + (uint32_t)cut(m, rc, &in, bit_node(k, done, got),
+                                      (int)(mantissa >> (left + f->zero_bits) & 1), middle,
+                                      done >= TREE_BITS);
+    }
+    got = got << left | plt_raw_bits(rc, mantissa >> f->zero_bits, left);
+    mantissa = (got << f->zero_bits) & ((1u << mbits) - 1);
+    int32_t size = float_magnitude(f, exponent, mantissa);
+    learn(m, sign ? -size : size);
+    return sign << (mbits + ebits) | exponent << mbits | mantissa;
+}

@@ -1,0 +1,97 @@
+/* The tensor model: what the coder expects of the next weight, and how it learns from it.
+ *
+ * A tensor is `rows` rows of `channels` x `taps` values, where a row is one output channel, a
+ * channel one input channel, and the taps are the positions of the kernel. Weights that share a
+ * row, a column, a channel or a neighbourhood share a scale; the taps of one kernel also share a
+ * sign and a value. The model measures all of these from the past only, so the decoder can.
+ */
+#ifndef PLT_TENSOR_H
+#define PLT_TENSOR_H
+
+#include "plt_logistic.h"
+#include "plt_range.h"
+
+enum {
+    PLT_MAX_TAPS = 49,
+    PLT_COLUMNS = 1 << 14,   /* columns with a scale of their own; more share theirs */
+    PLT_HISTORY = 1 << 16,   /* values that stay in reach of neighbour contexts */
+    PLT_NODES = 240,         /* binary decisions that make up one value */
+    PLT_PREDICTORS = 10,
+    PLT_CONTEXTS = 6,        /* adaptive counters asked for every decision */
+    PLT_INPUTS = 8,          /* those, the distribution, and a constant */
+    PLT_SETS = 16,           /* situations with mixing weights of their own */
+    PLT_LEVELS = 1024        /* situations that each context tells apart */
+};
+
+/* Kinds of numbers, whose contexts are kept apart. */
+enum { PLT_KIND_WIDE, PLT_KIND_INTEGER, PLT_KIND_FLOAT, PLT_KIND_PALETTE };
+
+typedef struct {
+    uint32_t rows, channels, taps;
+    uint32_t tap_width;      /* taps along the last kernel axis */
+    uint32_t channels_last;  /* memory order rows, taps, channels instead of rows, channels, taps */
+} plt_shape;
+
+/* Everything known about the next value before it is coded. Scales are mean magnitudes in 1/256. */
+typedef struct {
+    uint32_t row, column, tap, channel;
+    uint32_t row_scale, column_scale, channel_scale, mean_scale, scale;
+    int32_t predicted;       /* least-squares prediction, in 1/16 */
+    uint32_t error_scale;    /* mean distance from the prediction at this tap, in 1/256 */
+} plt_expectation;
+
+typedef struct {
+    int32_t weight[PLT_PREDICTORS];                       /* in 1/65536 */
+    int64_t moment[PLT_PREDICTORS + 1][PLT_PREDICTORS + 1];
+    uint32_t distance[PLT_PREDICTORS];                    /* 0: none */
+    uint32_t count;
+    uint32_t error, magnitude;                            /* running means, in 1/256 */
+} plt_predictor;
+
+typedef struct {
+    plt_tables tables;
+    /* the tensor at hand */
+    plt_shape shape;
+    uint32_t kind, index;
+    uint32_t row_sum, row_count, mean, previous_row;
+    uint32_t column_bits;    /* columns >> column_bits share a scale */
+    uint32_t column[PLT_COLUMNS];
+    uint32_t channel[PLT_COLUMNS];
+    int16_t history[PLT_HISTORY];
+    plt_predictor predictor[PLT_MAX_TAPS];
+    plt_expectation now;
+    int32_t neighbour[PLT_PREDICTORS];
+    /* what has been learnt */
+    uint32_t base[PLT_CONTEXTS];
+    uint32_t set[2];
+    uint32_t octave;         /* floor(log2) of the magnitude to expect */
+    plt_counter counter[PLT_CONTEXTS][PLT_LEVELS * PLT_NODES];
+    int16_t weight[2][PLT_NODES * PLT_SETS][PLT_INPUTS];
+    plt_counter exponent[2][256];
+} plt_model;
+
+void plt_model_init(plt_model *m);
+/* Begins a tensor; `kind` keeps what is learnt from different kinds of numbers apart. */
+void plt_model_tensor(plt_model *m, const plt_shape *shape, uint32_t kind);
+
+/* The range of a tensor's integers; `shift` is what brings them below 2^14. */
+typedef struct {
+    int32_t lowest, highest;
+    uint32_t shift;
+} plt_integer;
+
+/* Codes the next integer of the tensor, lowest <= value <= highest. */
+int32_t plt_model_integer(plt_model *m, plt_range *rc, int32_t value, const plt_integer *range);
+
+/* The layout of a float, and what is known of all those in a tensor. */
+typedef struct {
+    uint32_t exponent_bits, mantissa_bits;
+    uint32_t largest;        /* largest exponent field that is not all ones */
+    uint32_t zero_bits;      /* lowest mantissa bits that are zero everywhere */
+    uint32_t model_bits;     /* highest mantissa bits that are modelled; the others are stored */
+} plt_float;
+
+/* Codes one float, given by its bits. */
+uint32_t plt_model_float(plt_model *m, plt_range *rc, uint32_t value, const plt_float *format);
+
+#endif

@@ -1,0 +1,234 @@
+/* The native library for Python: bytes in, bytes out, no policy.
+ *
+ * Uses the limited API of Python 3.11, so one wheel serves all later versions. Work memory is a
+ * bytearray that the caller keeps; every call releases the interpreter lock while it codes.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "packlight.h"
+#include "packlight_encode.h"
+#include "plt_fast.h"
+
+static PyObject *fail(int problem)
+{
+    PyErr_Format(PyExc_ValueError, "%s", plt_error_text(problem));
+    return NULL;
+}
+
+static PyObject *work_size(PyObject *self, PyObject *args)
+{
+    (void)self;
+    (void)args;
+    return PyLong_FromSize_t(plt_work_size());
+}
+
+static PyObject *header_size(PyObject *self, PyObject *args)
+{
+    Py_buffer data;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y*", &data))
+        return NULL;
+    size_t size = plt_header_size(data.buf, (size_t)data.len);
+    PyBuffer_Release(&data);
+    return PyLong_FromSize_t(size);
+}
+
+static PyObject *chunk_list(const plt_file *file)
+{
+    PyObject *list = PyList_New(0);
+    for (uint32_t i = 0; list && i < file->chunks; i++) {
+        plt_chunk c;
+        if (plt_get_chunk(file, i, &c)) {
+            Py_DECREF(list);
+            return fail(PLT_DAMAGED);
+        }
+        PyObject *item = Py_BuildValue("(IIKKKKI)", c.codec, c.continues,
+                                       (unsigned long long)c.offset, (unsigned long long)c.size,
+                                       (unsigned long long)c.packed_offset,
+                                       (unsigned long long)c.packed_size, c.crc32);
+        if (!item || PyList_Append(list, item))
+            Py_CLEAR(list);
+        Py_XDECREF(item);
+    }
+    return list;
+}
+
+static PyObject *member_list(const plt_file *file)
+{
+    PyObject *list = PyList_New(0);
+    for (uint32_t i = 0; list && i < file->members; i++) {
+        plt_member m;
+        if (plt_get_member(file, i, &m)) {
+            Py_DECREF(list);
+            return fail(PLT_DAMAGED);
+        }
+        PyObject *item = Py_BuildValue("(s#KKi)", m.name, (Py_ssize_t)m.name_size,
+                                       (unsigned long long)m.offset, (unsigned long long)m.size,
+                                       (int)m.is_folder);
+        if (!item || PyList_Append(list, item))
+            Py_CLEAR(list);
+        Py_XDECREF(item);
+    }
+    return list;
+}
+
+/* open(data) -> (size, packed size, sha256, base sha256 or None, members or None, chunks) */
+static PyObject *open_container(PyObject *self, PyObject *args)
+{
+    Py_buffer data;
+    plt_file file;
+    PyObject *members = NULL, *chunks = NULL, *base = NULL, *result = NULL;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y*", &data))
+        return NULL;
+    int problem = plt_open(&file, data.buf, (size_t)data.len);
+    if (problem) {
+        PyBuffer_Release(&data);
+        return fail(problem);
+    }
+    members = file.members ? member_list(&file) : Py_NewRef(Py_None);
+    if (members)
+        chunks = chunk_list(&file);
+    if (chunks)
+        base = file.needs_base ? PyBytes_FromStringAndSize((const char *)file.base_sha256, 32)
+                               : Py_NewRef(Py_None);
+    if (base)
+        result = Py_BuildValue("(KKy#OOO)", (unsigned long long)file.size,
+                               (unsigned long long)file.packed_size, (const char *)file.sha256,
+                               (Py_ssize_t)32, base, members, chunks);
+    Py_XDECREF(base);
+    Py_XDECREF(chunks);
+    Py_XDECREF(members);
+    PyBuffer_Release(&data);
+    return result;
+}
+
+/* decode_chunk(codec, continues, crc32, size, packed, out, work): `out` and `work` are writable */
+static PyObject *decode_chunk(PyObject *self, PyObject *args)
+{
+    plt_chunk c = {0};
+    unsigned long long size;
+    unsigned int codec, continues, crc;
+    Py_buffer packed, out, work;
+    int problem;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "IIIKy*w*w*", &codec, &continues, &crc, &size, &packed, &out, &work))
+        return NULL;
+    c.codec = codec;
+    c.continues = continues;
+    c.crc32 = crc;
+    c.size = size;
+    c.packed_size = (uint64_t)packed.len;
+    Py_BEGIN_ALLOW_THREADS
+    problem = plt_decode_chunk(&c, packed.buf, out.buf, (size_t)out.len, work.buf, (size_t)work.len);
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&packed);
+    PyBuffer_Release(&out);
+    PyBuffer_Release(&work);
+    if (problem)
+        return fail(problem);
+    Py_RETURN_NONE;
+}
+
+/* Bytes that no chunk of this size is packed to more than. */
+static size_t bound(size_t size)
+{
+    return size + size / 4 + 4096;
+}
+
+/* pack_chunk(raw, plan, palettes, continues, work, measure) -> bytes, or their number */
+static PyObject *pack_chunk(PyObject *self, PyObject *args)
+{
+    Py_buffer raw, plan, palettes, work;
+    int continues, measure;
+    PyObject *result = NULL;
+    size_t packed = 0;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y*y*y*pw*p", &raw, &plan, &palettes, &continues, &work, &measure))
+        return NULL;
+    size_t capacity = bound((size_t)raw.len) + (size_t)palettes.len * 2;
+    uint8_t *out = measure ? NULL : PyMem_Malloc(capacity);
+    if (!measure && !out) {
+        PyErr_NoMemory();
+    } else {
+        Py_BEGIN_ALLOW_THREADS
+        packed = plt_pack_chunk(raw.buf, (size_t)raw.len, plan.buf,
+                                (size_t)plan.len / (4 * PLT_PLAN_FIELDS), palettes.buf,
+                                (size_t)palettes.len / 4, continues, out, capacity, work.buf,
+                                (size_t)work.len);
+        Py_END_ALLOW_THREADS
+        if (!packed)
+            fail(PLT_BAD_ARGUMENT);
+        else
+            result = measure ? PyLong_FromSize_t(packed)
+                             : PyBytes_FromStringAndSize((const char *)out, (Py_ssize_t)packed);
+    }
+    PyMem_Free(out);
+    PyBuffer_Release(&raw);
+    PyBuffer_Release(&plan);
+    PyBuffer_Release(&palettes);
+    PyBuffer_Release(&work);
+    return result;
+}
+
+/* pack_fast(kind, width, items, planes, palette) -> bytes of one record */
+static PyObject *pack_fast(PyObject *self, PyObject *args)
+{
+    unsigned int kind, width;
+    unsigned long long items;
+    Py_buffer planes, palette;
+    PyObject *result = NULL;
+    size_t packed = 0;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "IIKy*y*", &kind, &width, &items, &planes, &palette))
+        return NULL;
+    size_t needed = kind == PLT_FAST_PLANES ? (size_t)items * width : (size_t)items;
+    if (!width || width > 8 || !items || needed > (size_t)planes.len) {
+        fail(PLT_BAD_ARGUMENT);
+    } else {
+        size_t capacity = bound((size_t)planes.len) + (size_t)palette.len + 8192;
+        uint8_t *out = PyMem_Malloc(capacity);
+        plt_fast *fast = PyMem_Malloc(sizeof *fast);
+        if (!out || !fast) {
+            PyErr_NoMemory();
+        } else {
+            Py_BEGIN_ALLOW_THREADS
+            packed = plt_fast_encode(fast, kind, width, (size_t)items, planes.buf, palette.buf,
+                                     (uint32_t)((size_t)palette.len / width), out, capacity);
+            Py_END_ALLOW_THREADS
+            if (packed)
+                result = PyBytes_FromStringAndSize((const char *)out, (Py_ssize_t)packed);
+            else
+                fail(PLT_BAD_ARGUMENT);
+        }
+        PyMem_Free(fast);
+        PyMem_Free(out);
+    }
+    PyBuffer_Release(&planes);
+    PyBuffer_Release(&palette);
+    return result;
+}
+
+static PyMethodDef methods[] = {
+    {"work_size", work_size, METH_NOARGS, "Bytes of work memory that coding needs."},
+    {"header_size", header_size, METH_VARARGS, "Bytes of the header that begins like this."},
+    {"open", open_container, METH_VARARGS, "What a container's header says."},
+    {"decode_chunk", decode_chunk, METH_VARARGS, "Decode one chunk into `out`."},
+    {"pack_chunk", pack_chunk, METH_VARARGS, "Pack one chunk by a plan of segments."},
+    {"pack_fast", pack_fast, METH_VARARGS, "Pack one record of the fast codec."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef module = {
+    .m_base = PyModuleDef_HEAD_INIT,
+    .m_name = "_native",
+    .m_doc = "The native coder.",
+    .m_size = 0,
+    .m_methods = methods,
+};
+
+PyMODINIT_FUNC PyInit__native(void)
+{
+    return PyModule_Create(&module);
+}

@@ -1,0 +1,30 @@
+def work_size() -> int: ...
+def header_size(data: bytes) -> int: ...
+def open(
+    data: bytes,
+) -> tuple[
+    int,
+    int,
+    bytes,
+    bytes | None,
+    list[tuple[str, int, int, int]] | None,
+    list[tuple[int, int, int, int, int, int, int]],
+]: ...
+def decode_chunk(
+    codec: int,
+    continues: int,
+    crc32: int,
+    size: int,
+    packed: bytes | memoryview,
+    out: bytearray | memoryview,
+    work: bytearray,
+) -> None: ...
+def pack_chunk(
+    raw: bytes | memoryview,
+    plan: bytes,
+    palettes: bytes,
+    continues: bool,
+    work: bytearray,
+    measure: bool,
+) -> bytes: ...
+def pack_fast(kind: int, width: int, items: int, planes: bytes, palette: bytes) -> bytes: ...

@@ -1,0 +1,123 @@
+"""The .plt container: header, chunk table, checksums; docs/format.md is the source of truth."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from packlight.coding import _native
+from packlight.errors import BadInput
+
+MAGIC = b"\x9cPLT"
+VERSION = 1
+_FLAG_ARCHIVE, _CONTINUES = 1, 0x80
+
+STORED, MODEL, LZMA, FAST = 0, 1, 2, 3
+#: codecs that the native library leaves to the caller
+FOREIGN = {"zlib": 16, "zstd": 17, "lz4": 18, "brotli": 19, "lzfse": 20, "bz2": 21}
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """`raw_size` bytes of the original, packed by one codec."""
+
+    codec: int
+    raw_size: int
+    packed: bytes
+    continues: bool = False
+
+
+@dataclass(frozen=True)
+class ChunkEntry:
+    """Where a chunk lies, packed and unpacked."""
+
+    codec: int
+    continues: bool
+    offset: int
+    size: int
+    packed_offset: int
+    packed_size: int
+    crc32: int
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file or folder of an archive; `name` has its parts joined by '/'."""
+
+    name: str
+    offset: int
+    size: int
+    is_folder: bool = False
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a container says about itself."""
+
+    size: int
+    packed_size: int
+    sha256: bytes
+    members: tuple[Member, ...] | None
+    chunks: tuple[ChunkEntry, ...]
+
+
+def write(raw: bytes, chunks: Sequence[Chunk], members: Sequence[Member] | None = None) -> bytes:
+    """The container of chunks that make up `raw`."""
+    body = bytearray(_number(len(raw)))
+    body += hashlib.sha256(raw).digest()
+    if members is not None:
+        body += _number(len(members))
+        for member in members:
+            name = (member.name + "/" * member.is_folder).encode()
+            body += _number(len(name)) + name + _number(member.size)
+    body += _number(len(chunks))
+    for chunk in chunks:
+        body.append(chunk.codec | _CONTINUES * chunk.continues)
+        body += _number(chunk.raw_size) + _number(len(chunk.packed))
+        body += zlib.crc32(chunk.packed).to_bytes(4, "little")
+    flags = _FLAG_ARCHIVE * (members is not None)
+    size = len(MAGIC) + 2 + 4 + len(body) + 4
+    header = MAGIC + bytes([VERSION, flags]) + size.to_bytes(4, "little") + bytes(body)
+    header += zlib.crc32(header).to_bytes(4, "little")
+    return header + b"".join(chunk.packed for chunk in chunks)
+
+
+def read(data: bytes) -> Header:
+    """The header of a container.
+
+    Raises:
+        BadInput: it is no container, or it is cut or damaged.
+    """
+    try:
+        size, packed_size, sha256, base, members, chunks = _native.open(data)
+    except ValueError as problem:
+        raise BadInput(f"the .plt can not be read: {problem}") from problem
+    if base is not None:
+        raise BadInput("the .plt is a difference to another file, which this version can not apply")
+    if packed_size != len(data):
+        raise BadInput("the .plt can not be read: the file ends too early")
+    listed = None
+    if members is not None:
+        listed = tuple(Member(name, at, size, bool(folder)) for name, at, size, folder in members)
+        names = [member.name.casefold() for member in listed]
+        if len(set(names)) != len(names):
+            raise BadInput("the .plt can not be read: two files in it have the same name")
+    return Header(
+        size,
+        packed_size,
+        sha256,
+        listed,
+        tuple(ChunkEntry(codec, bool(more), *rest) for codec, more, *rest in chunks),
+    )
+
+
+def _number(value: int) -> bytes:
+    """Seven bits a byte, lowest first; the top bit says that more follow."""
+    out = bytearray()
+    while value >= 128:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

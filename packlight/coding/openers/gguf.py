@@ -1,0 +1,67 @@
+"""Tensors of a GGUF file (ggml-org/ggml, docs/gguf.md): fp32, fp16 and bf16; blocks stay bytes."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from packlight.coding.openers.tensor import Tensor
+
+_TYPES = {0: "float32", 1: "float16", 24: "int8", 25: "int16", 26: "int32", 30: "bfloat16"}
+_SCALARS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+_STRING, _ARRAY = 8, 9
+
+
+class _Reader:
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 8
+
+    def number(self, kind: str) -> int:
+        try:
+            value = int(struct.unpack_from("<" + kind, self.data, self.at)[0])
+        except struct.error as problem:
+            raise ValueError("the header does not end") from problem
+        self.at += struct.calcsize(kind)
+        return value
+
+    def text(self) -> str:
+        size = self.number("Q")
+        self.at += size
+        return self.data[self.at - size : self.at].decode("utf-8", "replace")
+
+    def skip(self, kind: int) -> None:
+        if kind == _STRING:
+            self.text()
+        elif kind == _ARRAY:
+            item, count = self.number("I"), self.number("Q")
+            if item in _SCALARS:
+                self.at += _SCALARS[item] * count
+            else:
+                if count > len(self.data):
+                    raise ValueError("an array is longer than the file")
+                for _ in range(count):
+                    self.skip(item)
+        else:
+            self.at += _SCALARS[kind]
+
+
+def tensors(data: bytes) -> Iterator[Tensor]:
+    """Every tensor of a known type."""
+    read = _Reader(data)
+    count, pairs = read.number("Q"), read.number("Q")
+    alignment = 32
+    for _ in range(pairs):
+        key, kind = read.text(), read.number("I")
+        if key == "general.alignment" and kind == 4:
+            alignment = max(read.number("I"), 1)
+        else:
+            read.skip(kind)
+    entries = []
+    for _ in range(count):
+        name = read.text()
+        shape = tuple(read.number("Q") for _ in range(min(read.number("I"), 8)))
+        entries.append((name, shape, read.number("I"), read.number("Q")))
+    start = -(-read.at // alignment) * alignment
+    for name, shape, kind, offset in entries:
+        if kind in _TYPES and all(shape):
+            yield Tensor(start + offset, _TYPES[kind], tuple(reversed(shape)), name)

@@ -1,0 +1,55 @@
+"""What openers say about a tensor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+#: type name -> bytes of an item
+ITEM_SIZES = {
+    "int8": 1,
+    "uint8": 1,
+    "int16": 2,
+    "uint16": 2,
+    "int32": 4,
+    "float16": 2,
+    "bfloat16": 2,
+    "float32": 4,
+}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """Items of one type at `offset`, in the order of `shape`, last axis first to change.
+
+    `channels_last` says that a kernel's input channels are its last axis (TFLite), not its second
+    (ONNX, PyTorch).
+    """
+
+    offset: int
+    dtype: str
+    shape: tuple[int, ...]
+    name: str = ""
+    channels_last: bool = False
+    big_endian: bool = False
+
+    @property
+    def width(self) -> int:
+        """Bytes of an item."""
+        return ITEM_SIZES[self.dtype]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the tensor."""
+        return prod(self.shape) * self.width
+
+
+@dataclass(frozen=True)
+class Derived:
+    """fp32 numbers at `offset` that should be those at `source`, each times `factor` (fp32)."""
+
+    offset: int
+    size: int
+    source: int
+    factor: bytes
+    name: str = ""

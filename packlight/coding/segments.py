@@ -1,0 +1,192 @@
+"""The plan of a modelled chunk: which model codes which bytes, and with which parameters.
+
+A segment is a dict-like record of native/include/packlight_encode.h; here it is made from a
+tensor, and the candidates for one tensor are compared by packing it alone.
+"""
+
+from __future__ import annotations
+
+import lzma
+import struct
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from packlight.coding import _native
+from packlight.coding.openers.tensor import Derived, Tensor
+
+BYTES, INTEGERS, FLOATS, PALETTE, COPY, PRODUCT = range(6)
+
+_PALETTE_LIMIT = 8192
+_FIELDS = (  # of a plan, in the order of packlight_encode.h
+    *("kind", "length", "distance", "factor", "width", "big_endian"),
+    *("rows", "channels", "taps", "tap_width", "channels_last"),
+    *("centre", "lowest", "highest", "format", "largest", "zero_bits", "model_bits"),
+    *("palette_size", "palette_zero"),
+)
+_FORMATS = {"float32": (0, 8, 23), "float16": (1, 5, 10), "bfloat16": (2, 8, 7)}
+_MODEL_BITS = 4
+_FEW_ITEMS = 32
+
+
+@dataclass(frozen=True)
+class Segment:
+    """`size` bytes that one model codes; LZMA ones make a chunk of their own."""
+
+    size: int
+    values: dict[str, int] = field(default_factory=dict)
+    palette: bytes = b""
+    as_lzma: bool = False
+
+    def to_bytes(self) -> bytes:
+        """The numbers in the order of the native library."""
+        return struct.pack("<20I", *(self.values.get(name, 0) & 0xFFFFFFFF for name in _FIELDS))
+
+
+def plain(size: int) -> Segment:
+    """Bytes without any structure that is known."""
+    return Segment(size, {"kind": BYTES, "length": size})
+
+
+def copy(size: int, distance: int) -> Segment:
+    """The same bytes as `distance` before."""
+    return Segment(size, {"kind": COPY, "length": size, "distance": distance})
+
+
+def product(derived: Derived) -> Segment:
+    """fp32 numbers that follow from others."""
+    factor = int.from_bytes(derived.factor, "little")
+    distance = derived.offset - derived.source
+    values = {"kind": PRODUCT, "length": derived.size, "distance": distance, "factor": factor}
+    return Segment(derived.size, values)
+
+
+def best(tensor: Tensor, raw: bytes, work: bytearray, thorough: bool) -> Segment:
+    """The segment that packs a tensor's bytes smallest, judged on the tensor alone."""
+    candidates = _candidates(tensor, raw)
+    if len(raw) >= 256 and (thorough or len(candidates) == 1) and _repeats(raw):
+        candidates += [plain(len(raw)), Segment(len(raw), as_lzma=True)]
+    if len(candidates) == 1:
+        return candidates[0]
+    return min(candidates, key=lambda segment: _cost(segment, raw, work))
+
+
+def shape_values(tensor: Tensor) -> dict[str, int]:
+    """Rows, channels and taps of a tensor of any rank."""
+    shape = tensor.shape
+    # axes of one in front say nothing, but a depthwise kernel 1 x H x W x C is one row
+    while len(shape) > 2 and shape[0] == 1 and not tensor.channels_last:
+        shape = shape[1:]
+    if len(shape) < 2:
+        rows, channels, kernel = 1, prod(shape), ()
+    elif tensor.channels_last and len(shape) > 2:
+        rows, channels, kernel = shape[0], shape[-1], shape[1:-1]
+    else:
+        rows, channels, kernel = shape[0], shape[1], shape[2:]
+    return {
+        "rows": rows,
+        "channels": channels,
+        "taps": prod(kernel),
+        "tap_width": kernel[-1] if kernel else 1,
+        "channels_last": int(tensor.channels_last and prod(kernel) > 1),
+    }
+
+
+def _candidates(tensor: Tensor, raw: bytes) -> list[Segment]:
+    unsigned = np.frombuffer(raw, f"{'>' if tensor.big_endian else '<'}u{tensor.width}")
+    values = unsigned.astype(unsigned.dtype.newbyteorder("="))
+    shape = shape_values(tensor)
+    common = shape | {"width": tensor.width, "big_endian": int(tensor.big_endian)}
+    if tensor.dtype not in _FORMATS:
+        return [_integers(tensor, values, common)]
+    found = [_floats(tensor, values, common)]
+    if values.size >= _FEW_ITEMS:
+        sortable = _to_sortable(values)
+        palette = np.unique(sortable)
+        if palette.size <= min(_PALETTE_LIMIT, values.size * 3 // 4):
+            found.append(_palette(tensor, sortable, palette, common))
+    return found
+
+
+def _integers(tensor: Tensor, values: npt.NDArray[Any], common: dict[str, int]) -> Segment:
+    centre = 0
+    if tensor.dtype.startswith("uint"):
+        # asymmetric integers cluster at their zero point
+        centre = _most_frequent(values)
+    around = (values - values.dtype.type(centre)).view(f"i{tensor.width}")
+    lowest, highest = int(around.min()), int(around.max())
+    extra = {"kind": INTEGERS, "centre": centre, "lowest": lowest, "highest": highest}
+    return Segment(values.size * tensor.width, common | extra)
+
+
+def _most_frequent(values: npt.NDArray[Any]) -> int:
+    found, counts = np.unique(values, return_counts=True)
+    return int(found[counts.argmax()])
+
+
+def _floats(tensor: Tensor, values: npt.NDArray[Any], common: dict[str, int]) -> Segment:
+    form, exponent_bits, mantissa_bits = _FORMATS[tensor.dtype]
+    exponents = (values >> mantissa_bits) & ((1 << exponent_bits) - 1)
+    finite = exponents[exponents < (1 << exponent_bits) - 1]
+    largest = int(finite.max()) if finite.size else 0
+    used = int(np.bitwise_or.reduce(values)) & ((1 << mantissa_bits) - 1)
+    zero_bits = mantissa_bits if not used else (used & -used).bit_length() - 1
+    extra = {
+        "kind": FLOATS,
+        "format": form,
+        "largest": largest,
+        "zero_bits": zero_bits,
+        "model_bits": min(_MODEL_BITS, mantissa_bits - zero_bits),
+    }
+    return Segment(values.size * tensor.width, common | extra)
+
+
+def _palette(
+    tensor: Tensor,
+    sortable: npt.NDArray[Any],
+    palette: npt.NDArray[Any],
+    common: dict[str, int],
+) -> Segment:
+    zero = 1 << (8 * tensor.width - 1)  # of +0.0
+    place = int(np.searchsorted(palette, zero))
+    place = min(place, palette.size - 1)
+    extra = {"kind": PALETTE, "palette_size": palette.size, "palette_zero": place}
+    return Segment(sortable.size * tensor.width, common | extra, palette.astype("<u4").tobytes())
+
+
+def _to_sortable(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Floats' bits as numbers in the floats' order."""
+    top = values.dtype.type(1 << (8 * values.dtype.itemsize - 1))
+    return np.where(values & top, ~values, values | top)
+
+
+def _repeats(raw: bytes) -> bool:
+    """Could a general codec do well here? Tried on a part, as this is rare and the trial slow."""
+    part = raw[: 1 << 18]
+    return len(lzma_stream(part, preset=1)) < len(part) * 0.8
+
+
+def _cost(segment: Segment, raw: bytes, work: bytearray) -> int:
+    if segment.as_lzma:
+        return len(lzma_best(raw)) + 12
+    packed = _native.pack_chunk(raw, segment.to_bytes(), segment.palette, False, work, True)
+    return int(packed)
+
+
+def lzma_stream(raw: bytes, lc: int = 0, lp: int = 2, pb: int = 2, preset: int = 9) -> bytes:
+    """A byte of properties and the raw LZMA stream, as LZMA chunks hold it."""
+    level = preset | lzma.PRESET_EXTREME if preset == 9 else preset
+    size = min(max(len(raw), 4096), 1 << 28)
+    options = {"id": lzma.FILTER_LZMA1, "preset": level, "lc": lc, "lp": lp, "pb": pb}
+    options["dict_size"] = size
+    packed = lzma.compress(raw, lzma.FORMAT_RAW, filters=[options])
+    return bytes([(pb * 5 + lp) * 9 + lc]) + packed
+
+
+def lzma_best(raw: bytes) -> bytes:
+    """The smallest of a few settings: text, 4-byte numbers, bytes without alignment."""
+    settings = ((3, 0, 2), (0, 2, 2), (0, 0, 0))
+    return min((lzma_stream(raw, *setting) for setting in settings), key=len)
