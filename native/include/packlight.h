@@ -14,7 +14,8 @@
  * Files that are too large for memory are decoded chunk by chunk: plt_header_size() says how many
  * bytes plt_open() needs, plt_get_chunk() where a chunk's packed bytes lie and how many bytes it
  * becomes. Chunks that do not continue others (plt_chunk.continues) may be decoded in any order
- * and by several threads at once.
+ * and by several threads at once. plt_read() gives any part, say one tensor, from a container in
+ * memory without unpacking the others.
  *
  * The format is documented in docs/format.md.
  */
@@ -50,7 +51,7 @@ enum plt_codec {
     PLT_CODEC_FOREIGN = 16  /* first of the codecs that only the Python package decodes */
 };
 
-/* A container, or the beginning of one. Do not change what plt_open() put here. */
+/* A container, or the beginning of one. Do not change what plt_open() and plt_set_base() put here. */
 typedef struct {
     const uint8_t *data;
     size_t data_size;
@@ -64,6 +65,8 @@ typedef struct {
     uint32_t needs_base;
     uint32_t header_size;
     uint32_t members_at, chunks_at; /* offsets into the header */
+    const uint8_t *base;
+    size_t base_size;
 } plt_file;
 
 typedef struct {
@@ -104,12 +107,21 @@ int plt_get_member(const plt_file *file, uint32_t index, plt_member *member);
 /* Bytes of work memory that any decoding call needs; the same for all files. */
 size_t plt_work_size(void);
 
+/* Gives a container that is a difference (file->needs_base) the file it differs from, which must
+ * stay while `file` is used. Takes a hash of all of it; PLT_NEEDS_BASE if it is another file. */
+int plt_set_base(plt_file *file, const void *base, size_t base_size);
+
 /* Decodes one chunk: chunk->packed_size bytes at `packed` become chunk->size bytes at `out`. */
-int plt_decode_chunk(const plt_chunk *chunk, const void *packed, void *out, size_t out_size,
-                     void *work, size_t work_size);
+int plt_decode_chunk(const plt_file *file, const plt_chunk *chunk, const void *packed, void *out,
+                     size_t out_size, void *work, size_t work_size);
 
 /* Decodes all of a container that is in memory, and checks it. */
 int plt_unpack(const plt_file *file, void *out, size_t out_size, void *work, size_t work_size);
+
+/* Decodes `size` bytes from `offset` on of a container that is in memory, and no more chunks than
+ * they need. `scratch` holds file->largest_chunk bytes. Only the chunks' own checksums are checked. */
+int plt_read(const plt_file *file, uint64_t offset, void *out, size_t size, void *scratch,
+             size_t scratch_size, void *work, size_t work_size);
 
 /* Checks all of the unpacked data. */
 int plt_verify(const plt_file *file, const void *out, size_t out_size);

@@ -43,6 +43,8 @@ typedef struct {
     plt_segment open;        /* the tensor that the end of a chunk cut, or the one at hand */
     uint32_t left;           /* its items that are still to come */
     uint32_t palette[PLT_PALETTE_LIMIT];
+    const uint8_t *base;     /* the file that this one is a difference to, or null */
+    size_t base_size;
 } plt_state;
 
 void plt_state_init(plt_state *s);

@@ -289,13 +289,16 @@ plt_state *plt_state_in(void *work)
     return &area_in(work)->state;
 }
 
-static int decode_model(plt_state *state, const plt_chunk *chunk, const uint8_t *in, uint8_t *out)
+static int decode_model(plt_state *state, const plt_file *file, const plt_chunk *chunk,
+                        const uint8_t *in, uint8_t *out)
 {
     size_t size = (size_t)chunk->size;
     plt_range rc;
 
     if (!chunk->continues)
         plt_state_init(state);
+    state->base = file->base;
+    state->base_size = file->base_size;
     plt_range_decode(&rc, in, (size_t)chunk->packed_size);
     for (size_t at = 0, part = 0; at < size; at += part) {
         const plt_segment unknown = {0};
@@ -305,8 +308,25 @@ static int decode_model(plt_state *state, const plt_chunk *chunk, const uint8_t 
     return PLT_OK;
 }
 
-int plt_decode_chunk(const plt_chunk *chunk, const void *packed, void *out, size_t out_size,
-                     void *work, size_t work_size)
+int plt_set_base(plt_file *file, const void *base, size_t base_size)
+{
+    plt_sha256 h;
+    uint8_t digest[32];
+
+    if (!file->needs_base || (!base && base_size))
+        return PLT_BAD_ARGUMENT;
+    plt_sha256_init(&h);
+    plt_sha256_add(&h, base, base_size);
+    plt_sha256_finish(&h, digest);
+    if (memcmp(digest, file->base_sha256, 32))
+        return PLT_NEEDS_BASE;
+    file->base = base;
+    file->base_size = base_size;
+    return PLT_OK;
+}
+
+int plt_decode_chunk(const plt_file *file, const plt_chunk *chunk, const void *packed, void *out,
+                     size_t out_size, void *work, size_t work_size)
 {
     const uint8_t *in = packed;
     work_area *area;
@@ -315,6 +335,8 @@ int plt_decode_chunk(const plt_chunk *chunk, const void *packed, void *out, size
         return PLT_TOO_SMALL;
     if (!out || (!in && chunk->packed_size) || !work)
         return PLT_BAD_ARGUMENT;
+    if (file->needs_base && !file->base)
+        return PLT_NEEDS_BASE;
     if (out_size < chunk->size || work_size < plt_work_size())
         return PLT_TOO_SMALL;
     area = area_in(work);
@@ -329,7 +351,7 @@ int plt_decode_chunk(const plt_chunk *chunk, const void *packed, void *out, size
         memcpy(out, in, size);
         return PLT_OK;
     case PLT_CODEC_MODEL:
-        return decode_model(&area->state, chunk, in, out);
+        return decode_model(&area->state, file, chunk, in, out);
     case PLT_CODEC_LZMA:
         if (!packed_size ||
             plt_lzma_decode(&area->other.lzma, in[0], in + 1, packed_size - 1, out, size))
@@ -360,8 +382,6 @@ int plt_unpack(const plt_file *file, void *out, size_t out_size, void *work, siz
     reader r = {file->data + file->chunks_at, file->data + file->header_size - 4, 0};
     uint64_t packed = file->header_size, offset = 0;
 
-    if (file->needs_base)
-        return PLT_NEEDS_BASE;
     if (file->data_size != file->packed_size)
         return PLT_TRUNCATED;
     if (out_size < file->size)
@@ -371,7 +391,7 @@ int plt_unpack(const plt_file *file, void *out, size_t out_size, void *work, siz
         read_chunk(&r, &c);
         if (r.failed)
             return PLT_DAMAGED;
-        int problem = plt_decode_chunk(&c, file->data + packed, (uint8_t *)out + offset,
+        int problem = plt_decode_chunk(file, &c, file->data + packed, (uint8_t *)out + offset,
                                        out_size - (size_t)offset, work, work_size);
         if (problem)
             return problem;
@@ -379,4 +399,56 @@ int plt_unpack(const plt_file *file, void *out, size_t out_size, void *work, siz
         offset += c.size;
     }
     return plt_verify(file, out, (size_t)file->size);
+}
+
+/* The last chunk at or before the one that holds `offset` that continues no other. */
+static int find_start(const plt_file *file, uint64_t offset, plt_chunk *start, uint32_t *index)
+{
+    reader r = {file->data + file->chunks_at, file->data + file->header_size - 4, 0};
+    plt_chunk c = {.packed_offset = file->header_size};
+
+    for (uint32_t i = 0; i < file->chunks; i++) {
+        read_chunk(&r, &c);
+        if (r.failed)
+            return PLT_DAMAGED;
+        if (!c.continues) {
+            *start = c;
+            *index = i;
+        }
+        if (offset - c.offset < c.size)
+            return PLT_OK;
+        c.offset += c.size;
+        c.packed_offset += c.packed_size;
+    }
+    return PLT_BAD_ARGUMENT;
+}
+
+int plt_read(const plt_file *file, uint64_t offset, void *out, size_t size, void *scratch,
+             size_t scratch_size, void *work, size_t work_size)
+{
+    plt_chunk c;
+    uint32_t index = 0;
+
+    if (offset > file->size || size > file->size - offset || (!out && size))
+        return PLT_BAD_ARGUMENT;
+    if (file->data_size != file->packed_size)
+        return PLT_TRUNCATED;
+    if (!size)
+        return PLT_OK;
+    int problem = find_start(file, offset, &c, &index);
+    while (!problem) {
+        problem = plt_decode_chunk(file, &c, file->data + c.packed_offset, scratch, scratch_size,
+                                   work, work_size);
+        if (problem)
+            break;
+        uint64_t from = offset > c.offset ? offset : c.offset, end = offset + size;
+        uint64_t to = end < c.offset + c.size ? end : c.offset + c.size;
+        if (from < to)
+            memcpy((uint8_t *)out + (from - offset), (uint8_t *)scratch + (from - c.offset),
+                   (size_t)(to - from));
+        if (to == end)
+            break;
+        problem = plt_get_chunk(file, ++index, &c);
+    }
+    return problem;
 }

@@ -104,28 +104,35 @@ static PyObject *open_container(PyObject *self, PyObject *args)
     return result;
 }
 
-/* decode_chunk(codec, continues, crc32, size, packed, out, work): `out` and `work` are writable */
+/* decode_chunk(codec, continues, crc32, size, packed, out, work, base): `out` and `work` are
+ * writable, `base` is bytes or None */
 static PyObject *decode_chunk(PyObject *self, PyObject *args)
 {
     plt_chunk c = {0};
+    plt_file file = {0};
     unsigned long long size;
     unsigned int codec, continues, crc;
-    Py_buffer packed, out, work;
+    Py_buffer packed, out, work, base;
     int problem;
     (void)self;
-    if (!PyArg_ParseTuple(args, "IIIKy*w*w*", &codec, &continues, &crc, &size, &packed, &out, &work))
+    if (!PyArg_ParseTuple(args, "IIIKy*w*w*z*", &codec, &continues, &crc, &size, &packed, &out,
+                          &work, &base))
         return NULL;
+    file.base = base.buf;
+    file.base_size = base.buf ? (size_t)base.len : 0;
     c.codec = codec;
     c.continues = continues;
     c.crc32 = crc;
     c.size = size;
     c.packed_size = (uint64_t)packed.len;
     Py_BEGIN_ALLOW_THREADS
-    problem = plt_decode_chunk(&c, packed.buf, out.buf, (size_t)out.len, work.buf, (size_t)work.len);
+    problem = plt_decode_chunk(&file, &c, packed.buf, out.buf, (size_t)out.len, work.buf,
+                               (size_t)work.len);
     Py_END_ALLOW_THREADS
     PyBuffer_Release(&packed);
     PyBuffer_Release(&out);
     PyBuffer_Release(&work);
+    PyBuffer_Release(&base);
     if (problem)
         return fail(problem);
     Py_RETURN_NONE;

@@ -18,6 +18,7 @@ def decode_chunk(
     packed: bytes | memoryview,
     out: bytearray | memoryview,
     work: bytearray,
+    base: bytes | memoryview | None,
 ) -> None: ...
 def pack_chunk(
     raw: bytes | memoryview,

@@ -77,7 +77,7 @@ def unpack(data: bytes, *, max_output: int = MAX_OUTPUT) -> bytes:
             continue
         try:
             _native.decode_chunk(
-                chunk.codec, chunk.continues, chunk.crc32, chunk.size, packed, target, work
+                chunk.codec, chunk.continues, chunk.crc32, chunk.size, packed, target, work, None
             )
         except ValueError as problem:
             raise BadInput(f"the .plt can not be unpacked: {problem}") from problem
