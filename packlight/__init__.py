@@ -1,6 +1,6 @@
 """packlight fits trained neural networks onto phones.
 
-    load -> weigh -> fit -> check
+    load -> weigh -> fit -> check -> pack
 
 Names are imported when they are first used, so that `import packlight` costs nothing and
 `packlight --help` never waits for torch.
@@ -15,6 +15,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from packlight.checking import check as check
+    from packlight.coding.files import pack as pack
+    from packlight.coding.files import unpack as unpack
     from packlight.data import Preprocess as Preprocess
     from packlight.errors import BadInput as BadInput
     from packlight.errors import BudgetNotMet as BudgetNotMet
@@ -33,6 +35,8 @@ _HOME = {
     "check": "packlight.checking",
     "fit": "packlight.shrink.fit",
     "load": "packlight.readers",
+    "pack": "packlight.coding.files",
+    "unpack": "packlight.coding.files",
     "weigh": "packlight.weighing",
 }
 

@@ -75,7 +75,7 @@ typedef struct {
     uint64_t offset;        /* in the unpacked data */
     uint64_t size;
     uint32_t codec;         /* enum plt_codec */
-    uint32_t continues;     /* needs the work area as the chunk before it left it */
+    uint32_t continues;     /* needs the work area as the modelled chunk before it left it */
     uint32_t crc32;         /* of the packed bytes */
 } plt_chunk;
 

@@ -401,7 +401,7 @@ int plt_unpack(const plt_file *file, void *out, size_t out_size, void *work, siz
     return plt_verify(file, out, (size_t)file->size);
 }
 
-/* The last chunk at or before the one that holds `offset` that continues no other. */
+/* The chunk that holds `offset`, or the one that begins what it continues. */
 static int find_start(const plt_file *file, uint64_t offset, plt_chunk *start, uint32_t *index)
 {
     reader r = {file->data + file->chunks_at, file->data + file->header_size - 4, 0};
@@ -411,11 +411,12 @@ static int find_start(const plt_file *file, uint64_t offset, plt_chunk *start, u
         read_chunk(&r, &c);
         if (r.failed)
             return PLT_DAMAGED;
-        if (!c.continues) {
+        int holds = offset - c.offset < c.size;
+        if (!c.continues && (holds || c.codec == PLT_CODEC_MODEL)) {
             *start = c;
             *index = i;
         }
-        if (offset - c.offset < c.size)
+        if (holds)
             return PLT_OK;
         c.offset += c.size;
         c.packed_offset += c.packed_size;

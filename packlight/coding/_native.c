@@ -8,6 +8,7 @@
 
 #include "packlight.h"
 #include "packlight_encode.h"
+#include "plt_chunk.h"
 #include "plt_fast.h"
 
 static PyObject *fail(int problem)
@@ -138,6 +139,48 @@ static PyObject *decode_chunk(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* segments(continues, size, packed, work) -> [(kind, bytes, packed bytes)] of a modelled chunk */
+static PyObject *list_segments(PyObject *self, PyObject *args)
+{
+    int continues;
+    unsigned long long size;
+    Py_buffer packed, work;
+    plt_range rc;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "pKy*w*", &continues, &size, &packed, &work))
+        return NULL;
+    PyObject *list = PyList_New(0);
+    uint8_t *out = PyMem_Malloc(size ? (size_t)size : 1);
+    if (!out || (size_t)work.len < plt_work_size()) {
+        Py_CLEAR(list);
+        PyErr_NoMemory();
+    }
+    plt_state *state = plt_state_in(work.buf);
+    if (list && !continues)
+        plt_state_init(state);
+    plt_range_decode(&rc, packed.buf, (size_t)packed.len);
+    size_t before = 0;
+    for (size_t at = 0, part = 0; list && at < size; at += part) {
+        const plt_segment unknown = {0};
+        if (plt_segment_code(state, &rc, out, at, (size_t)size, &unknown, 0, &part)) {
+            Py_CLEAR(list);
+            fail(PLT_DAMAGED);
+            break;
+        }
+        size_t after = at + part == size ? (size_t)packed.len : rc.position;
+        PyObject *item = Py_BuildValue("(Inn)", state->open.kind, (Py_ssize_t)part,
+                                       (Py_ssize_t)(after > before ? after - before : 0));
+        before = after > before ? after : before;
+        if (!item || PyList_Append(list, item))
+            Py_CLEAR(list);
+        Py_XDECREF(item);
+    }
+    PyMem_Free(out);
+    PyBuffer_Release(&packed);
+    PyBuffer_Release(&work);
+    return list;
+}
+
 /* Bytes that no chunk of this size is packed to more than. */
 static size_t bound(size_t size)
 {
@@ -222,6 +265,7 @@ static PyMethodDef methods[] = {
     {"header_size", header_size, METH_VARARGS, "Bytes of the header that begins like this."},
     {"open", open_container, METH_VARARGS, "What a container's header says."},
     {"decode_chunk", decode_chunk, METH_VARARGS, "Decode one chunk into `out`."},
+    {"segments", list_segments, METH_VARARGS, "What a modelled chunk consists of."},
     {"pack_chunk", pack_chunk, METH_VARARGS, "Pack one chunk by a plan of segments."},
     {"pack_fast", pack_fast, METH_VARARGS, "Pack one record of the fast codec."},
     {NULL, NULL, 0, NULL},

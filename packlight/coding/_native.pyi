@@ -20,6 +20,9 @@ def decode_chunk(
     work: bytearray,
     base: bytes | memoryview | None,
 ) -> None: ...
+def segments(
+    continues: bool, size: int, packed: bytes, work: bytearray
+) -> list[tuple[int, int, int]]: ...
 def pack_chunk(
     raw: bytes | memoryview,
     plan: bytes,

@@ -6,6 +6,7 @@ import hashlib
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from packlight.coding import _native
 from packlight.errors import BadInput
@@ -15,8 +16,8 @@ VERSION = 1
 _FLAG_ARCHIVE, _CONTINUES = 1, 0x80
 
 STORED, MODEL, LZMA, FAST = 0, 1, 2, 3
-#: codecs that the native library leaves to the caller
-FOREIGN = {"zlib": 16, "zstd": 17, "lz4": 18, "brotli": 19, "lzfse": 20, "bz2": 21}
+#: the first of the codecs that the native library leaves to the caller
+FOREIGN = 16
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,7 @@ def read(data: bytes) -> Header:
     listed = None
     if members is not None:
         listed = tuple(Member(name, at, size, bool(folder)) for name, at, size, folder in members)
-        names = [member.name.casefold() for member in listed]
-        if len(set(names)) != len(names):
-            raise BadInput("the .plt can not be read: two files in it have the same name")
+        _check_names(listed)
     return Header(
         size,
         packed_size,
@@ -111,6 +110,21 @@ def read(data: bytes) -> Header:
         listed,
         tuple(ChunkEntry(codec, bool(more), *rest) for codec, more, *rest in chunks),
     )
+
+
+def _check_names(members: Sequence[Member]) -> None:
+    """No two names may meet on any system, and no file may stand where a folder must."""
+    folders: set[str] = set()
+    names: set[str] = set()
+    for member in members:
+        name = member.name.casefold()
+        if name in names:
+            raise BadInput(f"the .plt can not be read: two files in it are named {member.name!r}")
+        names.add(name)
+        folders.update(str(parent) for parent in PurePosixPath(name).parents)
+    for member in members:
+        if not member.is_folder and member.name.casefold() in folders:
+            raise BadInput(f"the .plt can not be read: file {member.name!r} has files below it")
 
 
 def _number(value: int) -> bytes:

@@ -1,60 +1,61 @@
-"""pack, unpack and info: any bytes smaller, and back to the byte."""
+"""Any bytes smaller, and back to the byte."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from pathlib import Path
+import os
+import zlib
+from collections.abc import Sequence
 from typing import Literal
 
 from packlight.coding import _native, container
-from packlight.coding.container import Chunk, Header, Member
+from packlight.coding.container import Chunk, Member
 from packlight.errors import BadInput
+from packlight.progress import Progress
 
 Level = Literal["fast", "default", "max"]
 LEVELS: tuple[Level, ...] = ("fast", "default", "max")
 #: what unpack allows to be allocated unless told otherwise
 MAX_OUTPUT = 4 << 30
-#: files up to this size are also tried with LZMA as a whole
-_WHOLE_LIMIT = 64 << 20
 
 
-def pack(
-    source: bytes | Path,
-    level: Level = "max",
+def compress(
+    raw: bytes,
+    level: Level = "default",
     *,
+    members: Sequence[Member] | None = None,
     codec: str | None = None,
     verify: bool = True,
-    tick: Callable[[int], None] = lambda done: None,
+    jobs: int | None = None,
+    progress: Progress | None = None,
 ) -> bytes:
-    """Pack bytes, a file or a folder into a .plt container.
+    """Pack bytes into a .plt container.
 
     Args:
-        source: bytes, or the path of a file or folder (which becomes an archive).
+        raw: a file's bytes, or those of an archive's files one after the other.
+        members: of the archive.
         level: "max" is smallest, "fast" quickest to unpack.
         codec: a general codec's name instead of packlight's own.
         verify: unpack the result and compare before it is returned.
-        tick: called with the number of bytes done.
+        jobs: threads; as many as there are cores unless given. The result does not depend on it.
+        progress: told of every stage.
     Raises:
-        BadInput: the path, the level or the codec is not known.
+        BadInput: the level or the codec is not known.
     """
     if level not in LEVELS:
         raise BadInput(f"level {level!r} is not one of {', '.join(LEVELS)}")
-    members: list[Member] | None = None
-    if isinstance(source, Path):
-        from packlight.coding.archive import read_path
-
-        raw, members = read_path(source)
-    else:
-        raw = bytes(source)
-    packed = container.write(raw, _chunks(raw, level, codec, members, tick), members)
-    if verify and unpack(packed, max_output=len(raw)) != raw:
-        raise AssertionError("the packed bytes do not restore the original; nothing was written")
+    progress = progress or Progress()
+    chunks = _chunks(raw, level, codec, members, jobs or os.cpu_count() or 1, progress)
+    packed = container.write(raw, chunks, members)
+    if verify:
+        with progress.stage("unpacking, to compare"):
+            if decompress(packed, max_output=len(raw)) != raw:
+                raise AssertionError("the packed bytes do not restore the original")
     return packed
 
 
-def unpack(data: bytes, *, max_output: int = MAX_OUTPUT) -> bytes:
-    """The bytes that `pack` was given; an archive's files one after the other.
+def decompress(data: bytes, *, max_output: int = MAX_OUTPUT) -> bytes:
+    """The bytes that `compress` was given; an archive's files one after the other.
 
     Raises:
         BadInput: the container is cut, damaged, or larger than `max_output` when unpacked.
@@ -70,9 +71,11 @@ def unpack(data: bytes, *, max_output: int = MAX_OUTPUT) -> bytes:
     for chunk in header.chunks:
         packed = memoryview(data)[chunk.packed_offset : chunk.packed_offset + chunk.packed_size]
         target = memoryview(out)[chunk.offset : chunk.offset + chunk.size]
-        if chunk.codec in container.FOREIGN.values():
+        if chunk.codec >= container.FOREIGN:
             from packlight.coding.codecs import decode
 
+            if zlib.crc32(packed) != chunk.crc32:
+                raise BadInput("the .plt can not be unpacked: the file is damaged")
             target[:] = decode(chunk.codec, bytes(packed), chunk.size)
             continue
         try:
@@ -86,17 +89,13 @@ def unpack(data: bytes, *, max_output: int = MAX_OUTPUT) -> bytes:
     return bytes(out)
 
 
-def info(data: bytes) -> Header:
-    """What a container says about itself, without unpacking it."""
-    return container.read(data)
-
-
 def _chunks(
     raw: bytes,
     level: Level,
     codec: str | None,
-    members: list[Member] | None,
-    tick: Callable[[int], None],
+    members: Sequence[Member] | None,
+    jobs: int,
+    progress: Progress,
 ) -> list[Chunk]:
     if not raw:
         return []
@@ -104,9 +103,12 @@ def _chunks(
         from packlight.coding.codecs import encode
 
         return [encode(codec, raw)]
-    from packlight.coding.planning import lzma_or_stored, model_chunks
+    from packlight.coding.planning import Packer
 
-    candidates = [model_chunks(raw, level == "max", tick)]
-    if level == "max" and len(raw) <= _WHOLE_LIMIT:
-        candidates.append([lzma_or_stored(raw)])
+    packer = Packer(raw, jobs, progress)
+    if level == "fast":
+        return packer.fast(members)
+    candidates = [packer.models(members, thorough=level == "max")]
+    if level == "max":
+        candidates.append(packer.general())
     return min(candidates, key=lambda chunks: sum(len(chunk.packed) for chunk in chunks))

@@ -1,137 +1,246 @@
-"""From the tensors of a file to its chunks."""
+"""From the bytes of a file, or of an archive's files, to chunks.
+
+    spans     tensors, and what lies between them
+    segments  the model for every span, chosen by trial
+    plans     segments laid into chunks of a bounded size
+    chunks    every plan packed
+
+Chunks of one chain learn from each other and are packed in order; chains are independent, so
+threads share them, and so does an app that unpacks or reads a part.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from threading import local
+from typing import TypeVar
 
-from packlight.coding import _native, segments
-from packlight.coding.container import LZMA, MODEL, STORED, Chunk
-from packlight.coding.openers import find_tensors
+from packlight.coding import _native, fast, segments
+from packlight.coding.container import FAST, LZMA, MODEL, STORED, Chunk, Member
+from packlight.coding.openers import Found, find_tensors
 from packlight.coding.openers.tensor import Derived
 from packlight.coding.segments import Segment
+from packlight.progress import Progress
 
 #: a modelled chunk's bytes when unpacked: bounds what a streaming decoder needs to hold
 CHUNK_LIMIT = 4 << 20
+#: chunks that learn from each other; more would keep threads and readers of a part waiting
+CHAIN_LIMIT = 8
 #: more plain bytes in one run are LZMA's: it is faster, and remembers farther back
-_PLAIN_LIMIT = 1 << 20
-_DEDUPE_LEAST = 64
+PLAIN_LIMIT = 1 << 20
+#: fewer are not worth a chunk of their own
+PLAIN_LEAST = 1 << 12
+#: fewer plain bytes in one run are stored with their neighbours at level fast
+FAST_PLAIN_LIMIT = 1 << 14
+DEDUPE_LEAST = 64
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
-def model_chunks(
-    raw: bytes, thorough: bool, tick: Callable[[int], None] = lambda done: None
-) -> list[Chunk]:
-    """Chunks that code tensors by their models and everything between them as bytes."""
-    work = bytearray(_native.work_size())
-    builder = _Builder(raw, bytearray(_native.work_size()))
-    for segment in _segments(raw, work, thorough):
-        builder.add(segment)
-        tick(builder.at)
-    return builder.finish()
+@dataclass(frozen=True)
+class Span:
+    """Bytes of the file: a tensor, numbers derived from others, or neither."""
 
-
-def _segments(raw: bytes, work: bytearray, thorough: bool) -> Iterator[Segment]:
-    at = 0
-    seen: dict[bytes, int] = {}
-    for found in find_tensors(raw):
-        if found.offset > at:
-            yield from _gap(raw, at, found.offset)
-        at = found.offset + found.size
-        data = raw[found.offset : at]
-        if isinstance(found, Derived):
-            yield segments.product(found)
-            continue
-        if len(data) >= _DEDUPE_LEAST:
-            first = seen.setdefault(data, found.offset)
-            if first != found.offset and at - first < CHUNK_LIMIT:
-                yield segments.copy(len(data), found.offset - first)
-                continue
-        yield segments.best(found, data, work, thorough)
-    if at < len(raw):
-        yield from _gap(raw, at, len(raw))
-
-
-def _gap(raw: bytes, at: int, end: int) -> Iterator[Segment]:
-    size = end - at
-    if size > _PLAIN_LIMIT:
-        yield Segment(size, as_lzma=True)
-    else:
-        yield segments.plain(size)
+    offset: int
+    size: int
+    found: Found | None
 
 
 @dataclass
-class _Builder:
-    """Puts segments into chunks and packs each chunk once it is full."""
+class Plan:
+    """What becomes one chunk."""
 
-    raw: bytes
-    work: bytearray
-    at: int = 0
-    _start: int = 0
-    _plan: list[Segment] = field(default_factory=list)
-    _chunks: list[Chunk] = field(default_factory=list)
-    _modelled: bool = False
+    offset: int
+    codec: int
+    size: int = 0
+    continues: bool = False
+    segments: list[Segment] = field(default_factory=list)
+
+
+class Packer:
+    """Packs with threads, each with a work area of its own."""
+
+    def __init__(self, raw: bytes, jobs: int, progress: Progress) -> None:
+        self._raw, self._jobs, self._progress = raw, jobs, progress
+        self._own = local()
+
+    def models(self, members: Sequence[Member] | None, *, thorough: bool) -> list[Chunk]:
+        """Tensors by their models, everything between them as bytes."""
+        spans = find_spans(self._raw, members)
+        chosen = self._each("choosing models", lambda span: self._segment(span, thorough), spans)
+        chains: list[list[Plan]] = []
+        model: list[Plan] = []
+        for plan in lay(self._raw, spans, chosen):
+            if plan.continues:
+                model.append(plan)  # chunks of other codecs may lie between
+                continue
+            chains.append([plan])
+            if plan.codec == MODEL:
+                model = chains[-1]
+        packed = self._each("packing", self._pack_chain, chains)
+        return [chunk for _, chunk in sorted(one for chain in packed for one in chain)]
+
+    def fast(self, members: Sequence[Member] | None) -> list[Chunk]:
+        """Tensors in planes with static tables, everything between them stored or LZMA."""
+        runs = fast_runs(find_spans(self._raw, members))
+        return self._each("packing", self._pack_fast, runs)
+
+    def general(self) -> list[Chunk]:
+        """Everything as LZMA, or as it is."""
+        with self._progress.stage("trying LZMA on the whole"):
+            return [lzma_or_stored(self._raw)]
+
+    def _each(self, stage: str, call: Callable[[T], U], items: Sequence[T]) -> list[U]:
+        with ThreadPoolExecutor(self._jobs) as pool:
+            results = pool.map(call, items)
+            return list(self._progress.each(stage, results, len(items)))
+
+    @property
+    def _work(self) -> bytearray:
+        if not hasattr(self._own, "work"):
+            self._own.work = bytearray(_native.work_size())
+        work: bytearray = self._own.work
+        return work
+
+    def _segment(self, span: Span, thorough: bool) -> Segment:
+        if isinstance(span.found, Derived):
+            return segments.product(span.found)
+        data = self._raw[span.offset : span.offset + span.size]
+        if span.found is None:
+            if span.size > PLAIN_LIMIT:
+                return Segment(span.size, as_lzma=True)
+            if span.size < PLAIN_LEAST:
+                return segments.plain(span.size)
+            return segments.best_plain(data, self._work)
+        return segments.best(span.found, data, self._work, thorough)
+
+    def _pack_chain(self, chain: list[Plan]) -> list[tuple[int, Chunk]]:
+        return [(plan.offset, self._pack(plan)) for plan in chain]
+
+    def _pack(self, plan: Plan) -> Chunk:
+        raw = memoryview(self._raw)[plan.offset : plan.offset + plan.size]
+        if plan.codec == LZMA:
+            return lzma_or_stored(bytes(raw))
+        fields = b"".join(segment.to_bytes() for segment in plan.segments)
+        palettes = b"".join(segment.palette for segment in plan.segments)
+        packed = _native.pack_chunk(raw, fields, palettes, plan.continues, self._work, False)
+        return Chunk(MODEL, plan.size, packed, plan.continues)
+
+    def _pack_fast(self, run: list[Span]) -> Chunk:
+        start, end = run[0].offset, run[-1].offset + run[-1].size
+        raw = self._raw[start:end]
+        if len(run) == 1 and run[0].found is None and run[0].size >= FAST_PLAIN_LIMIT:
+            return lzma_or_stored(raw)
+        packed = b"".join(
+            fast.pack(self._raw[span.offset : span.offset + span.size], span.found) for span in run
+        )
+        return Chunk(FAST, len(raw), packed) if len(packed) < len(raw) else _stored(raw)
+
+
+def find_spans(raw: bytes, members: Sequence[Member] | None) -> list[Span]:
+    """The whole file, parted into tensors and what lies between them."""
+    spans: list[Span] = []
+    at = 0
+    for found in find_tensors(raw, members):
+        if found.offset > at:
+            spans.append(Span(at, found.offset - at, None))
+        spans.append(Span(found.offset, found.size, found))
+        at = found.offset + found.size
+    if at < len(raw):
+        spans.append(Span(at, len(raw) - at, None))
+    return spans
+
+
+def lay(raw: bytes, spans: Sequence[Span], chosen: Iterable[Segment]) -> list[Plan]:
+    """Segments laid into chunks; a tensor too long for one goes on in the next."""
+    layout = _Layout()
+    seen: dict[bytes, int] = {}
+    for span, segment in zip(spans, chosen, strict=True):
+        if span.found is not None and span.size >= DEDUPE_LEAST:
+            first = seen.setdefault(raw[span.offset : span.offset + span.size], span.offset)
+            if first != span.offset and layout.reaches(first, span.size):
+                segment = segments.copy(span.size, span.offset - first)
+        layout.add(segment)
+    return layout.plans
+
+
+class _Layout:
+    def __init__(self) -> None:
+        self.plans: list[Plan] = []
+        self._at = 0
+        self._chain = 0  # chunks in the chain that may go on
+        self._open: Plan | None = None
+
+    def reaches(self, source: int, size: int) -> bool:
+        """Whether the open chunk holds `source` and has room for `size` more bytes."""
+        return self._open is not None and source >= self._open.offset and size <= self._room()
 
     def add(self, segment: Segment) -> None:
         if segment.as_lzma:
-            self._close()
-            raw = self.raw[self.at : self.at + segment.size]
-            self._chunks.append(lzma_or_stored(raw))
-            self.at += segment.size
-            self._start = self.at
+            self.plans.append(Plan(self._at, LZMA, segment.size))
+            self._at += segment.size
+            self._open = None
             return
         kind = segment.values["kind"]
         if kind in (segments.COPY, segments.PRODUCT):
-            if segment.values["distance"] > self.at - self._start or self._room() < segment.size:
+            if not self.reaches(self._at - segment.values["distance"], segment.size):
                 segment = segments.plain(segment.size)
                 kind = segments.BYTES
             else:
                 self._append(segment, segment.size)
                 return
-        if kind == segments.BYTES:
-            left = segment.size
-            while left:
-                part = min(left, self._room())
-                self._append(segments.plain(part), part)
-                left -= part
-            return
-        width = segment.values["width"]
-        if self._room() < width:
-            self._close()
-        left, planned = segment.size, False
+        width = 1 if kind == segments.BYTES else segment.values["width"]
+        left = segment.size
+        cut: Segment | None = segment
         while left:
+            if self._room() < width:
+                self._open = None
             part = min(left, self._room() // width * width)
-            self._append(None if planned else segment, part, full=part < left)
-            planned = True
+            if kind == segments.BYTES:
+                cut = segments.plain(part)
+            self._append(cut, part)
             left -= part
-
-    def finish(self) -> list[Chunk]:
-        self._close()
-        return self._chunks
+            if left:
+                self._open = None
+            cut = None
 
     def _room(self) -> int:
-        return CHUNK_LIMIT - (self.at - self._start)
+        return CHUNK_LIMIT - (self._open.size if self._open else 0)
 
-    def _append(self, segment: Segment | None, size: int, full: bool = False) -> None:
+    def _append(self, segment: Segment | None, size: int) -> None:
+        if self._open is None:
+            continues = segment is None or 0 < self._chain < CHAIN_LIMIT
+            self._chain = self._chain + 1 if continues else 1
+            self._open = Plan(self._at, MODEL, continues=continues)
+            self.plans.append(self._open)
         if segment is not None:
-            self._plan.append(segment)
-        self.at += size
-        if full or not self._room():
-            self._close()
+            self._open.segments.append(segment)
+        self._open.size += size
+        self._at += size
 
-    def _close(self) -> None:
-        if self.at == self._start:
-            return
-        raw = memoryview(self.raw)[self._start : self.at]
-        plan = b"".join(segment.to_bytes() for segment in self._plan)
-        palettes = b"".join(segment.palette for segment in self._plan)
-        packed = _native.pack_chunk(raw, plan, palettes, self._modelled, self.work, False)
-        self._chunks.append(Chunk(MODEL, len(raw), packed, self._modelled))
-        self._modelled = True
-        self._plan.clear()
-        self._start = self.at
+
+def fast_runs(spans: Sequence[Span]) -> list[list[Span]]:
+    """Spans that share a fast chunk; long plain ones stand alone."""
+    runs: list[list[Span]] = []
+    size = 0
+    for span in spans:
+        alone = span.found is None and span.size >= FAST_PLAIN_LIMIT
+        if not runs or alone or size + span.size > CHUNK_LIMIT:
+            runs.append([])
+            size = 0
+        runs[-1].append(span)
+        size = CHUNK_LIMIT if alone else size + span.size
+    return runs
 
 
 def lzma_or_stored(raw: bytes) -> Chunk:
     """The better of LZMA and the bytes as they are."""
     packed = segments.lzma_best(raw)
-    return Chunk(LZMA, len(raw), packed) if len(packed) < len(raw) else Chunk(STORED, len(raw), raw)
+    return Chunk(LZMA, len(raw), packed) if len(packed) < len(raw) else _stored(raw)
+
+
+def _stored(raw: bytes) -> Chunk:
+    return Chunk(STORED, len(raw), raw)

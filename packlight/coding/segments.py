@@ -51,6 +51,12 @@ def plain(size: int) -> Segment:
     return Segment(size, {"kind": BYTES, "length": size})
 
 
+def best_plain(raw: bytes, work: bytearray) -> Segment:
+    """Bytes without any structure that is known, by the byte model or LZMA."""
+    candidates = [plain(len(raw)), Segment(len(raw), as_lzma=True)]
+    return min(candidates, key=lambda segment: _cost(segment, raw, work))
+
+
 def copy(size: int, distance: int) -> Segment:
     """The same bytes as `distance` before."""
     return Segment(size, {"kind": COPY, "length": size, "distance": distance})
@@ -77,11 +83,12 @@ def best(tensor: Tensor, raw: bytes, work: bytearray, thorough: bool) -> Segment
 def shape_values(tensor: Tensor) -> dict[str, int]:
     """Rows, channels and taps of a tensor of any rank."""
     shape = tensor.shape
+    kernel: tuple[int, ...] = ()
     # axes of one in front say nothing, but a depthwise kernel 1 x H x W x C is one row
     while len(shape) > 2 and shape[0] == 1 and not tensor.channels_last:
         shape = shape[1:]
     if len(shape) < 2:
-        rows, channels, kernel = 1, prod(shape), ()
+        rows, channels = 1, prod(shape)
     elif tensor.channels_last and len(shape) > 2:
         rows, channels, kernel = shape[0], shape[-1], shape[1:-1]
     else:
@@ -171,7 +178,7 @@ def _repeats(raw: bytes) -> bool:
 
 def _cost(segment: Segment, raw: bytes, work: bytearray) -> int:
     if segment.as_lzma:
-        return len(lzma_best(raw)) + 12
+        return min(len(lzma_best(raw)), len(raw)) + 12
     packed = _native.pack_chunk(raw, segment.to_bytes(), segment.palette, False, work, True)
     return int(packed)
 

@@ -9,31 +9,60 @@ missing tensor can make a packed file larger, never wrong.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import posixpath
+from collections.abc import Callable, Iterator, Sequence
 
+from packlight.coding.container import Member
 from packlight.coding.openers.tensor import Derived, Tensor
 
 Found = Tensor | Derived
 _ODD = (ValueError, TypeError, LookupError, OverflowError, RecursionError, MemoryError)
 
 
-def find_tensors(data: bytes) -> list[Found]:
-    """Tensors of any file, in file order and apart from each other; none if nothing is known."""
-    opener = _opener(data)
-    if opener is None:
-        return []
+def find_tensors(raw: bytes, members: Sequence[Member] | None = None) -> list[Found]:
+    """Tensors of a file, or of an archive's files, in order and apart from each other.
+
+    Args:
+        raw: the file, or an archive's files one after the other.
+        members: of the archive.
+    """
     found: list[Found] = []
-    # a file that only looks like a model, or a damaged one, gives what was found until there
-    with contextlib.suppress(*_ODD):
-        found.extend(opener(data))
-    found.sort(key=lambda t: t.offset)
+    if members is None:
+        found.extend(tensor for tensor in _open(raw) if not _elsewhere(tensor))
+    else:
+        places = {member.name: member for member in members if not member.is_folder}
+        for member in places.values():
+            for tensor in _open(raw[member.offset : member.offset + member.size]):
+                home: Member | None = member
+                if isinstance(tensor, Tensor) and tensor.file is not None:
+                    folder = posixpath.dirname(member.name)
+                    home = places.get(posixpath.normpath(posixpath.join(folder, tensor.file)))
+                if home and 0 <= tensor.offset <= home.size - tensor.size:
+                    found.append(tensor.moved(home.offset))
+    # of two that begin at the same place, the one with a shape knows more
+    found.sort(key=lambda t: (t.offset, -len(t.shape) if isinstance(t, Tensor) else 0))
     kept: list[Found] = []
     end = 0
     for tensor in found:
-        if end <= tensor.offset and 0 < tensor.size <= len(data) - tensor.offset:
+        if end <= tensor.offset and 0 < tensor.size <= len(raw) - tensor.offset:
             kept.append(tensor)
             end = tensor.offset + tensor.size
     return kept
+
+
+def _elsewhere(found: Found) -> bool:
+    return isinstance(found, Tensor) and found.file is not None
+
+
+def _open(data: bytes) -> list[Found]:
+    """Tensors of one file; none if nothing is known about its kind."""
+    opener = _opener(data)
+    found: list[Found] = []
+    # a file that only looks like a model, or a damaged one, gives what was found until there
+    with contextlib.suppress(*_ODD):
+        if opener is not None:
+            found.extend(opener(data))
+    return found
 
 
 def _opener(data: bytes) -> Callable[[bytes], Iterator[Found]] | None:
@@ -58,7 +87,7 @@ def _opener(data: bytes) -> Callable[[bytes], Iterator[Found]] | None:
         from packlight.coding.openers.safetensors import tensors as safetensors
 
         return safetensors
-    if data[:1] == b"\x08" or data[:1] in (b"\x12", b"\x3a"):
+    if data[:1] in (b"\x08", b"\x12", b"\x3a"):
         from packlight.coding.openers.onnx import tensors as onnx
 
         return onnx

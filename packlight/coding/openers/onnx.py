@@ -1,7 +1,7 @@
-"""Tensors of an ONNX file: raw_data, packed float_data and int32_data, in subgraphs too.
+"""Tensors of an ONNX file: raw_data, packed float_data, external data; in subgraphs too.
 
 Reads protobuf's wire format directly (protobuf.dev, "Encoding"); field numbers are those of
-onnx.proto. External data lies in other files, which are packed as such.
+onnx.proto.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ _MODEL_GRAPH, _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE = 7, 1, 5, 15
 _NODE_ATTRIBUTE = 5
 _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 6, 10, 11
 _TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_FLOATS, _TENSOR_NAME, _TENSOR_RAW = 1, 2, 4, 8, 9
+_TENSOR_EXTERNAL, _ENTRY_KEY, _ENTRY_VALUE = 13, 1, 2
 _TYPES = {
     1: "float32",
     2: "uint8",
@@ -59,6 +60,7 @@ def _tensor(data: bytes, start: int, end: int) -> Iterator[Tensor]:
     shape: list[int] = []
     kind, name = 0, ""
     blob: tuple[int, int] | None = None
+    external: dict[str, str] = {}
     for field, at, to in _fields(data, start, end):
         if field == _TENSOR_DIMS:
             shape.extend(_numbers(data, at, to))
@@ -68,10 +70,16 @@ def _tensor(data: bytes, start: int, end: int) -> Iterator[Tensor]:
             name = data[at:to].decode("utf-8", "replace")
         elif field in (_TENSOR_RAW, _TENSOR_FLOATS) and to - at > 4:
             blob = at, to
+        elif field == _TENSOR_EXTERNAL:
+            entry = {part: data[a:b].decode() for part, a, b in _fields(data, at, to)}
+            external[entry.get(_ENTRY_KEY, "")] = entry.get(_ENTRY_VALUE, "")
     if blob and kind in _TYPES:
         tensor = Tensor(blob[0], _TYPES[kind], tuple(shape), name)
         if prod(shape) and tensor.size == blob[1] - blob[0]:
             yield tensor
+    elif "location" in external and kind in _TYPES and all(shape):
+        at = int(external.get("offset", "0"))
+        yield Tensor(at, _TYPES[kind], tuple(shape), name, file=external["location"])
 
 
 def _numbers(data: bytes, at: int, end: int) -> Iterator[int]:

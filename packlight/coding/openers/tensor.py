@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 #: type name -> bytes of an item
@@ -23,7 +23,7 @@ class Tensor:
     """Items of one type at `offset`, in the order of `shape`, last axis first to change.
 
     `channels_last` says that a kernel's input channels are its last axis (TFLite), not its second
-    (ONNX, PyTorch).
+    (ONNX, PyTorch). `file` names the file beside this one that holds the items, if another does.
     """
 
     offset: int
@@ -32,6 +32,7 @@ class Tensor:
     name: str = ""
     channels_last: bool = False
     big_endian: bool = False
+    file: str | None = None
 
     @property
     def width(self) -> int:
@@ -43,6 +44,10 @@ class Tensor:
         """Bytes of the tensor."""
         return prod(self.shape) * self.width
 
+    def moved(self, by: int) -> Tensor:
+        """The same, `by` bytes further on."""
+        return replace(self, offset=self.offset + by)
+
 
 @dataclass(frozen=True)
 class Derived:
@@ -53,3 +58,7 @@ class Derived:
     source: int
     factor: bytes
     name: str = ""
+
+    def moved(self, by: int) -> Derived:
+        """The same, `by` bytes further on."""
+        return replace(self, offset=self.offset + by, source=self.source + by)

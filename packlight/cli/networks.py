@@ -1,8 +1,4 @@
-"""The command line: one command per verb, no logic.
-
-Each command turns options into arguments, calls one function of the public API and prints what
-came back. Nothing heavy is imported before a command runs, so `packlight --help` is quick.
-"""
+"""Commands that take networks: fit, weigh, check, demo."""
 
 from __future__ import annotations
 
@@ -16,28 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-import packlight
+from packlight.cli.output import progress_for, show
 
 if TYPE_CHECKING:
     from packlight.data import Preprocess
-    from packlight.progress import Progress
-
-JOURNEY = """Fit trained neural networks onto phones: smaller, the same answers, with the proof.
-
-\b
-  packlight demo                                             the whole journey, in two minutes
-  packlight weigh MODEL.onnx                                 where the bytes and multiplications go
-  packlight fit MODEL.onnx --data D --target-size 700KB      the main job
-  packlight check A.onnx B.onnx --data D                     two networks side by side
-"""
-
-
-@click.group(
-    help=JOURNEY, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
-)
-@click.version_option(packlight.__version__, prog_name="packlight")
-def cli() -> None:
-    """Every verb is a command of this group."""
 
 
 def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -97,7 +75,7 @@ def _network_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return shape(constant(command))
 
 
-@cli.command()
+@click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @_data_options
 @_network_options
@@ -131,7 +109,7 @@ def fit(
             options.pop("data"),
             example_inputs=_examples(model, input_shapes),
             constants=_constants(constants),
-            progress=_progress(quiet),
+            progress=progress_for(quiet),
             command=shlex.join(["packlight", *sys.argv[1:]]),
             **options,
         )
@@ -145,7 +123,7 @@ def fit(
 def _show_fit(result: Any) -> None:
     from packlight.report.terminal import comparison
 
-    _print(comparison(result.report))
+    show(comparison(result.report))
     for note in result.report["notes"]:
         click.echo(f"note: {note}")
     click.echo(f"network   {result.model}")
@@ -153,7 +131,7 @@ def _show_fit(result: Any) -> None:
     click.echo(f"report    {result.model.with_name('report.html')}")
 
 
-@cli.command()
+@click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @_network_options
 @click.option("--json", "as_json", is_flag=True, help="Plain values for other programs.")
@@ -177,7 +155,7 @@ def weigh(
         click.echo(table.to_csv() if as_csv else str(table), nl=not as_csv)
 
 
-@cli.command()
+@click.command()
 @click.argument("first", type=click.Path(path_type=Path))
 @click.argument("second", type=click.Path(path_type=Path))
 @_data_options
@@ -196,10 +174,10 @@ def check(first: Path, second: Path, as_json: bool, **options: Any) -> None:
 
         click.echo(to_json(result.to_dict()).decode())
     else:
-        _print(result)
+        show(result)
 
 
-@cli.command()
+@click.command()
 @click.option(
     "-o",
     "--out",
@@ -215,21 +193,9 @@ def demo(out: Path, seed: int, force: bool, quiet: bool) -> None:
     """Train a letter recogniser on images drawn here, fit it to a tenth of its size, check it."""
     from packlight.demo import demo as run_demo
 
-    result = run_demo(out, seed=seed, force=force, progress=_progress(quiet))
-    _print(result.checked)
+    result = run_demo(out, seed=seed, force=force, progress=progress_for(quiet))
+    show(result.checked)
     click.echo(result.guide)
-
-
-def _print(renderable: Any) -> None:
-    from rich.console import Console
-
-    Console().print(renderable)
-
-
-def _progress(quiet: bool) -> Progress:
-    from packlight.progress import Bars, Progress
-
-    return Progress() if quiet else Bars()
 
 
 def _preprocess(**options: Any) -> Preprocess:
@@ -279,29 +245,3 @@ def _examples(model: Path, shapes: tuple[str, ...]) -> list[Any] | None:
                 f"--input-shape {text!r} is not a shape like 1x3x224x224 or image=1x3x224x224"
             ) from None
     return examples_of(model, parsed)
-
-
-def main() -> None:
-    """Run the command line; errors become one sentence and an exit code."""
-    from packlight.errors import PacklightError
-
-    try:
-        code = cli.main(standalone_mode=False)
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        click.echo(
-            "packlight: interrupted; nothing is half written, and a fit goes on when it is "
-            "started again",
-            err=True,
-        )
-        code = 130
-    except click.ClickException as problem:
-        problem.show()
-        code = problem.exit_code
-    except PacklightError as problem:
-        click.echo(f"packlight: {problem}", err=True)
-        code = problem.exit_code
-    sys.exit(code)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,22 @@
+"""How commands tell of progress and results."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from packlight.progress import Progress
+
+
+def show(renderable: Any) -> None:
+    """Print a table or anything else that rich can render."""
+    from rich.console import Console
+
+    Console().print(renderable)
+
+
+def progress_for(quiet: bool) -> Progress:
+    """Bars on standard error, or nothing."""
+    from packlight.progress import Bars, Progress
+
+    return Progress() if quiet else Bars()

@@ -1,0 +1,104 @@
+"""What a .plt file holds, and where its bytes went."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from packlight.coding import _native, container
+from packlight.coding.container import Header
+from packlight.coding.files import read_packed
+from packlight.coding.openers.tensor import Tensor
+from packlight.coding.packing import MAX_OUTPUT, decompress
+from packlight.coding.planning import find_spans
+
+CODECS = {
+    container.STORED: "stored",
+    container.MODEL: "model",
+    container.LZMA: "LZMA",
+    container.FAST: "fast",
+}
+KINDS = ("bytes", "integers", "floats", "palette", "copy", "derived")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A tensor, or bytes between tensors, inside the container."""
+
+    name: str
+    shape: tuple[int, ...] | None
+    dtype: str
+    how: str
+    size: int
+    packed: int | None
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A container's header, and its parts with what each costs."""
+
+    header: Header
+    parts: list[Part]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For other programs."""
+        header = self.header
+        return {
+            "size": header.size,
+            "packed": header.packed_size,
+            "sha256": header.sha256.hex(),
+            "files": None
+            if header.members is None
+            else [{"name": m.name, "size": m.size, "folder": m.is_folder} for m in header.members],
+            "parts": [vars(part) for part in self.parts],
+        }
+
+
+def info(source: str | Path, *, max_output: int = MAX_OUTPUT) -> Contents:
+    """What a .plt file holds: every tensor, how it is coded, and its bytes.
+
+    A part's packed bytes are those that leave the decoder's input while it is decoded, so they
+    add up; for codecs that take a chunk as a whole they are not known and given as None.
+
+    Raises:
+        BadInput: the file is no .plt, or cut, damaged or too large.
+    """
+    data = read_packed(Path(source))
+    raw = decompress(data, max_output=max_output)
+    header = container.read(data)
+    costs = _costs(data, header)
+    parts = []
+    for span in find_spans(raw, header.members):
+        found = span.found
+        tensor = found if isinstance(found, Tensor) else None
+        inside = [cost for at, cost in costs if span.offset <= at < span.offset + span.size]
+        known = [packed for _, packed in inside]
+        parts.append(
+            Part(
+                name=found.name if found else "",
+                shape=tensor.shape if tensor else None,
+                dtype=tensor.dtype if tensor else "float32" if found else "bytes",
+                how=inside[0][0] if inside else "",
+                size=span.size,
+                packed=None if not known or None in known else sum(known),  # type: ignore[arg-type]
+            )
+        )
+    return Contents(header, parts)
+
+
+def _costs(data: bytes, header: Header) -> list[tuple[int, tuple[str, int | None]]]:
+    """(offset, (how, packed bytes)) of every run of bytes that is coded alike."""
+    costs: list[tuple[int, tuple[str, int | None]]] = []
+    work = bytearray(_native.work_size())
+    for chunk in header.chunks:
+        packed = data[chunk.packed_offset : chunk.packed_offset + chunk.packed_size]
+        if chunk.codec != container.MODEL:
+            name = CODECS.get(chunk.codec, "general codec")
+            costs.append((chunk.offset, (name, None)))
+            continue
+        at = chunk.offset
+        for kind, size, cost in _native.segments(chunk.continues, chunk.size, packed, work):
+            costs.append((at, (KINDS[kind], cost)))
+            at += size
+    return costs
