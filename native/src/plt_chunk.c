@@ -1,6 +1,8 @@
 /* See plt_chunk.h; docs/format.md, "Modelled chunks", is the same in words. */
 #include "plt_chunk.h"
 
+#include "plt_fp32.h"
+
 #include <string.h>
 
 /* Which number is coded: every one adapts on its own. */
@@ -56,6 +58,15 @@ static int32_t code_signed(plt_state *s, plt_range *rc, int which, int32_t value
     uint32_t folded = value < 0 ? ~(uint32_t)value << 1 | 1 : (uint32_t)value << 1;
     folded = code_number(s, rc, which, folded);
     return (int32_t)(folded & 1 ? ~(folded >> 1) : folded >> 1);
+}
+
+/* Codes a number that is likely to be, or else to be near, the one expected. */
+static uint32_t code_expected(plt_state *s, plt_range *rc, uint32_t expected, uint32_t value)
+{
+    s->exact = (uint32_t)adaptive_bit(s, rc, &s->flag[s->exact], value == expected);
+    if (s->exact)
+        return expected;
+    return expected + (uint32_t)code_signed(s, rc, N_DIFFERENCE, (int32_t)(value - expected));
 }
 
 #define NUMBER(which, field) ((field) = code_number(s, rc, which, field))
@@ -153,11 +164,15 @@ static uint64_t code_header(plt_state *s, plt_range *rc, plt_segment *g, const u
         g->range.shift = 0;
         break;
     }
+    case PLT_FOURIER:
+        g->width = 4;
+        break;
     default:
         return 0;
     }
     code_shape(s, rc, &g->shape);
-    if (!shape_is_sane(&g->shape))
+    if (!shape_is_sane(&g->shape) ||
+        (g->kind == PLT_FOURIER && g->shape.channels > PLT_FOURIER_POINTS))
         return 0;
     return (uint64_t)g->shape.rows * g->shape.channels * g->shape.taps * g->width;
 }
@@ -223,6 +238,11 @@ static void code_items(plt_state *s, plt_range *rc, uint8_t *raw, size_t count)
             v = (uint32_t)x + (uint32_t)g->centre;
         } else if (g->kind == PLT_FLOATS) {
             v = plt_model_float(&s->model, rc, v, &g->layout);
+        } else if (g->kind == PLT_FOURIER) {
+            uint32_t done = g->shape.rows * g->shape.channels * g->shape.taps - s->left + (uint32_t)i;
+            uint32_t row = done / g->shape.channels, column = done % g->shape.channels;
+            v = code_expected(s, rc, plt_fourier_expect(&s->fourier, row, column), v);
+            plt_fourier_learn(&s->fourier, row, column, v);
         } else {
             int32_t x = 0;
             if (!decode)
@@ -237,45 +257,13 @@ static void code_items(plt_state *s, plt_range *rc, uint8_t *raw, size_t count)
     }
 }
 
-/* a * b of two fp32 numbers, rounded to nearest even, for normal numbers; 0 for all others. */
-static uint32_t multiply(uint32_t a, uint32_t b)
-{
-    uint32_t ea = a >> 23 & 255, eb = b >> 23 & 255;
-    if (!ea || !eb || ea == 255 || eb == 255)
-        return 0;
-    uint64_t product = (uint64_t)((a & 0x7fffff) | 0x800000) * ((b & 0x7fffff) | 0x800000);
-    int32_t exponent = (int32_t)ea + (int32_t)eb - 127;
-    uint32_t drop = 23;
-    if (product >> 47) {
-        drop++;
-        exponent++;
-    }
-    uint64_t rest = product & ((1ull << drop) - 1), half = 1ull << (drop - 1);
-    uint64_t kept = product >> drop;
-    kept += rest > half || (rest == half && (kept & 1));
-    if (kept >> 24) {
-        kept >>= 1;
-        exponent++;
-    }
-    if (exponent <= 0 || exponent >= 255)
-        return 0;
-    return ((a ^ b) & 0x80000000u) | (uint32_t)exponent << 23 | ((uint32_t)kept & 0x7fffff);
-}
-
 static void code_product(plt_state *s, plt_range *rc, const plt_segment *g, uint8_t *raw)
 {
-    uint32_t exact = 0;
-
+    s->exact = 0;
     for (uint32_t i = 0; i < g->length; i += 4) {
-        uint32_t expected = multiply(load(raw + i - g->distance, 4, 0), g->factor);
+        uint32_t expected = plt_fp32_multiply(load(raw + i - g->distance, 4, 0), g->factor);
         uint32_t v = rc->mode == PLT_DECODE ? 0 : load(raw + i, 4, 0);
-        if (adaptive_bit(s, rc, &s->flag[exact], v == expected)) {
-            v = expected;
-            exact = 1;
-        } else {
-            v = expected + (uint32_t)code_signed(s, rc, N_DIFFERENCE, (int32_t)(v - expected));
-            exact = 0;
-        }
+        v = code_expected(s, rc, expected, v);
         if (rc->mode == PLT_DECODE)
             store(raw + i, v, 4, 0);
     }
@@ -324,7 +312,12 @@ int plt_segment_code(plt_state *s, plt_range *rc, uint8_t *raw, size_t at, size_
             }
             return 0;
         }
-        plt_model_tensor(&s->model, &g->shape, kind_of(g));
+        if (g->kind == PLT_FOURIER) {
+            s->exact = 0;
+            plt_fourier_init(&s->fourier, g->shape.channels);
+        } else {
+            plt_model_tensor(&s->model, &g->shape, kind_of(g));
+        }
         s->left = g->shape.rows * g->shape.channels * g->shape.taps;
     }
     /* A tensor that the chunk's end cuts goes on in the next chunk. */

@@ -3,6 +3,7 @@
 #define PLT_CHUNK_H
 
 #include "plt_bytes.h"
+#include "plt_fourier.h"
 #include "plt_tensor.h"
 
 enum { PLT_PALETTE_LIMIT = 8192, PLT_NUMBERS = 24 };
@@ -14,6 +15,7 @@ enum plt_segment_kind {
     PLT_PALETTE,
     PLT_COPY,
     PLT_PRODUCT,
+    PLT_FOURIER,
     PLT_SEGMENT_KINDS
 };
 
@@ -40,6 +42,8 @@ typedef struct {
     plt_bytes bytes;
     plt_counter number[PLT_NUMBERS][96];
     plt_counter flag[2];
+    uint32_t exact;          /* the last expected number was the right one */
+    plt_fourier fourier;
     plt_segment open;        /* the tensor that the end of a chunk cut, or the one at hand */
     uint32_t left;           /* its items that are still to come */
     uint32_t palette[PLT_PALETTE_LIMIT];

@@ -19,7 +19,7 @@ CODECS = {
     container.LZMA: "LZMA",
     container.FAST: "fast",
 }
-KINDS = ("bytes", "integers", "floats", "palette", "copy", "derived")
+KINDS = ("bytes", "integers", "floats", "palette", "copy", "derived", "Fourier basis")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from packlight.coding import _native
 from packlight.coding.openers.tensor import Derived, Tensor
 
-BYTES, INTEGERS, FLOATS, PALETTE, COPY, PRODUCT = range(6)
+BYTES, INTEGERS, FLOATS, PALETTE, COPY, PRODUCT, FOURIER = range(7)
 
 _PALETTE_LIMIT = 8192
 _FIELDS = (  # of a plan, in the order of packlight_encode.h
@@ -30,6 +30,8 @@ _FIELDS = (  # of a plan, in the order of packlight_encode.h
 _FORMATS = {"float32": (0, 8, 23), "float16": (1, 5, 10), "bfloat16": (2, 8, 7)}
 _MODEL_BITS = 4
 _FEW_ITEMS = 32
+FEW_BYTES = 256
+OWN_CHUNK = 64  # bytes that a chunk of its own costs, and its neighbours lose
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,17 @@ def product(derived: Derived) -> Segment:
 def best(tensor: Tensor, raw: bytes, work: bytearray, thorough: bool) -> Segment:
     """The segment that packs a tensor's bytes smallest, judged on the tensor alone."""
     candidates = _candidates(tensor, raw)
-    if len(raw) >= 256 and (thorough or len(candidates) == 1) and _repeats(raw):
-        candidates += [plain(len(raw)), Segment(len(raw), as_lzma=True)]
-    if len(candidates) == 1:
+    if len(raw) < FEW_BYTES and len(candidates) == 1:
         return candidates[0]
-    return min(candidates, key=lambda segment: _cost(segment, raw, work))
+    quick = _quickly(raw)
+    if len(candidates) == 1 and quick > 0.8 * len(raw) and not thorough:
+        return candidates[0]
+    costs = [_cost(segment, raw, work) for segment in candidates]
+    if len(raw) >= FEW_BYTES and (thorough or quick < 0.99 * min(costs)):
+        others = [plain(len(raw)), Segment(len(raw), as_lzma=True)]
+        candidates += others
+        costs += [_cost(segment, raw, work) for segment in others]
+    return candidates[costs.index(min(costs))]
 
 
 def shape_values(tensor: Tensor) -> dict[str, int]:
@@ -115,6 +123,11 @@ def _candidates(tensor: Tensor, raw: bytes) -> list[Segment]:
         palette = np.unique(sortable)
         if palette.size <= min(_PALETTE_LIMIT, values.size * 3 // 4):
             found.append(_palette(tensor, sortable, palette, common))
+    points = shape["channels"] * shape["taps"]
+    if tensor.dtype == "float32" and points <= 4096 and shape["rows"] == 2 * (points // 2 + 1):
+        # a Fourier basis has real and imaginary rows
+        values = {"kind": FOURIER, "width": 4, "rows": shape["rows"], "channels": points}
+        found.append(Segment(len(raw), values | {"taps": 1, "tap_width": 1}))
     return found
 
 
@@ -170,15 +183,15 @@ def _to_sortable(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.where(values & top, ~values, values | top)
 
 
-def _repeats(raw: bytes) -> bool:
-    """Could a general codec do well here? Tried on a part, as this is rare and the trial slow."""
-    part = raw[: 1 << 18]
-    return len(lzma_stream(part, preset=1)) < len(part) * 0.8
+def _quickly(raw: bytes) -> float:
+    """About how small a general codec makes it, tried quickly and on a part."""
+    part = raw[: 1 << 17]
+    return len(lzma_stream(part, preset=0)) * len(raw) / len(part)
 
 
 def _cost(segment: Segment, raw: bytes, work: bytearray) -> int:
     if segment.as_lzma:
-        return min(len(lzma_best(raw)), len(raw)) + 12
+        return min(len(lzma_best(raw)), len(raw)) + OWN_CHUNK
     packed = _native.pack_chunk(raw, segment.to_bytes(), segment.palette, False, work, True)
     return int(packed)
 
