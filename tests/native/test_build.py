@@ -1,0 +1,182 @@
+"""The native library builds everywhere, alone, small, and as its guide says."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from packlight.coding.packing import pack
+from tests.native.compiling import DECODER, INCLUDE, NATIVE, ROOT, SOURCES, objects, run, tool
+
+GUIDE = (ROOT / "docs" / "native.md").read_text()
+EXAMPLES = [code for code in re.findall(r"```c\n(.*?)```", GUIDE, re.S) if "int main" in code]
+STRICT = ("-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Werror")
+TEXT = b"Pack light, and the network travels. " * 40
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    path = tmp_path_factory.mktemp("packed") / "text.plt"
+    path.write_bytes(pack(TEXT))
+    return path
+
+
+def test_every_source_compiles_without_a_build_system(tmp_path):
+    run(tool("cc"), "-O2", "-c", f"-I{INCLUDE}", *SOURCES, cwd=tmp_path)
+    assert len(list(tmp_path.glob("*.o"))) == len(SOURCES)
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_compilers_find_nothing_to_warn_of(tmp_path, compiler):
+    objects(tmp_path, "-O2", *STRICT, sources=SOURCES, cc=compiler)
+
+
+def test_the_header_serves_cpp(tmp_path):
+    source = tmp_path / "use.cpp"
+    source.write_text(
+        '#include "packlight.h"\nint main() { return plt_version() - PLT_VERSION; }\n'
+    )
+    objects(tmp_path, "-O1")
+    parts = tmp_path.glob("*.o")
+    run(tool("c++"), "-Wall", "-Werror", f"-I{INCLUDE}", source, *parts, "-o", tmp_path / "use")
+    run(tmp_path / "use")
+
+
+def test_the_module_map_serves_swift(tmp_path):
+    """Clang reads it as Swift does."""
+    source = tmp_path / "use.m"
+    source.write_text("@import CPacklight;\nint problem = PLT_DAMAGED;\n")
+    run(tool("clang"), "-fsyntax-only", "-fmodules", f"-fmodules-cache-path={tmp_path}",
+        f"-I{INCLUDE}", source)  # fmt: skip
+
+
+def test_the_decoder_is_below_64_kb_of_machine_code(tmp_path):
+    parts = objects(tmp_path, "-Os")
+    rows = [line.split() for line in run(tool("size"), "-A", *parts).splitlines()]
+    code = sum(int(row[1]) for row in rows if row and row[0].startswith(".text"))
+    print(f"the decoder is {code:,} bytes of machine code")
+    assert 1000 < code < 64 << 10
+
+
+def test_the_decoder_needs_nothing_but_memory_functions(tmp_path):
+    """No allocation, no input or output, nothing that a phone or a kernel could lack."""
+    parts = objects(tmp_path, "-O2", "-fno-stack-protector", "-U_FORTIFY_SOURCE")
+    listed = [line.split() for line in run(tool("nm"), *parts).splitlines()]
+    needed = {row[1] for row in listed if len(row) == 2 and row[0] == "U"}
+    own = {row[2] for row in listed if len(row) == 3}
+    foreign = needed - own - {"_GLOBAL_OFFSET_TABLE_"}
+    assert foreign <= {"memcpy", "memset", "memcmp", "memmove", "strchr"}
+
+
+def test_no_two_sources_export_a_name_outside_plt(tmp_path):
+    parts = objects(tmp_path, "-O2", sources=SOURCES)
+    listed = run(tool("nm"), "-g", "--defined-only", *parts).splitlines()
+    names = [line.split()[2] for line in listed if len(line.split()) == 3]
+    assert len(names) == len(set(names)) > 10
+    assert all(name.startswith("plt_") for name in names)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=["at once", "chunk by chunk"])
+def test_the_guides_examples_compile_and_unpack(tmp_path, packed, example):
+    source = tmp_path / "unpack.c"
+    source.write_text(example)
+    run(tool("cc"), "-O2", *STRICT[:3], f"-I{INCLUDE}", source, *DECODER, "-o", tmp_path / "unpack")
+    assert run(tmp_path / "unpack", packed, binary=True) == TEXT
+    cut = tmp_path / "cut.plt"
+    cut.write_bytes(packed.read_bytes()[:-1])
+    refused = subprocess.run([tmp_path / "unpack", cut], capture_output=True)
+    assert refused.returncode == 1
+    assert b"ends too early" in refused.stderr
+
+
+def test_the_guide_lists_every_error():
+    header = (INCLUDE / "packlight.h").read_text()
+    body = re.search(r"enum plt_error \{(.*?)\};", header, re.S)[1]
+    assert re.findall(r"^    (PLT_\w+)", body, re.M) == re.findall(r"^\| `(PLT_\w+)`", GUIDE, re.M)
+
+
+def test_cmake_builds_installs_and_is_found(tmp_path, packed):
+    cmake = tool("cmake")
+    build, prefix, user = tmp_path / "build", tmp_path / "prefix", tmp_path / "user"
+    run(cmake, "-S", NATIVE, "-B", build, "-DCMAKE_BUILD_TYPE=Release", "-DPLT_ENCODER=ON",
+        f"-DCMAKE_INSTALL_PREFIX={prefix}")  # fmt: skip
+    run(cmake, "--build", build)
+    run(cmake, "--install", build)
+    assert (prefix / "include" / "packlight_encode.h").exists()
+    user.mkdir()
+    (user / "unpack.c").write_text(EXAMPLES[0])
+    (user / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.13)\n"
+        "project(user C)\n"
+        "find_package(packlight CONFIG REQUIRED)\n"
+        "add_executable(unpack unpack.c)\n"
+        "target_link_libraries(unpack PRIVATE packlight::packlight)\n"
+    )
+    run(cmake, "-S", user, "-B", user / "build", f"-DCMAKE_PREFIX_PATH={prefix}")
+    run(cmake, "--build", user / "build")
+    assert run(user / "build" / "unpack", packed, binary=True) == TEXT
+
+
+JAVA_USE = """
+import java.nio.file.*;
+import org.packlight.Packlight;
+
+public class Use {
+    public static void main(String[] words) throws Exception {
+        byte[] packed = Files.readAllBytes(Path.of(words[0]));
+        byte[] raw = Packlight.unpack(packed, Long.parseLong(words[1]));
+        System.out.write(raw, 0, raw.length);
+        System.out.flush();
+    }
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def java(tmp_path_factory):
+    """Runs the Java class on a file with a limit."""
+    javac, machine = tool("javac"), tool("java")
+    home = Path(javac).resolve().parents[1] / "include"
+    if not (home / "jni.h").exists():
+        pytest.skip(f"needs jni.h, which is not in {home}")
+    folder = tmp_path_factory.mktemp("java")
+    (folder / "Use.java").write_text(JAVA_USE)
+    run(tool("cc"), "-O2", "-shared", "-fPIC", *STRICT, f"-I{home}", f"-I{home / 'linux'}",
+        f"-I{INCLUDE}", NATIVE / "jni" / "packlight_jni.c", *DECODER,
+        "-o", folder / "libpacklight_jni.so")  # fmt: skip
+    run(javac, "-Xlint:all", "-Werror", "-d", folder, NATIVE / "jni" / "Packlight.java",
+        folder / "Use.java")  # fmt: skip
+
+    def unpack(path, limit):
+        command = [machine, "-Xcheck:jni", f"-Djava.library.path={folder}", "-cp", folder, "Use"]
+        return subprocess.run([*command, path, str(limit)], capture_output=True)
+
+    return unpack
+
+
+def test_java_unpacks(java, packed):
+    done = java(packed, len(TEXT))
+    assert done.stdout == TEXT, done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("limit", "change", "text"),
+    [
+        (len(TEXT) - 1, lambda data: data, "larger than maxOutput"),
+        (-1, lambda data: data, "larger than maxOutput"),
+        (1 << 40, lambda data: data[:-1], "ends too early"),
+        (1 << 40, lambda data: data[:-1] + bytes([data[-1] ^ 1]), "damaged"),
+        (1 << 40, lambda data: b"PK" + data, "not a .plt"),
+    ],
+    ids=["larger than allowed", "negative limit", "cut", "changed", "something else"],
+)
+def test_java_throws_what_is_wrong(java, packed, tmp_path, limit, change, text):
+    path = tmp_path / "bad.plt"
+    path.write_bytes(change(packed.read_bytes()))
+    done = java(path, limit)
+    assert done.returncode == 1
+    assert b"java.io.IOException" in done.stderr
+    assert text in done.stderr.decode()
