@@ -111,7 +111,8 @@ size_t plt_work_size(void);
  * stay while `file` is used. Takes a hash of all of it; PLT_NEEDS_BASE if it is another file. */
 int plt_set_base(plt_file *file, const void *base, size_t base_size);
 
-/* Decodes one chunk: chunk->packed_size bytes at `packed` become chunk->size bytes at `out`. */
+/* Decodes one chunk: chunk->packed_size bytes at `packed` become chunk->size bytes at `out`. One
+ * that continues others is PLT_BAD_ARGUMENT if `work` is not as a modelled chunk left it. */
 int plt_decode_chunk(const plt_file *file, const plt_chunk *chunk, const void *packed, void *out,
                      size_t out_size, void *work, size_t work_size);
 

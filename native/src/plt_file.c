@@ -20,7 +20,11 @@ typedef struct {
         plt_lzma lzma;
         plt_fast fast;
     } other;
+    uint64_t ready;         /* STATE_READY once `state` is one that a chunk can continue */
 } work_area;
+
+/* A number that fresh memory does not hold by chance. */
+#define STATE_READY 0x9c504c5473746174u
 
 typedef struct {
     const uint8_t *at, *end;
@@ -170,7 +174,7 @@ int plt_open(plt_file *file, const void *data, size_t size)
     memset(file, 0, sizeof *file);
     if (!data && size)
         return PLT_BAD_ARGUMENT;
-    if (memcmp(p, magic, size < 4 ? size : 4))
+    if (size && memcmp(p, magic, size < 4 ? size : 4))
         return PLT_NOT_PLT;
     if (size < 10)
         return PLT_TRUNCATED;
@@ -212,6 +216,7 @@ int plt_open(plt_file *file, const void *data, size_t size)
         file->members = (uint32_t)members;
     }
     uint64_t chunks = read_number(&r);
+    int modelled = 0;
     file->chunks_at = (uint32_t)(r.at - p);
     file->packed_size = file->header_size;
     total = 0;
@@ -222,7 +227,10 @@ int plt_open(plt_file *file, const void *data, size_t size)
         file->packed_size += c.packed_size;
         if (c.size > file->largest_chunk)
             file->largest_chunk = c.size;
-        r.failed |= total > size_limit || file->packed_size > size_limit || (!i && c.continues);
+        r.failed |= total > size_limit || file->packed_size > size_limit;
+        /* only a modelled chunk leaves something to continue */
+        r.failed |= c.continues && (c.codec != PLT_CODEC_MODEL || !modelled);
+        modelled |= c.codec == PLT_CODEC_MODEL;
     }
     file->chunks = (uint32_t)chunks;
     if (r.failed || r.at != r.end || total != file->size || file->size > size_limit)
@@ -232,24 +240,31 @@ int plt_open(plt_file *file, const void *data, size_t size)
     return size > file->packed_size ? PLT_DAMAGED : PLT_OK;
 }
 
+/* The chunk table, read from its start: next_chunk() makes `c` the first chunk, the second, ... */
+static reader open_table(const plt_file *file, plt_chunk *c)
+{
+    *c = (plt_chunk){.packed_offset = file->header_size};
+    return (reader){file->data + file->chunks_at, file->data + file->header_size - 4, 0};
+}
+
+static int next_chunk(reader *r, plt_chunk *c)
+{
+    c->packed_offset += c->packed_size;
+    c->offset += c->size;
+    read_chunk(r, c);
+    return r->failed ? PLT_DAMAGED : PLT_OK;
+}
+
 int plt_get_chunk(const plt_file *file, uint32_t index, plt_chunk *chunk)
 {
-    reader r = {file->data + file->chunks_at, file->data + file->header_size - 4, 0};
-    uint64_t packed = file->header_size, offset = 0;
+    int problem = PLT_OK;
 
     if (index >= file->chunks)
         return PLT_BAD_ARGUMENT;
-    for (uint32_t i = 0;; i++) {
-        read_chunk(&r, chunk);
-        chunk->packed_offset = packed;
-        chunk->offset = offset;
-        if (r.failed)
-            return PLT_DAMAGED;
-        if (i == index)
-            return PLT_OK;
-        packed += chunk->packed_size;
-        offset += chunk->size;
-    }
+    reader r = open_table(file, chunk);
+    for (uint32_t i = 0; i <= index && !problem; i++)
+        problem = next_chunk(&r, chunk);
+    return problem;
 }
 
 int plt_get_member(const plt_file *file, uint32_t index, plt_member *member)
@@ -289,14 +304,18 @@ plt_state *plt_state_in(void *work)
     return &area_in(work)->state;
 }
 
-static int decode_model(plt_state *state, const plt_file *file, const plt_chunk *chunk,
+static int decode_model(work_area *area, const plt_file *file, const plt_chunk *chunk,
                         const uint8_t *in, uint8_t *out)
 {
+    plt_state *state = &area->state;
     size_t size = (size_t)chunk->size;
     plt_range rc;
 
     if (!chunk->continues)
         plt_state_init(state);
+    else if (area->ready != STATE_READY)
+        return PLT_BAD_ARGUMENT;
+    area->ready = 0;
     state->base = file->base;
     state->base_size = file->base_size;
     plt_range_decode(&rc, in, (size_t)chunk->packed_size);
@@ -305,6 +324,7 @@ static int decode_model(plt_state *state, const plt_file *file, const plt_chunk 
         if (plt_segment_code(state, &rc, out, at, size, &unknown, 0, &part))
             return PLT_DAMAGED;
     }
+    area->ready = STATE_READY;
     return PLT_OK;
 }
 
@@ -351,7 +371,7 @@ int plt_decode_chunk(const plt_file *file, const plt_chunk *chunk, const void *p
         memcpy(out, in, size);
         return PLT_OK;
     case PLT_CODEC_MODEL:
-        return decode_model(&area->state, file, chunk, in, out);
+        return decode_model(area, file, chunk, in, out);
     case PLT_CODEC_LZMA:
         if (!packed_size ||
             plt_lzma_decode(&area->other.lzma, in[0], in + 1, packed_size - 1, out, size))
@@ -379,56 +399,52 @@ int plt_verify(const plt_file *file, const void *out, size_t out_size)
 
 int plt_unpack(const plt_file *file, void *out, size_t out_size, void *work, size_t work_size)
 {
-    reader r = {file->data + file->chunks_at, file->data + file->header_size - 4, 0};
-    uint64_t packed = file->header_size, offset = 0;
+    plt_chunk c;
+    reader r = open_table(file, &c);
+    int problem = PLT_OK;
 
     if (file->data_size != file->packed_size)
         return PLT_TRUNCATED;
     if (out_size < file->size)
         return PLT_TOO_SMALL;
-    for (uint32_t i = 0; i < file->chunks; i++) {
-        plt_chunk c;
-        read_chunk(&r, &c);
-        if (r.failed)
-            return PLT_DAMAGED;
-        int problem = plt_decode_chunk(file, &c, file->data + packed, (uint8_t *)out + offset,
-                                       out_size - (size_t)offset, work, work_size);
-        if (problem)
-            return problem;
-        packed += c.packed_size;
-        offset += c.size;
+    for (uint32_t i = 0; i < file->chunks && !problem; i++) {
+        problem = next_chunk(&r, &c);
+        if (!problem)
+            problem = plt_decode_chunk(file, &c, file->data + c.packed_offset,
+                                       (uint8_t *)out + c.offset, out_size - (size_t)c.offset,
+                                       work, work_size);
     }
-    return plt_verify(file, out, (size_t)file->size);
+    return problem ? problem : plt_verify(file, out, (size_t)file->size);
 }
 
-/* The chunk that holds `offset`, or the one that begins what it continues. */
-static int find_start(const plt_file *file, uint64_t offset, plt_chunk *start, uint32_t *index)
+/* The chunk to begin with to read from `offset` to `end`: the one that holds `offset`, or, when a
+ * chunk on the way continues others, the modelled one that they begin with. */
+static uint32_t find_start(const plt_file *file, uint64_t offset, uint64_t end)
 {
-    reader r = {file->data + file->chunks_at, file->data + file->header_size - 4, 0};
-    plt_chunk c = {.packed_offset = file->header_size};
+    plt_chunk c;
+    reader r = open_table(file, &c);
+    uint32_t fresh = 0, first = UINT32_MAX;
 
-    for (uint32_t i = 0; i < file->chunks; i++) {
-        read_chunk(&r, &c);
-        if (r.failed)
-            return PLT_DAMAGED;
-        int holds = offset - c.offset < c.size;
-        if (!c.continues && (holds || c.codec == PLT_CODEC_MODEL)) {
-            *start = c;
-            *index = i;
-        }
-        if (holds)
-            return PLT_OK;
-        c.offset += c.size;
-        c.packed_offset += c.packed_size;
+    for (uint32_t i = 0; i < file->chunks && !next_chunk(&r, &c) && c.offset < end; i++) {
+        if (c.codec == PLT_CODEC_MODEL && !c.continues)
+            fresh = i;
+        if (c.offset + c.size <= offset)
+            continue;
+        if (i < first)
+            first = i;
+        if (c.continues)
+            return fresh < first ? fresh : first;
     }
-    return PLT_BAD_ARGUMENT;
+    return first;
 }
 
 int plt_read(const plt_file *file, uint64_t offset, void *out, size_t size, void *scratch,
              size_t scratch_size, void *work, size_t work_size)
 {
     plt_chunk c;
-    uint32_t index = 0;
+    reader r = open_table(file, &c);
+    uint64_t end = offset + size;
+    int problem = PLT_OK;
 
     if (offset > file->size || size > file->size - offset || (!out && size))
         return PLT_BAD_ARGUMENT;
@@ -436,20 +452,21 @@ int plt_read(const plt_file *file, uint64_t offset, void *out, size_t size, void
         return PLT_TRUNCATED;
     if (!size)
         return PLT_OK;
-    int problem = find_start(file, offset, &c, &index);
-    while (!problem) {
+    uint32_t start = find_start(file, offset, end);
+    for (uint32_t i = 0; !problem && c.offset + c.size < end; i++) {
+        problem = next_chunk(&r, &c);
+        /* before `offset`, only what later chunks continue is needed */
+        int before = c.offset + c.size <= offset;
+        if (problem || i < start || (before && c.codec != PLT_CODEC_MODEL))
+            continue;
         problem = plt_decode_chunk(file, &c, file->data + c.packed_offset, scratch, scratch_size,
                                    work, work_size);
-        if (problem)
-            break;
-        uint64_t from = offset > c.offset ? offset : c.offset, end = offset + size;
+        if (problem || before)
+            continue;
+        uint64_t from = offset > c.offset ? offset : c.offset;
         uint64_t to = end < c.offset + c.size ? end : c.offset + c.size;
-        if (from < to)
-            memcpy((uint8_t *)out + (from - offset), (uint8_t *)scratch + (from - c.offset),
-                   (size_t)(to - from));
-        if (to == end)
-            break;
-        problem = plt_get_chunk(file, ++index, &c);
+        memcpy((uint8_t *)out + (from - offset), (uint8_t *)scratch + (from - c.offset),
+               (size_t)(to - from));
     }
     return problem;
 }

@@ -1,0 +1,143 @@
+"""A damaged container gives an error: never other bytes, never a crash."""
+
+from __future__ import annotations
+
+import subprocess
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from packlight.coding import _native, container
+from packlight.coding.container import LZMA, MODEL, STORED, Chunk
+from packlight.coding.packing import info, pack, unpack
+from packlight.errors import BadInput
+from tests.native.compiling import ROOT, program, run, tool
+from tests.native.samples import small_files
+
+FILES = small_files()
+TEXT = b"Pack light, and the network travels. " * 20
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The samples as files, and the program that damages them."""
+    folder = tmp_path_factory.mktemp("damage")
+    for name, (raw, packed) in FILES.items():
+        (folder / f"{name}.raw").write_bytes(raw)
+        (folder / f"{name}.plt").write_bytes(packed)
+    program(folder, ROOT / "tests" / "native" / "damage.c")
+    return folder
+
+
+def _inputs(folder, name):
+    return folder / f"{name}.plt", folder / f"{name}.raw"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_cut_and_every_changed_bit_is_seen(folder, name):
+    assert len(FILES[name][1]) < 2000
+    tried = int(run(folder / "damage", *_inputs(folder, name)))
+    assert tried >= 9 * len(FILES[name][1])
+
+
+@pytest.mark.parametrize("name", ["int8", "other chunks between"])
+def test_python_sees_every_cut_and_every_changed_bit(name):
+    raw, packed = FILES[name]
+    assert unpack(packed) == raw
+    for size in range(len(packed)):
+        with pytest.raises(BadInput):
+            unpack(packed[:size])
+    for bit in range(8 * len(packed)):
+        changed = bytearray(packed)
+        changed[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(BadInput):
+            unpack(bytes(changed))
+
+
+@pytest.mark.parametrize("name", ["empty", "text", "fp32", "palette", "fast", "lzma"])
+def test_valgrind_finds_no_read_of_unset_memory_and_no_leak(folder, name):
+    valgrind = tool("valgrind")
+    options = ["--quiet", "--error-exitcode=9", "--leak-check=full", "--track-origins=no"]
+    run(valgrind, *options, folder / "damage", *_inputs(folder, name), "40")
+
+
+def test_the_samples_use_every_codec_and_continue_past_others():
+    chunks = [chunk for _, packed in FILES.values() for chunk in info(packed).chunks]
+    assert {chunk.codec for chunk in chunks} == {STORED, MODEL, LZMA, container.FAST}
+    assert sum(chunk.continues for chunk in chunks) >= 4
+
+
+def test_eight_threads_unpack_at_once():
+    names = [name for name in FILES for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda name: unpack(FILES[name][1]), names))
+    assert results == [FILES[name][0] for name in names]
+
+
+@pytest.mark.parametrize(
+    "before",
+    [[], [Chunk(STORED, 3, b"abc")], [Chunk(LZMA, 3, b"abc")]],
+    ids=["nothing", "stored", "lzma"],
+)
+def test_a_chunk_that_continues_nothing_is_refused(before):
+    """Else it would be decoded with whatever the work memory holds."""
+    packed = _only_chunk(pack(TEXT, "default"))
+    data = container.write(
+        b"abc" * len(before) + TEXT, [*before, Chunk(MODEL, len(TEXT), packed, continues=True)]
+    )
+    with pytest.raises(BadInput, match="damaged"):
+        unpack(data)
+
+
+@pytest.mark.parametrize("codec", [STORED, LZMA, container.FAST])
+def test_only_modelled_chunks_continue(codec):
+    first = Chunk(MODEL, len(TEXT), _only_chunk(pack(TEXT, "default")))
+    data = container.write(TEXT + b"abc", [first, Chunk(codec, 3, b"abc", continues=True)])
+    with pytest.raises(BadInput, match="damaged"):
+        unpack(data)
+
+
+@pytest.mark.parametrize("fill", [0x00, 0x55, 0xFF])
+def test_fresh_work_memory_can_not_be_continued(fill):
+    packed = _only_chunk(pack(TEXT, "default"))
+    work = bytearray([fill]) * _native.work_size()
+    out = bytearray(len(TEXT))
+    with pytest.raises(ValueError, match="makes no sense"):
+        _native.decode_chunk(MODEL, True, zlib.crc32(packed), len(out), packed, out, work, None)
+
+
+def test_work_memory_can_not_be_continued_after_a_failure():
+    packed = _only_chunk(pack(TEXT, "default"))
+    work, out = bytearray(_native.work_size()), bytearray(len(TEXT))
+    crc = zlib.crc32(packed)
+    _native.decode_chunk(MODEL, False, crc, len(out), packed, out, work, None)
+    assert out == TEXT
+    with pytest.raises(ValueError, match="damaged"):
+        _native.decode_chunk(MODEL, False, crc, 9, packed, out, work, None)
+    with pytest.raises(ValueError, match="makes no sense"):
+        _native.decode_chunk(MODEL, True, crc, len(out), packed, out, work, None)
+
+
+@pytest.mark.parametrize("size", [1 << 21, (1 << 32) + 1, 1 << 47, 1 << 50, (1 << 63) - 1])
+def test_huge_promises_are_refused_before_memory_is_taken(size):
+    class Promise(bytes):
+        def __len__(self):
+            return size
+
+    data = container.write(Promise(), [Chunk(STORED, size, b"")])
+    with pytest.raises(BadInput, match="no more than 1,048,576" if size < 1 << 48 else "damaged"):
+        unpack(data, max_output=1 << 20)
+
+
+def test_a_program_that_sees_wrong_bytes_would_say_so(folder):
+    """The damage program itself can fail."""
+    done = subprocess.run(
+        [folder / "damage", folder / "text.plt", folder / "zeros.raw"], capture_output=True
+    )
+    assert done.returncode == 1
+
+
+def _only_chunk(packed: bytes) -> bytes:
+    (chunk,) = info(packed).chunks
+    return packed[chunk.packed_offset :]
