@@ -35,7 +35,7 @@ static uint32_t bit_node(uint32_t k, uint32_t done, uint32_t got)
 
 static uint32_t magnitude_of(int32_t x)
 {
-    return x < 0 ? (uint32_t)-x : (uint32_t)x;
+    return x < 0 ? 0u - (uint32_t)x : (uint32_t)x;
 }
 
 /* log2(v) in 1/8, v >= 1 */

@@ -24,6 +24,8 @@ def small_files() -> dict[str, tuple[bytes, bytes]]:
     awkward = floats.copy()
     awkward.flat[:6] = [np.inf, -np.inf, np.nan, 0.0, -0.0, 1e-42]
     rounded = (np.round(weights / 0.02) * 0.02).astype("<f4")
+    wide = rng.integers(-(2**31), 2**31, 60).astype("<i4")
+    wide[:2] = -(2**31), 2**31 - 1
     int8 = np.round(weights / 0.02).astype("i1")
     kernels = _npy(np.round(rng.normal(0, 2, (6, 4, 3, 3))).astype("i1"))
     files = {
@@ -39,6 +41,7 @@ def small_files() -> dict[str, tuple[bytes, bytes]]:
         "int16": _npy(np.round(weights * 90_000).astype("<i2")),
         "int16, big-endian": _npy(np.round(weights * 90_000).astype(">i2")),
         "int32": _npy(np.round(weights * 4e8).astype("<i4")),
+        "int32, all of its range": _npy(wide),
         "fp16": _npy(weights.astype("<f2")),
         "fp32": _npy(floats),
         "fp32 with infinities": _npy(awkward),

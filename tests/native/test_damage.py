@@ -55,6 +55,19 @@ def test_python_sees_every_cut_and_every_changed_bit(name):
             unpack(bytes(changed))
 
 
+@pytest.fixture(scope="module")
+def sanitized(tmp_path_factory):
+    """The damage program with checks of every access and every sum."""
+    checks = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
+    source = ROOT / "tests" / "native" / "damage.c"
+    return program(tmp_path_factory.mktemp("sanitized"), source, *checks, cc="clang")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_sanitizers_find_nothing(folder, sanitized, name):
+    run(sanitized, *_inputs(folder, name), "20")
+
+
 @pytest.mark.parametrize("name", ["empty", "text", "fp32", "palette", "fast", "lzma"])
 def test_valgrind_finds_no_read_of_unset_memory_and_no_leak(folder, name):
     valgrind = tool("valgrind")
