@@ -443,8 +443,10 @@ static int32_t float_magnitude(const plt_float *f, uint32_t exponent, uint32_t m
     uint32_t whole = exponent ? 1u << f->mantissa_bits | mantissa : mantissa;
     int32_t shift = (int32_t)f->largest - (int32_t)(exponent ? exponent : 1) +
                     (int32_t)f->mantissa_bits - FLOAT_UNIT;
+    if (exponent > f->largest)
+        return 32767;
     if (shift < 0)
-        return exponent > f->largest ? 32767 : (int32_t)(whole << at_most((uint32_t)-shift, 8));
+        return (int32_t)(whole << at_most((uint32_t)-shift, 8));
     return shift > 31 ? 0 : (int32_t)(whole >> shift);
 }
 

@@ -23,6 +23,7 @@ def small_files() -> dict[str, tuple[bytes, bytes]]:
     floats = weights.astype("<f4")
     awkward = floats.copy()
     awkward.flat[:6] = [np.inf, -np.inf, np.nan, 0.0, -0.0, 1e-42]
+    largest = np.where(weights > 0, np.inf, weights * 4e36).astype("<f4").reshape(-1, 1)
     rounded = (np.round(weights / 0.02) * 0.02).astype("<f4")
     wide = rng.integers(-(2**31), 2**31, 60).astype("<i4")
     wide[:2] = -(2**31), 2**31 - 1
@@ -45,6 +46,7 @@ def small_files() -> dict[str, tuple[bytes, bytes]]:
         "fp16": _npy(weights.astype("<f2")),
         "fp32": _npy(floats),
         "fp32 with infinities": _npy(awkward),
+        "fp32, infinities among the largest": _npy(largest),
         "palette": _npy(rounded),
         "the same twice": _npy(floats) * 2,
         "npz": _npz(a=int8, b=weights.astype("<f2"), c=rounded),
