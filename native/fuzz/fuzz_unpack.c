@@ -28,21 +28,23 @@ static uint8_t *copy_of(const uint8_t *data, size_t size)
 static void walk_members(const plt_file *file)
 {
     uint64_t end = 0;
-    for (uint32_t i = 0; i < file->members && i < 100; i++) {
-        plt_member m;
-        if (plt_get_member(file, i, &m) || m.offset != end || !m.name_size)
+    plt_member m = {0}, same;
+    while (m.number < file->members) {
+        if (plt_next_member(file, &m) || m.offset != end || !m.name_size)
             abort();
         end += m.size;
         if (memchr(m.name, 0, m.name_size) || end > file->size)
             abort();
     }
+    if (m.number && (plt_get_member(file, m.number - 1, &same) || same.offset != m.offset))
+        abort();
 }
 
 static void decode_chunks(const plt_file *file, void *work)
 {
-    for (uint32_t i = 0; i < file->chunks && i < 20; i++) {
-        plt_chunk c;
-        if (plt_get_chunk(file, i, &c))
+    plt_chunk c = {0};
+    while (c.number < file->chunks) {
+        if (plt_next_chunk(file, &c))
             abort();
         if (c.offset + c.size > file->size || c.packed_offset + c.packed_size > file->packed_size)
             abort();

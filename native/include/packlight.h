@@ -77,6 +77,8 @@ typedef struct {
     uint32_t codec;         /* enum plt_codec */
     uint32_t continues;     /* needs the work area as the modelled chunk before it left it */
     uint32_t crc32;         /* of the packed bytes */
+    uint32_t number;        /* 1 for the first chunk */
+    uint32_t next_at;       /* offset of the next one's entry in the header */
 } plt_chunk;
 
 typedef struct {
@@ -85,6 +87,7 @@ typedef struct {
     uint64_t offset;        /* in the unpacked data */
     uint64_t size;
     uint32_t is_folder;
+    uint32_t number, next_at; /* as in plt_chunk */
 } plt_member;
 
 /* Version of the library, to compare with PLT_VERSION. */
@@ -101,6 +104,12 @@ size_t plt_header_size(const void *data, size_t size);
  * the header, they must be the whole container. `data` must stay while `file` is used. */
 int plt_open(plt_file *file, const void *data, size_t size);
 
+/* Goes from one chunk or member to the next, and from one whose `number` is 0 to the first. After
+ * the last comes PLT_BAD_ARGUMENT. */
+int plt_next_chunk(const plt_file *file, plt_chunk *chunk);
+int plt_next_member(const plt_file *file, plt_member *member);
+
+/* The chunk or member at `index`, from 0; counts there from the first. */
 int plt_get_chunk(const plt_file *file, uint32_t index, plt_chunk *chunk);
 int plt_get_member(const plt_file *file, uint32_t index, plt_member *member);
 

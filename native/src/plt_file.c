@@ -240,49 +240,56 @@ int plt_open(plt_file *file, const void *data, size_t size)
     return size > file->packed_size ? PLT_DAMAGED : PLT_OK;
 }
 
-/* The chunk table, read from its start: next_chunk() makes `c` the first chunk, the second, ... */
-static reader open_table(const plt_file *file, plt_chunk *c)
+int plt_next_chunk(const plt_file *file, plt_chunk *chunk)
 {
-    *c = (plt_chunk){.packed_offset = file->header_size};
-    return (reader){file->data + file->chunks_at, file->data + file->header_size - 4, 0};
+    if (chunk->number >= file->chunks)
+        return PLT_BAD_ARGUMENT;
+    if (!chunk->number) {
+        *chunk = (plt_chunk){.packed_offset = file->header_size, .next_at = file->chunks_at};
+    } else {
+        chunk->packed_offset += chunk->packed_size;
+        chunk->offset += chunk->size;
+    }
+    reader r = {file->data + chunk->next_at, file->data + file->header_size - 4, 0};
+    read_chunk(&r, chunk);
+    chunk->next_at = (uint32_t)(r.at - file->data);
+    chunk->number++;
+    return r.failed ? PLT_DAMAGED : PLT_OK;
 }
 
-static int next_chunk(reader *r, plt_chunk *c)
+int plt_next_member(const plt_file *file, plt_member *member)
 {
-    c->packed_offset += c->packed_size;
-    c->offset += c->size;
-    read_chunk(r, c);
-    return r->failed ? PLT_DAMAGED : PLT_OK;
+    if (member->number >= file->members)
+        return PLT_BAD_ARGUMENT;
+    if (!member->number)
+        *member = (plt_member){.next_at = file->members_at};
+    else
+        member->offset += member->size;
+    reader r = {file->data + member->next_at, file->data + file->header_size - 4, 0};
+    read_member(&r, member);
+    member->next_at = (uint32_t)(r.at - file->data);
+    member->number++;
+    return r.failed ? PLT_DAMAGED : PLT_OK;
 }
 
 int plt_get_chunk(const plt_file *file, uint32_t index, plt_chunk *chunk)
 {
-    int problem = PLT_OK;
+    int problem = index < file->chunks ? PLT_OK : PLT_BAD_ARGUMENT;
 
-    if (index >= file->chunks)
-        return PLT_BAD_ARGUMENT;
-    reader r = open_table(file, chunk);
+    chunk->number = 0;
     for (uint32_t i = 0; i <= index && !problem; i++)
-        problem = next_chunk(&r, chunk);
+        problem = plt_next_chunk(file, chunk);
     return problem;
 }
 
 int plt_get_member(const plt_file *file, uint32_t index, plt_member *member)
 {
-    reader r = {file->data + file->members_at, file->data + file->header_size - 4, 0};
-    uint64_t offset = 0;
+    int problem = index < file->members ? PLT_OK : PLT_BAD_ARGUMENT;
 
-    if (index >= file->members)
-        return PLT_BAD_ARGUMENT;
-    for (uint32_t i = 0;; i++) {
-        read_member(&r, member);
-        member->offset = offset;
-        if (r.failed)
-            return PLT_DAMAGED;
-        if (i == index)
-            return PLT_OK;
-        offset += member->size;
-    }
+    member->number = 0;
+    for (uint32_t i = 0; i <= index && !problem; i++)
+        problem = plt_next_member(file, member);
+    return problem;
 }
 
 /* The work area begins at the first suitably aligned byte of the caller's memory. */
@@ -399,8 +406,7 @@ int plt_verify(const plt_file *file, const void *out, size_t out_size)
 
 int plt_unpack(const plt_file *file, void *out, size_t out_size, void *work, size_t work_size)
 {
-    plt_chunk c;
-    reader r = open_table(file, &c);
+    plt_chunk c = {0};
     int problem = PLT_OK;
 
     if (file->data_size != file->packed_size)
@@ -408,7 +414,7 @@ int plt_unpack(const plt_file *file, void *out, size_t out_size, void *work, siz
     if (out_size < file->size)
         return PLT_TOO_SMALL;
     for (uint32_t i = 0; i < file->chunks && !problem; i++) {
-        problem = next_chunk(&r, &c);
+        problem = plt_next_chunk(file, &c);
         if (!problem)
             problem = plt_decode_chunk(file, &c, file->data + c.packed_offset,
                                        (uint8_t *)out + c.offset, out_size - (size_t)c.offset,
@@ -421,11 +427,10 @@ int plt_unpack(const plt_file *file, void *out, size_t out_size, void *work, siz
  * chunk on the way continues others, the modelled one that they begin with. */
 static uint32_t find_start(const plt_file *file, uint64_t offset, uint64_t end)
 {
-    plt_chunk c;
-    reader r = open_table(file, &c);
+    plt_chunk c = {0};
     uint32_t fresh = 0, first = UINT32_MAX;
 
-    for (uint32_t i = 0; i < file->chunks && !next_chunk(&r, &c) && c.offset < end; i++) {
+    for (uint32_t i = 0; i < file->chunks && !plt_next_chunk(file, &c) && c.offset < end; i++) {
         if (c.codec == PLT_CODEC_MODEL && !c.continues)
             fresh = i;
         if (c.offset + c.size <= offset)
@@ -441,8 +446,7 @@ static uint32_t find_start(const plt_file *file, uint64_t offset, uint64_t end)
 int plt_read(const plt_file *file, uint64_t offset, void *out, size_t size, void *scratch,
              size_t scratch_size, void *work, size_t work_size)
 {
-    plt_chunk c;
-    reader r = open_table(file, &c);
+    plt_chunk c = {0};
     uint64_t end = offset + size;
     int problem = PLT_OK;
 
@@ -454,7 +458,7 @@ int plt_read(const plt_file *file, uint64_t offset, void *out, size_t size, void
         return PLT_OK;
     uint32_t start = find_start(file, offset, end);
     for (uint32_t i = 0; !problem && c.offset + c.size < end; i++) {
-        problem = next_chunk(&r, &c);
+        problem = plt_next_chunk(file, &c);
         /* before `offset`, only what later chunks continue is needed */
         int before = c.offset + c.size <= offset;
         if (problem || i < start || (before && c.codec != PLT_CODEC_MODEL))

@@ -38,9 +38,9 @@ static PyObject *header_size(PyObject *self, PyObject *args)
 static PyObject *chunk_list(const plt_file *file)
 {
     PyObject *list = PyList_New(0);
-    for (uint32_t i = 0; list && i < file->chunks; i++) {
-        plt_chunk c;
-        if (plt_get_chunk(file, i, &c)) {
+    plt_chunk c = {0};
+    while (list && c.number < file->chunks) {
+        if (plt_next_chunk(file, &c)) {
             Py_DECREF(list);
             return fail(PLT_DAMAGED);
         }
@@ -58,9 +58,9 @@ static PyObject *chunk_list(const plt_file *file)
 static PyObject *member_list(const plt_file *file)
 {
     PyObject *list = PyList_New(0);
-    for (uint32_t i = 0; list && i < file->members; i++) {
-        plt_member m;
-        if (plt_get_member(file, i, &m)) {
+    plt_member m = {0};
+    while (list && m.number < file->members) {
+        if (plt_next_member(file, &m)) {
             Py_DECREF(list);
             return fail(PLT_DAMAGED);
         }

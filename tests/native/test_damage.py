@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 from packlight.coding import _native, container
@@ -68,6 +70,32 @@ def test_sanitizers_find_nothing(folder, sanitized, name):
     run(sanitized, *_inputs(folder, name), "20")
 
 
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [
+        ((2, 70_000), "int8"),  # rows out of reach of the history, columns that share a scale
+        ((2500, 2, 3, 3), "int16"),  # enough items for the predictors to forget
+        ((30, 10, 7, 8), "int8"),  # more taps than have a predictor
+        ((9000,), "float32"),
+    ],
+    ids=str,
+)
+def test_sanitizers_find_nothing_in_large_values_and_shapes(sanitized, tmp_path, shape, kind):
+    rng = np.random.default_rng(9)
+    if kind == "float32":
+        values = rng.choice([np.inf, -np.inf, np.nan, 3e38, -3e38, 1e-40, 1.0], shape)
+    else:
+        values = rng.choice([np.iinfo(kind).min, np.iinfo(kind).max, 1, 2, 3], shape)
+    stream = io.BytesIO()
+    np.save(stream, values.astype(kind))
+    (tmp_path / "raw").write_bytes(stream.getvalue())
+    packed = pack(stream.getvalue(), "default")
+    assert {chunk.codec for chunk in info(packed).chunks} == {MODEL}
+    (tmp_path / "plt").write_bytes(packed)
+    every = str(1 << 25)  # none but the first cut and bit
+    run(sanitized, tmp_path / "plt", tmp_path / "raw", every)
+
+
 @pytest.mark.parametrize("name", ["empty", "text", "fp32", "palette", "fast", "lzma"])
 def test_valgrind_finds_no_read_of_unset_memory_and_no_leak(folder, name):
     valgrind = tool("valgrind")
@@ -101,6 +129,15 @@ def test_a_chunk_that_continues_nothing_is_refused(before):
     )
     with pytest.raises(BadInput, match="damaged"):
         unpack(data)
+
+
+def test_many_small_chunks_are_listed_in_their_order():
+    """In one walk: counting to each from the first would take minutes here."""
+    raw = bytes(range(256)) * 1000
+    data = container.write(raw, [Chunk(STORED, 1, raw[i : i + 1]) for i in range(len(raw))])
+    listed = info(data).chunks
+    assert [chunk.offset for chunk in listed] == list(range(len(raw)))
+    assert listed[-1].packed_offset == len(data) - 1
 
 
 @pytest.mark.parametrize("codec", [STORED, LZMA, container.FAST])
