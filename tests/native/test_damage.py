@@ -43,7 +43,7 @@ def test_every_cut_and_every_changed_bit_is_seen(folder, name):
     assert tried >= 9 * len(FILES[name][1])
 
 
-@pytest.mark.parametrize("name", ["int8", "other chunks between"])
+@pytest.mark.parametrize("name", ["int8", "fast"])
 def test_python_sees_every_cut_and_every_changed_bit(name):
     raw, packed = FILES[name]
     assert unpack(packed) == raw
@@ -133,7 +133,7 @@ def test_a_chunk_that_continues_nothing_is_refused(before):
 
 def test_many_small_chunks_are_listed_in_their_order():
     """In one walk: counting to each from the first would take minutes here."""
-    raw = bytes(range(256)) * 1000
+    raw = bytes(range(256)) * 400
     data = container.write(raw, [Chunk(STORED, 1, raw[i : i + 1]) for i in range(len(raw))])
     listed = info(data).chunks
     assert [chunk.offset for chunk in listed] == list(range(len(raw)))
