@@ -33,6 +33,15 @@ static uint32_t bit_node(uint32_t k, uint32_t done, uint32_t got)
     return NODE_BITS + bit_set(k) * 8 + tree;
 }
 
+/* The same among all magnitudes up to 255 of either sign. */
+static uint32_t exact_bit(uint32_t k, uint32_t done, uint32_t got, int negative)
+{
+    uint32_t side = negative ? 1 : 0;
+    if (k > 7)
+        return bit_node(k, done, got) + side * PLT_NODES;
+    return 2 * PLT_NODES + side * 256 + (1u << k) + (1u << done) - 1 + (got & ((1u << done) - 1));
+}
+
 static uint32_t magnitude_of(int32_t x)
 {
     return x < 0 ? 0u - (uint32_t)x : (uint32_t)x;
@@ -54,7 +63,7 @@ void plt_model_init(plt_model *m)
 {
     memset(m, 0, sizeof *m);
     plt_tables_init(&m->tables);
-    for (size_t i = 0; i < PLT_CONTEXTS; i++)
+    for (size_t i = 0; i < PLT_CONTEXTS - 1; i++)
         for (size_t j = 0; j < PLT_LEVELS * PLT_NODES; j++)
             m->counter[i][j] = PLT_COUNTER_NEW;
     for (size_t s = 0; s < 2; s++)
@@ -111,9 +120,8 @@ void plt_model_tensor(plt_model *m, const plt_shape *shape, uint32_t kind)
     memset(m->history, 0, sizeof m->history);
     memset(m->predictor, 0, sizeof m->predictor);
     choose_neighbours(m);
-    /* order 0 starts afresh in every tensor */
-    for (size_t j = 0; j < 4 * PLT_NODES; j++)
-        m->counter[0][j] = PLT_COUNTER_NEW;
+    for (size_t j = 0; j < PLT_EXACT; j++)
+        m->exact[j] = PLT_COUNTER_NEW;
 }
 
 static void expect(plt_model *m)
@@ -228,7 +236,7 @@ static void choose_contexts(plt_model *m)
 {
     const plt_expectation *e = &m->now;
     const int16_t *h = m->history;
-    uint32_t c[PLT_CONTEXTS];
+    uint32_t c[PLT_CONTEXTS - 1];
     uint32_t a1 = magnitude_of(h[(m->index - 1) & (PLT_HISTORY - 1)]);
     uint32_t a2 = magnitude_of(h[(m->index - 2) & (PLT_HISTORY - 1)]);
     uint32_t signs = 0, fine = 0;
@@ -251,29 +259,31 @@ static void choose_contexts(plt_model *m)
     int32_t relative = (int32_t)((int64_t)e->predicted * 16 * 8 / ((int32_t)e->scale + 16));
     relative = relative > 15 ? 15 : relative < -15 ? -15 : relative;
 
-    c[0] = m->kind;
-    c[1] = scale;
-    c[2] = row * 32 + column;
-    c[3] = at_most(a1, 7) * 8 + at_most(a2, 7) + 64 * (row & 15);
-    c[4] = (uint32_t)(relative + 16) * 32 + (scale >> 2);
-    c[5] = signs * 12 + at_most(scale >> 3, 11);
+    c[0] = scale;
+    c[1] = row * 32 + column;
+    c[2] = at_most(a1, 7) * 8 + at_most(a2, 7) + 64 * (row & 15);
+    c[3] = (uint32_t)(relative + 16) * 32 + (scale >> 2);
+    c[4] = signs * 12 + at_most(scale >> 3, 11);
     /* Kinds of tensors share the space of every context but seldom meet in it. */
-    for (int k = 0; k < PLT_CONTEXTS; k++)
-        m->base[k] = (k ? c[k] ^ m->kind * 0x155 : c[k]) * PLT_NODES;
+    for (int k = 0; k < PLT_CONTEXTS - 1; k++)
+        m->base[k] = (c[k] ^ m->kind * 0x155) * PLT_NODES;
     m->octave = octave < 8 ? 0 : octave - 8;
     m->set[0] = scale >> 3;
     m->set[1] = relative < -4 ? 0 : relative < 0 ? 1 : relative == 0 ? 2 : relative < 5 ? 3 : 4;
 }
 
-/* Codes one decision, to which the distribution gives the stretch `prior`. */
-static int decide(plt_model *m, plt_range *rc, uint32_t node, int bit, int prior)
+/* Codes one decision, to which the distribution gives the stretch `prior`. `exact` tells it from
+ * all others in the tensor, so that values which quantisation favours are found. */
+static int decide(plt_model *m, plt_range *rc, uint32_t node, uint32_t exact, int bit, int prior)
 {
     const plt_tables *t = &m->tables;
     int16_t x[PLT_INPUTS];
     plt_counter *c[PLT_CONTEXTS];
 
+    c[0] = &m->exact[exact];
+    for (int i = 1; i < PLT_CONTEXTS; i++)
+        c[i] = &m->counter[i - 1][m->base[i - 1] + node];
     for (int i = 0; i < PLT_CONTEXTS; i++) {
-        c[i] = &m->counter[i][m->base[i] + node];
         x[i] = (int16_t)plt_stretch(t, plt_counter_p16(*c[i]));
     }
     x[PLT_CONTEXTS] = (int16_t)prior;
@@ -295,7 +305,7 @@ static int decide(plt_model *m, plt_range *rc, uint32_t node, int bit, int prior
 static int decide_simply(plt_model *m, plt_range *rc, uint32_t node, int bit, int prior)
 {
     const plt_tables *t = &m->tables;
-    plt_counter *c = &m->counter[1][m->base[1] + node];
+    plt_counter *c = &m->counter[0][m->base[0] + node];
     int s = (plt_stretch(t, plt_counter_p16(*c)) + 3 * prior) / 4;
 
     bit = plt_bit(rc, bit, plt_squash(t, s));
@@ -351,15 +361,31 @@ typedef struct {
 } interval;
 
 /* Decides whether the magnitude reaches `edge` (in 1/4096), and keeps that side. */
-static int cut(plt_model *m, plt_range *rc, interval *in, uint32_t node, int bit, int64_t edge,
-               int simply)
+static int cut(plt_model *m, plt_range *rc, interval *in, uint32_t node, uint32_t exact, int bit,
+               int64_t edge)
 {
     uint32_t middle = mass_below(&in->d, in->negative ? -edge : edge);
-    int prior = split(in->low, middle, in->high);
 
-    bit = simply ? decide_simply(m, rc, node, bit, prior) : decide(m, rc, node, bit, prior);
+    bit = decide(m, rc, node, exact, bit, split(in->low, middle, in->high));
     *(bit ? &in->low : &in->high) = middle;
     return bit;
+}
+
+static int cut_simply(plt_model *m, plt_range *rc, interval *in, uint32_t node, int bit,
+                      int64_t edge)
+{
+    uint32_t middle = mass_below(&in->d, in->negative ? -edge : edge);
+
+    bit = decide_simply(m, rc, node, bit, split(in->low, middle, in->high));
+    *(bit ? &in->low : &in->high) = middle;
+    return bit;
+}
+
+/* As cut(), for a decision on the octave. */
+static int cut_octave(plt_model *m, plt_range *rc, interval *in, uint32_t node, int bit,
+                      int64_t edge)
+{
+    return cut(m, rc, in, node, node + (in->negative ? PLT_NODES : 0), bit, edge);
 }
 
 /* The first number of an octave, less one half, in 1/4096. */
@@ -379,14 +405,14 @@ int32_t plt_model_integer(plt_model *m, plt_range *rc, int32_t value, const plt_
     in.low = mass_below(&in.d, -(int64_t)half);
     in.high = mass_below(&in.d, half);
     int prior = split(0, (1u << 30) - (in.high - in.low), 1u << 30);
-    if (decide(m, rc, NODE_ZERO, value == 0, prior)) {
+    if (decide(m, rc, NODE_ZERO, NODE_ZERO, value == 0, prior)) {
         learn(m, 0);
         return 0;
     }
     prior = split(in.high, 1u << 30, (1u << 30) + in.low);
     in.negative = range->lowest >= 0   ? 0
                   : range->highest <= 0 ? 1
-                                        : decide(m, rc, NODE_SIGN, value < 0, prior);
+                                        : decide(m, rc, NODE_SIGN, NODE_SIGN, value < 0, prior);
     uint32_t limit = magnitude_of(in.negative ? range->lowest : range->highest);
     int64_t top = integer_edge((uint64_t)limit + 1, shift);
     in.low = mass_below(&in.d, in.negative ? -(int64_t)half : half);
@@ -396,14 +422,14 @@ int32_t plt_model_integer(plt_model *m, plt_range *rc, int32_t value, const plt_
     uint32_t k = m->octave + shift;
     while (k && limit >> k == 0)
         k--;
-    if (!k || cut(m, rc, &in, NODE_FIRST + k, size >> k != 0, integer_edge(1ull << k, shift), 0)) {
-        while (limit >> k > 1 && cut(m, rc, &in, NODE_UP + k, size >> (k + 1) != 0,
-                                     integer_edge(2ull << k, shift), 0))
+    if (!k || cut_octave(m, rc, &in, NODE_FIRST + k, size >> k != 0, integer_edge(1ull << k, shift))) {
+        while (limit >> k > 1 && cut_octave(m, rc, &in, NODE_UP + k, size >> (k + 1) != 0,
+                                            integer_edge(2ull << k, shift)))
             k++;
     } else {
         k--;
-        while (k && !cut(m, rc, &in, NODE_DOWN + k, size >> k != 0,
-                         integer_edge(1ull << k, shift), 0))
+        while (k && !cut_octave(m, rc, &in, NODE_DOWN + k, size >> k != 0,
+                                integer_edge(1ull << k, shift)))
             k--;
     }
     /* The bits below it: the first three by tree, others by place, and from the seventh as is. */
@@ -414,8 +440,8 @@ int32_t plt_model_integer(plt_model *m, plt_range *rc, int32_t value, const plt_
         if (middle > limit)
             bit = 0;
         else if (done < INTEGER_BITS)
-            bit = (uint32_t)cut(m, rc, &in, bit_node(k, done, got), (int)bit,
-                                integer_edge(middle, shift), 0);
+            bit = (uint32_t)cut(m, rc, &in, bit_node(k, done, got), exact_bit(k, done, got, in.negative),
+                                (int)bit, integer_edge(middle, shift));
         else
             bit = plt_raw_bits(rc, bit, 1);
         got = got * 2 + bit;
@@ -477,27 +503,28 @@ uint32_t plt_model_float(plt_model *m, plt_range *rc, uint32_t value, const plt_
 
     expect(m);
     choose_contexts(m);
-    if (decide(m, rc, NODE_ZERO, !exponent && !mantissa, 0)) {
+    if (decide(m, rc, NODE_ZERO, NODE_ZERO, !exponent && !mantissa, 0)) {
         sign = (uint32_t)plt_bit(rc, (int)sign, 64);
         learn(m, 0);
         return sign << (mbits + ebits);
     }
     in.d = expected(&m->now);
     in.low = mass_below(&in.d, 0);
-    sign = (uint32_t)decide(m, rc, NODE_SIGN, (int)sign, split(in.low, 1u << 30, (1u << 30) + in.low));
+    int even = split(in.low, 1u << 30, (1u << 30) + in.low);
+    sign = (uint32_t)decide(m, rc, NODE_SIGN, NODE_SIGN, (int)sign, even);
     in.negative = (int)sign;
     in.high = in.negative ? 0 : 1u << 30;
 
     int32_t octave = (int32_t)exponent - base;
     uint32_t aim = exponent > f->largest ? FLOAT_OCTAVES : octave < 0 ? 0 : (uint32_t)octave;
     uint32_t k = at_most(m->octave + FLOAT_SHIFT, FLOAT_OCTAVES - 1);
-    if (cut(m, rc, &in, NODE_FIRST + k, aim >= k, float_edge(k), 0)) {
+    if (cut_octave(m, rc, &in, NODE_FIRST + k, aim >= k, float_edge(k))) {
         while (k < FLOAT_OCTAVES &&
-               cut(m, rc, &in, NODE_UP + k, aim >= k + 1, float_edge(k + 1), 0))
+               cut_octave(m, rc, &in, NODE_UP + k, aim >= k + 1, float_edge(k + 1)))
             k++;
     } else {
         k--;
-        while (k && !cut(m, rc, &in, NODE_DOWN + k, aim >= k, float_edge(k), 0))
+        while (k && !cut_octave(m, rc, &in, NODE_DOWN + k, aim >= k, float_edge(k)))
             k--;
     }
     if (k == 0 || k == FLOAT_OCTAVES)
@@ -510,9 +537,11 @@ uint32_t plt_model_float(plt_model *m, plt_range *rc, uint32_t value, const plt_
         uint32_t done = coded - left;
         int64_t middle = ((int64_t)(got * 2 + 1) << k << 12) >> (done + 1 + FLOAT_SHIFT);
         left--;
-        got = got * 2 + (uint32_t)cut(m, rc, &in, bit_node(k, done, got),
-                                      (int)(mantissa >> (left + f->zero_bits) & 1), middle,
-                                      done >= TREE_BITS);
+        uint32_t node = bit_node(k, done, got);
+        int bit = (int)(mantissa >> (left + f->zero_bits) & 1);
+        bit = done < TREE_BITS ? cut_octave(m, rc, &in, node, bit, middle)
+                               : cut_simply(m, rc, &in, node, bit, middle);
+        got = got * 2 + (uint32_t)bit;
     }
     got = got << left | plt_raw_bits(rc, mantissa >> f->zero_bits, left);
     mantissa = (got << f->zero_bits) & ((1u << mbits) - 1);

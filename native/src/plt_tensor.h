@@ -17,10 +17,11 @@ enum {
     PLT_HISTORY = 1 << 16,   /* values that stay in reach of neighbour contexts */
     PLT_NODES = 240,         /* binary decisions that make up one value */
     PLT_PREDICTORS = 10,
-    PLT_CONTEXTS = 6,        /* adaptive counters asked for every decision */
+    PLT_CONTEXTS = 6,        /* adaptive counters asked for every decision; the first is exact */
     PLT_INPUTS = 8,          /* those, the distribution, and a constant */
     PLT_SETS = 16,           /* situations with mixing weights of their own */
-    PLT_LEVELS = 1024        /* situations that each context tells apart */
+    PLT_LEVELS = 1024,       /* situations that each context tells apart */
+    PLT_EXACT = 2 * PLT_NODES + 2 * 256 /* decisions by value and sign, up to 255 */
 };
 
 /* Kinds of numbers, whose contexts are kept apart. */
@@ -62,10 +63,11 @@ typedef struct {
     plt_expectation now;
     int32_t neighbour[PLT_PREDICTORS];
     /* what has been learnt */
-    uint32_t base[PLT_CONTEXTS];
+    uint32_t base[PLT_CONTEXTS - 1];
     uint32_t set[2];
     uint32_t octave;         /* floor(log2) of the magnitude to expect */
-    plt_counter counter[PLT_CONTEXTS][PLT_LEVELS * PLT_NODES];
+    plt_counter exact[PLT_EXACT];
+    plt_counter counter[PLT_CONTEXTS - 1][PLT_LEVELS * PLT_NODES];
     int16_t weight[2][PLT_NODES * PLT_SETS][PLT_INPUTS];
     plt_counter exponent[2][256];
 } plt_model;

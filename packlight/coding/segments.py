@@ -126,8 +126,8 @@ def _candidates(tensor: Tensor, raw: bytes) -> list[Segment]:
     points = shape["channels"] * shape["taps"]
     if tensor.dtype == "float32" and points <= 4096 and shape["rows"] == 2 * (points // 2 + 1):
         # a Fourier basis has real and imaginary rows
-        values = {"kind": FOURIER, "width": 4, "rows": shape["rows"], "channels": points}
-        found.append(Segment(len(raw), values | {"taps": 1, "tap_width": 1}))
+        table = {"rows": shape["rows"], "channels": points, "taps": 1, "tap_width": 1}
+        found.append(Segment(len(raw), table | {"kind": FOURIER, "width": 4}))
     return found
 
 

@@ -11,7 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from packlight.coding import _native, container, planning, segments
 from packlight.coding.container import FAST, LZMA, MODEL, STORED, Chunk, Member
-from packlight.coding.packing import pack
+from packlight.coding.packing import compress
+from packlight.progress import Progress
 
 _FAST_STORED, _FAST_PLANES, _FAST_PALETTE = range(3)
 
@@ -53,8 +54,8 @@ def small_files() -> dict[str, tuple[bytes, bytes]]:
         "onnx": _onnx(numpy_helper.from_array(floats, "w")),
         "bf16 in onnx": _onnx(_brain_floats(floats)),
     }
-    packed = {name: (raw, pack(raw, "default")) for name, raw in files.items()}
-    packed["lzma"] = files["text"], pack(files["text"])
+    packed = {name: (raw, compress(raw, "default")) for name, raw in files.items()}
+    packed["lzma"] = files["text"], compress(files["text"], codec="lzma")
     packed["in many chunks"] = _in_chunks_of(100, kernels)
     packed["other chunks between"] = between_others()
     packed["archive"] = _archive({"a": int8.tobytes(), "b/": b"", "b/c.txt": b"two lines\n" * 2})
@@ -101,7 +102,9 @@ def _modelled(raw: bytes, plan: list[segments.Segment], work: bytearray, continu
 
 def _in_chunks_of(size: int, raw: bytes) -> tuple[bytes, bytes]:
     with mock.patch.object(planning, "CHUNK_LIMIT", size):
-        return raw, container.write(raw, planning.model_chunks(raw, thorough=False))
+        return raw, container.write(
+            raw, planning.Packer(raw, 1, Progress()).models(None, thorough=False)
+        )
 
 
 def _archive(files: dict[str, bytes]) -> tuple[bytes, bytes]:
@@ -110,7 +113,8 @@ def _archive(files: dict[str, bytes]) -> tuple[bytes, bytes]:
         Member(name.rstrip("/"), 0, len(data), is_folder=name.endswith("/"))
         for name, data in files.items()
     ]
-    return raw, container.write(raw, planning.model_chunks(raw, thorough=False), members)
+    chunks = planning.Packer(raw, 1, Progress()).models(members, thorough=False)
+    return raw, container.write(raw, chunks, members)
 
 
 def _fast(integers, rounded, floats) -> tuple[bytes, bytes]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from packlight.coding.container import FAST, LZMA, MODEL
-from packlight.coding.packing import info
+from packlight.coding.container import FAST, LZMA, MODEL, read
 from tests.native.compiling import NATIVE
 from tests.native.samples import small_files
 
@@ -20,7 +19,7 @@ def main() -> None:
     for name, (_, packed) in small_files().items():
         name = name.replace(",", "").replace(" ", "_")
         (CORPUS / "unpack" / name).write_bytes(packed)
-        for place, chunk in enumerate(info(packed).chunks):
+        for place, chunk in enumerate(read(packed).chunks):
             if chunk.codec in CHOICE and not chunk.continues:
                 end = chunk.packed_offset + chunk.packed_size
                 data = _head(CHOICE[chunk.codec], chunk.size) + packed[chunk.packed_offset : end]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from packlight.coding.packing import pack
+from packlight.coding.packing import compress
 from tests.native.compiling import DECODER, INCLUDE, NATIVE, ROOT, SOURCES, objects, run, tool
 
 GUIDE = (ROOT / "docs" / "native.md").read_text()
@@ -20,7 +20,7 @@ TEXT = b"Pack light, and the network travels. " * 40
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory):
     path = tmp_path_factory.mktemp("packed") / "text.plt"
-    path.write_bytes(pack(TEXT))
+    path.write_bytes(compress(TEXT))
     return path
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from packlight.coding import _native, container
-from packlight.coding.container import LZMA, MODEL, STORED, Chunk
-from packlight.coding.packing import info, pack, unpack
+from packlight.coding.container import LZMA, MODEL, STORED, Chunk, read
+from packlight.coding.packing import compress, decompress
 from packlight.errors import BadInput
 from tests.native.compiling import ROOT, program, run, tool
 from tests.native.samples import small_files
@@ -46,15 +46,15 @@ def test_every_cut_and_every_changed_bit_is_seen(folder, name):
 @pytest.mark.parametrize("name", ["int8", "fast"])
 def test_python_sees_every_cut_and_every_changed_bit(name):
     raw, packed = FILES[name]
-    assert unpack(packed) == raw
+    assert decompress(packed) == raw
     for size in range(len(packed)):
         with pytest.raises(BadInput):
-            unpack(packed[:size])
+            decompress(packed[:size])
     for bit in range(8 * len(packed)):
         changed = bytearray(packed)
         changed[bit // 8] ^= 1 << bit % 8
         with pytest.raises(BadInput):
-            unpack(bytes(changed))
+            decompress(bytes(changed))
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +89,8 @@ def test_sanitizers_find_nothing_in_large_values_and_shapes(sanitized, tmp_path,
     stream = io.BytesIO()
     np.save(stream, values.astype(kind))
     (tmp_path / "raw").write_bytes(stream.getvalue())
-    packed = pack(stream.getvalue(), "default")
-    assert {chunk.codec for chunk in info(packed).chunks} == {MODEL}
+    packed = compress(stream.getvalue(), "default")
+    assert {chunk.codec for chunk in read(packed).chunks} == {MODEL}
     (tmp_path / "plt").write_bytes(packed)
     every = str(1 << 25)  # none but the first cut and bit
     run(sanitized, tmp_path / "plt", tmp_path / "raw", every)
@@ -104,7 +104,7 @@ def test_valgrind_finds_no_read_of_unset_memory_and_no_leak(folder, name):
 
 
 def test_the_samples_use_every_codec_and_continue_past_others():
-    chunks = [chunk for _, packed in FILES.values() for chunk in info(packed).chunks]
+    chunks = [chunk for _, packed in FILES.values() for chunk in read(packed).chunks]
     assert {chunk.codec for chunk in chunks} == {STORED, MODEL, LZMA, container.FAST}
     assert sum(chunk.continues for chunk in chunks) >= 4
 
@@ -112,7 +112,7 @@ def test_the_samples_use_every_codec_and_continue_past_others():
 def test_eight_threads_unpack_at_once():
     names = [name for name in FILES for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:
-        results = list(pool.map(lambda name: unpack(FILES[name][1]), names))
+        results = list(pool.map(lambda name: decompress(FILES[name][1]), names))
     assert results == [FILES[name][0] for name in names]
 
 
@@ -123,34 +123,34 @@ def test_eight_threads_unpack_at_once():
 )
 def test_a_chunk_that_continues_nothing_is_refused(before):
     """Else it would be decoded with whatever the work memory holds."""
-    packed = _only_chunk(pack(TEXT, "default"))
+    packed = _only_chunk(compress(TEXT, "default"))
     data = container.write(
         b"abc" * len(before) + TEXT, [*before, Chunk(MODEL, len(TEXT), packed, continues=True)]
     )
     with pytest.raises(BadInput, match="damaged"):
-        unpack(data)
+        decompress(data)
 
 
 def test_many_small_chunks_are_listed_in_their_order():
     """In one walk: counting to each from the first would take minutes here."""
     raw = bytes(range(256)) * 400
     data = container.write(raw, [Chunk(STORED, 1, raw[i : i + 1]) for i in range(len(raw))])
-    listed = info(data).chunks
+    listed = read(data).chunks
     assert [chunk.offset for chunk in listed] == list(range(len(raw)))
     assert listed[-1].packed_offset == len(data) - 1
 
 
 @pytest.mark.parametrize("codec", [STORED, LZMA, container.FAST])
 def test_only_modelled_chunks_continue(codec):
-    first = Chunk(MODEL, len(TEXT), _only_chunk(pack(TEXT, "default")))
+    first = Chunk(MODEL, len(TEXT), _only_chunk(compress(TEXT, "default")))
     data = container.write(TEXT + b"abc", [first, Chunk(codec, 3, b"abc", continues=True)])
     with pytest.raises(BadInput, match="damaged"):
-        unpack(data)
+        decompress(data)
 
 
 @pytest.mark.parametrize("fill", [0x00, 0x55, 0xFF])
 def test_fresh_work_memory_can_not_be_continued(fill):
-    packed = _only_chunk(pack(TEXT, "default"))
+    packed = _only_chunk(compress(TEXT, "default"))
     work = bytearray([fill]) * _native.work_size()
     out = bytearray(len(TEXT))
     with pytest.raises(ValueError, match="makes no sense"):
@@ -158,7 +158,7 @@ def test_fresh_work_memory_can_not_be_continued(fill):
 
 
 def test_work_memory_can_not_be_continued_after_a_failure():
-    packed = _only_chunk(pack(TEXT, "default"))
+    packed = _only_chunk(compress(TEXT, "default"))
     work, out = bytearray(_native.work_size()), bytearray(len(TEXT))
     crc = zlib.crc32(packed)
     _native.decode_chunk(MODEL, False, crc, len(out), packed, out, work, None)
@@ -177,7 +177,7 @@ def test_huge_promises_are_refused_before_memory_is_taken(size):
 
     data = container.write(Promise(), [Chunk(STORED, size, b"")])
     with pytest.raises(BadInput, match="no more than 1,048,576" if size < 1 << 48 else "damaged"):
-        unpack(data, max_output=1 << 20)
+        decompress(data, max_output=1 << 20)
 
 
 def test_a_program_that_sees_wrong_bytes_would_say_so(folder):
@@ -189,5 +189,5 @@ def test_a_program_that_sees_wrong_bytes_would_say_so(folder):
 
 
 def _only_chunk(packed: bytes) -> bytes:
-    (chunk,) = info(packed).chunks
+    (chunk,) = read(packed).chunks
     return packed[chunk.packed_offset :]
