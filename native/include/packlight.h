@@ -59,7 +59,8 @@ typedef struct {
     uint64_t packed_size;   /* bytes of the whole container */
     uint64_t largest_chunk; /* bytes of the largest chunk, unpacked */
     uint32_t chunks;
-    uint32_t members;       /* files and folders, when it is an archive, otherwise 0 */
+    uint32_t is_archive;
+    uint32_t members;       /* files and folders of an archive */
     uint8_t sha256[32];     /* of everything, unpacked */
     uint8_t base_sha256[32];
     uint32_t needs_base;

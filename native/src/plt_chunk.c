@@ -9,7 +9,8 @@
 enum {
     N_KIND, N_LENGTH, N_DISTANCE, N_FACTOR, N_ITEM, N_ROWS, N_CHANNELS, N_TAPS, N_TAP_WIDTH,
     N_ORDER, N_CENTRE, N_LOWEST, N_HIGHEST, N_FORMAT, N_LARGEST, N_ZERO_BITS, N_MODEL_BITS,
-    N_PALETTE_SIZE, N_PALETTE_ZERO, N_PALETTE_GAP, N_DIFFERENCE
+    N_PALETTE_SIZE, N_PALETTE_ZERO, N_PALETTE_GAP, N_DIFFERENCE, N_REFERENCE, N_BASE_LENGTH,
+    N_REFERENCED
 };
 
 void plt_state_init(plt_state *s)
@@ -92,6 +93,24 @@ static int shape_is_sane(const plt_shape *shape)
            inner * shape->rows < 1u << 31 && shape->tap_width && shape->channels_last < 2;
 }
 
+/* Codes where in the base the segment's old bytes begin, told from where the last ones ended. */
+static void code_place(plt_state *s, plt_range *rc, plt_segment *g)
+{
+    uint32_t place = g->reference - 1;
+    place = s->base_at + (uint32_t)code_signed(s, rc, N_REFERENCE, (int32_t)(place - s->base_at));
+    g->reference = place + 1;
+}
+
+/* Whether the base holds `bytes` from the reference on; the next one is expected behind them. */
+static int base_holds(plt_state *s, const plt_segment *g, uint64_t bytes)
+{
+    uint64_t end = (uint64_t)g->reference - 1 + bytes;
+    if (!s->base || !g->reference || end > s->base_size || end >= 1u << 31)
+        return 0;
+    s->base_at = (uint32_t)end;
+    return 1;
+}
+
 /* Codes everything about a segment but its data. Returns its bytes, or 0 if it makes no sense. */
 static uint64_t code_header(plt_state *s, plt_range *rc, plt_segment *g, const uint32_t *palette)
 {
@@ -102,6 +121,10 @@ static uint64_t code_header(plt_state *s, plt_range *rc, plt_segment *g, const u
     case PLT_COPY:
         NUMBER(N_DISTANCE, g->distance);
         return NUMBER(N_LENGTH, g->length);
+    case PLT_BASE_COPY:
+        code_place(s, rc, g);
+        NUMBER(N_BASE_LENGTH, g->length);
+        return base_holds(s, g, g->length) ? g->length : 0;
     case PLT_PRODUCT:
         NUMBER(N_DISTANCE, g->distance);
         g->factor = plt_raw_bits(rc, g->factor, 32);
@@ -167,6 +190,19 @@ static uint64_t code_header(plt_state *s, plt_range *rc, plt_segment *g, const u
     case PLT_FOURIER:
         g->width = 4;
         break;
+    case PLT_CHANGES: {
+        uint32_t item = g->format | g->big_endian << 2;
+        NUMBER(N_FORMAT, item);
+        g->format = item & 3;
+        g->big_endian = item >> 2;
+        NUMBER(N_LARGEST, g->layout.largest);
+        if (g->format >= PLT_FLOAT_FORMATS || g->big_endian > 1 || g->layout.largest > 255)
+            return 0;
+        g->width = g->format == PLT_FP32 ? 4 : 2;
+        g->layout.mantissa_bits = g->format == PLT_FP32 ? 23 : g->format == PLT_FP16 ? 10 : 7;
+        g->layout.exponent_bits = g->format == PLT_FP16 ? 5 : 8;
+        break;
+    }
     default:
         return 0;
     }
@@ -174,7 +210,18 @@ static uint64_t code_header(plt_state *s, plt_range *rc, plt_segment *g, const u
     if (!shape_is_sane(&g->shape) ||
         (g->kind == PLT_FOURIER && g->shape.channels > PLT_FOURIER_POINTS))
         return 0;
-    return (uint64_t)g->shape.rows * g->shape.channels * g->shape.taps * g->width;
+    uint64_t bytes = (uint64_t)g->shape.rows * g->shape.channels * g->shape.taps * g->width;
+    if (g->kind == PLT_INTEGERS && s->base) {
+        uint32_t referenced = g->reference != 0;
+        NUMBER(N_REFERENCED, referenced);
+        g->reference = referenced ? g->reference ? g->reference : 1 : 0;
+    }
+    if (g->kind == PLT_CHANGES || (g->kind == PLT_INTEGERS && g->reference)) {
+        code_place(s, rc, g);
+        if (!base_holds(s, g, bytes))
+            return 0;
+    }
+    return bytes;
 }
 
 static uint32_t load(const uint8_t *at, uint32_t width, uint32_t big_endian)
@@ -222,24 +269,50 @@ static int32_t sign_extend(uint32_t v, uint32_t width)
     return width == 4 ? (int32_t)v : (int32_t)((v & (2 * top - 1)) ^ top) - (int32_t)top;
 }
 
+/* A float as the difference of its bits, in the floats' order, to those of the old one. The same
+ * change moves small floats by more steps than large ones: the old exponent tells by how many. */
+static uint32_t code_change(plt_state *s, plt_range *rc, const plt_segment *g, uint32_t old,
+                            uint32_t value)
+{
+    uint32_t bits = 8 * g->width;
+    uint32_t exponent = old >> g->layout.mantissa_bits & ((1u << g->layout.exponent_bits) - 1);
+    uint32_t below = exponent < g->layout.largest ? g->layout.largest - exponent : 0;
+    plt_integer range = {.lowest = INT32_MIN, .highest = INT32_MAX};
+
+    range.shift = below < 16 ? below : 16;
+    if (g->width == 2)
+        range.lowest = -32768, range.highest = 32767;
+    int32_t change = sign_extend(to_sortable(value, g->width) - to_sortable(old, g->width), g->width);
+    change = plt_model_integer(&s->model, rc, change, &range);
+    uint32_t sum = to_sortable(old, g->width) + (uint32_t)change;
+    return from_sortable(bits == 32 ? sum : sum & 0xffffu, g->width);
+}
+
 /* Codes `count` items of the tensor at hand. */
 static void code_items(plt_state *s, plt_range *rc, uint8_t *raw, size_t count)
 {
     const plt_segment *g = &s->open;
     uint32_t width = g->width, big = g->big_endian;
     int decode = rc->mode == PLT_DECODE;
+    uint32_t begun = g->shape.rows * g->shape.channels * g->shape.taps - s->left;
+    const uint8_t *old = g->reference ? s->base + (g->reference - 1) + (size_t)begun * width : 0;
 
     for (size_t i = 0; i < count; i++, raw += width) {
         uint32_t v = decode ? 0 : load(raw, width, big);
+        uint32_t was = old ? load(old + i * width, width, big) : 0;
         if (g->kind == PLT_INTEGERS) {
+            int32_t before = sign_extend(was - (uint32_t)g->centre, width) >> g->range.shift;
+            s->model.reference.value = before > 32767 ? 32767 : before < -32767 ? -32767 : before;
             /* around the centre, which may stand anywhere in the items' range */
             int32_t x = decode ? 0 : sign_extend(v - (uint32_t)g->centre, width);
             x = plt_model_integer(&s->model, rc, x, &g->range);
             v = (uint32_t)x + (uint32_t)g->centre;
         } else if (g->kind == PLT_FLOATS) {
             v = plt_model_float(&s->model, rc, v, &g->layout);
+        } else if (g->kind == PLT_CHANGES) {
+            v = code_change(s, rc, g, was, v);
         } else if (g->kind == PLT_FOURIER) {
-            uint32_t done = g->shape.rows * g->shape.channels * g->shape.taps - s->left + (uint32_t)i;
+            uint32_t done = begun + (uint32_t)i;
             uint32_t row = done / g->shape.channels, column = done % g->shape.channels;
             v = code_expected(s, rc, plt_fourier_expect(&s->fourier, row, column), v);
             plt_fourier_learn(&s->fourier, row, column, v);
@@ -273,6 +346,8 @@ static uint32_t kind_of(const plt_segment *g)
 {
     if (g->kind == PLT_INTEGERS)
         return g->range.shift ? PLT_KIND_WIDE : PLT_KIND_INTEGER;
+    if (g->kind == PLT_CHANGES)
+        return PLT_KIND_WIDE;
     return g->kind == PLT_FLOATS ? PLT_KIND_FLOAT : PLT_KIND_PALETTE;
 }
 
@@ -287,7 +362,8 @@ int plt_segment_code(plt_state *s, plt_range *rc, uint8_t *raw, size_t at, size_
         uint64_t bytes = code_header(s, rc, g, palette);
         if (!bytes)
             return -1;
-        if (g->kind == PLT_BYTES || g->kind == PLT_COPY || g->kind == PLT_PRODUCT) {
+        if (g->kind == PLT_BYTES || g->kind == PLT_COPY || g->kind == PLT_PRODUCT ||
+            g->kind == PLT_BASE_COPY) {
             *part = (size_t)bytes;
             if (bytes > size - at)
                 return -1;
@@ -298,6 +374,11 @@ int plt_segment_code(plt_state *s, plt_range *rc, uint8_t *raw, size_t at, size_
                     if (decode)
                         raw[i] = byte;
                 }
+                return 0;
+            }
+            if (g->kind == PLT_BASE_COPY) {
+                if (decode)
+                    memcpy(raw + at, s->base + (g->reference - 1), (size_t)bytes);
                 return 0;
             }
             if (!g->distance || g->distance > at)
@@ -316,7 +397,8 @@ int plt_segment_code(plt_state *s, plt_range *rc, uint8_t *raw, size_t at, size_
             s->exact = 0;
             plt_fourier_init(&s->fourier, g->shape.channels);
         } else {
-            plt_model_tensor(&s->model, &g->shape, kind_of(g));
+            int referenced = g->kind == PLT_INTEGERS && g->reference;
+            plt_model_tensor(&s->model, &g->shape, kind_of(g), referenced);
         }
         s->left = g->shape.rows * g->shape.channels * g->shape.taps;
     }
@@ -327,5 +409,5 @@ int plt_segment_code(plt_state *s, plt_range *rc, uint8_t *raw, size_t at, size_
     code_items(s, rc, raw + at, items);
     s->left -= (uint32_t)items;
     *part = items * g->width;
-    return decode && rc->position > rc->size + 8 ? -1 : 0;
+    return 0;
 }

@@ -16,6 +16,8 @@ enum plt_segment_kind {
     PLT_COPY,
     PLT_PRODUCT,
     PLT_FOURIER,
+    PLT_BASE_COPY,
+    PLT_CHANGES,
     PLT_SEGMENT_KINDS
 };
 
@@ -26,6 +28,7 @@ typedef struct {
     uint32_t kind;
     uint32_t length;         /* bytes, for PLT_BYTES, PLT_COPY and PLT_PRODUCT */
     uint32_t distance;       /* bytes back to the source, for PLT_COPY and PLT_PRODUCT */
+    uint32_t reference;      /* 1 + where the old tensor or bytes begin in the base; 0: none */
     uint32_t factor;         /* PLT_PRODUCT: fp32 bits of what the source is multiplied by */
     uint32_t width;          /* bytes of an item: 1, 2, 4 */
     uint32_t big_endian;
@@ -49,6 +52,7 @@ typedef struct {
     uint32_t palette[PLT_PALETTE_LIMIT];
     const uint8_t *base;     /* the file that this one is a difference to, or null */
     size_t base_size;
+    uint32_t base_at;        /* behind what was used of it last */
 } plt_state;
 
 void plt_state_init(plt_state *s);

@@ -20,13 +20,15 @@ static plt_segment segment_of(const int32_t *field)
         .layout = {.largest = u[15], .zero_bits = u[16], .model_bits = u[17]},
         .palette_size = u[18],
         .palette_zero = u[19],
+        .reference = u[20],
     };
     return g;
 }
 
 size_t plt_pack_chunk(const void *raw, size_t size, const int32_t *plan, size_t segments,
-                      const uint32_t *palettes, size_t palette_values, int continues, void *out,
-                      size_t capacity, void *work, size_t work_size)
+                      const uint32_t *palettes, size_t palette_values, int continues,
+                      const void *base, size_t base_size, void *out, size_t capacity, void *work,
+                      size_t work_size)
 {
     uint64_t values = 0;
     size_t used = 0;
@@ -42,6 +44,8 @@ size_t plt_pack_chunk(const void *raw, size_t size, const int32_t *plan, size_t 
         return 0;
     if (!continues)
         plt_state_init(state);
+    state->base = base;
+    state->base_size = base_size;
     if (out)
         plt_range_encode(&rc, out, capacity);
     else

@@ -204,6 +204,7 @@ int plt_open(plt_file *file, const void *data, size_t size)
     }
     if (p[5] & FLAG_ARCHIVE) {
         uint64_t members = read_number(&r);
+        file->is_archive = 1;
         file->members_at = (uint32_t)(r.at - p);
         for (uint64_t i = 0; i < members && !r.failed; i++) {
             plt_member m;

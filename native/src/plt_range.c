@@ -66,7 +66,8 @@ size_t plt_range_finish(plt_range *rc)
     }
     for (unsigned bits = 0; bits < keep + 8; bits += 8)
         plt_range_shift(rc);
-    while (rc->mode == PLT_ENCODE && !rc->failed && rc->position && !rc->out[rc->position - 1])
+    /* the decoder reads zeros past the end; one byte stays, so that no stream is empty */
+    while (rc->mode == PLT_ENCODE && !rc->failed && rc->position > 1 && !rc->out[rc->position - 1])
         rc->position--;
     return rc->position;
 }

@@ -105,7 +105,7 @@ static void choose_neighbours(plt_model *m)
     }
 }
 
-void plt_model_tensor(plt_model *m, const plt_shape *shape, uint32_t kind)
+void plt_model_tensor(plt_model *m, const plt_shape *shape, uint32_t kind, int referenced)
 {
     m->shape = *shape;
     m->kind = kind & 3;
@@ -119,9 +119,38 @@ void plt_model_tensor(plt_model *m, const plt_shape *shape, uint32_t kind)
     memset(m->channel, 0, sizeof m->channel);
     memset(m->history, 0, sizeof m->history);
     memset(m->predictor, 0, sizeof m->predictor);
+    m->reference = (plt_reference){.on = referenced};
     choose_neighbours(m);
     for (size_t j = 0; j < PLT_EXACT; j++)
         m->exact[j] = PLT_COUNTER_NEW;
+}
+
+/* The prediction from the neighbours at this tap, in 1/16. */
+static int32_t predict(plt_model *m, const plt_predictor *p)
+{
+    int64_t sum = 0;
+    for (int i = 0; i < PLT_PREDICTORS; i++) {
+        m->neighbour[i] =
+            p->distance[i] ? m->history[(m->index - p->distance[i]) & (PLT_HISTORY - 1)] : 0;
+        sum += (int64_t)p->weight[i] * m->neighbour[i];
+    }
+    sum >>= 12;
+    return (int32_t)(sum > 1 << 20 ? 1 << 20 : sum < -(1 << 20) ? -(1 << 20) : sum);
+}
+
+/* The prediction from the reference, in 1/16. A row begins with the ratio of all rows before. */
+static int32_t predict_by_reference(plt_model *m, int row_begins)
+{
+    plt_reference *r = &m->reference;
+    if (row_begins) {
+        r->all_dot += r->dot;
+        r->all_square += r->square;
+        r->square = r->all_square / (m->now.row + 1) / 64 + 1;
+        r->dot = r->square * (r->all_dot * 256 / (r->all_square + 1)) / 256;
+    }
+    int64_t ratio = (r->dot * 4096) / r->square;
+    ratio = ratio > 1 << 16 ? 1 << 16 : ratio < -(1 << 16) ? -(1 << 16) : ratio;
+    return (int32_t)(ratio * r->value >> 8);
 }
 
 static void expect(plt_model *m)
@@ -158,15 +187,9 @@ static void expect(plt_model *m)
     e->scale = (uint32_t)(scale > 1u << 22 ? 1u << 22 : scale);
 
     plt_predictor *p = &m->predictor[at_most(e->tap, PLT_MAX_TAPS - 1)];
-    int64_t sum = 0;
-    for (int i = 0; i < PLT_PREDICTORS; i++) {
-        m->neighbour[i] =
-            p->distance[i] ? m->history[(m->index - p->distance[i]) & (PLT_HISTORY - 1)] : 0;
-        sum += (int64_t)p->weight[i] * m->neighbour[i];
-    }
-    sum >>= 12;
-    e->predicted = (int32_t)(sum > 1 << 20 ? 1 << 20 : sum < -(1 << 20) ? -(1 << 20) : sum);
-    e->error_scale = (uint32_t)((uint64_t)e->scale * (p->error + 8) / (p->magnitude + 8));
+    e->predicted = m->reference.on ? predict_by_reference(m, inner == 0) : predict(m, p);
+    uint64_t error = (uint64_t)e->scale * (p->error + 8) / (p->magnitude + 8);
+    e->error_scale = (uint32_t)(error > 1u << 24 ? 1u << 24 : error);
 }
 
 static void solve(plt_predictor *p)
@@ -181,6 +204,20 @@ static void solve(plt_predictor *p)
             int64_t w = rest / (p->moment[i][i] + p->moment[i][i] / 64 + 64);
             p->weight[i] = (int32_t)(w > 1 << 18 ? 1 << 18 : w < -(1 << 18) ? -(1 << 18) : w);
         }
+}
+
+static void learn_ratio(plt_reference *r, int32_t value)
+{
+    r->dot += (int64_t)value * r->value;
+    r->square += (int64_t)r->value * r->value;
+    if (r->square > 1ll << 44) {
+        r->dot /= 2;
+        r->square /= 2;
+    }
+    if (r->all_square > 1ll << 44) {
+        r->all_dot /= 2;
+        r->all_square /= 2;
+    }
 }
 
 static void learn(plt_model *m, int32_t value)
@@ -208,7 +245,8 @@ static void learn(plt_model *m, int32_t value)
     uint32_t n = at_most(p->count, 500);
     p->error += (uint32_t)(((int64_t)magnitude_of(error) * 16 - p->error) * t->rate[n] >> 16);
     p->magnitude += (uint32_t)(((int64_t)size - p->magnitude) * t->rate[n] >> 16);
-    for (int i = 0; i < PLT_PREDICTORS; i++) {
+    learn_ratio(&m->reference, value);
+    for (int i = 0; i < PLT_PREDICTORS && !m->reference.on; i++) {
         if (!m->neighbour[i])
             continue;
         for (int j = i; j < PLT_PREDICTORS; j++)
@@ -216,7 +254,7 @@ static void learn(plt_model *m, int32_t value)
         p->moment[i][PLT_PREDICTORS] += (int64_t)m->neighbour[i] * value;
     }
     p->count++;
-    if ((p->count & 63) == 0) {
+    if ((p->count & 63) == 0 && !m->reference.on) {
         solve(p);
         if (p->moment[0][0] > 1ll << 42 || p->count % 8192 == 0)
             for (int i = 0; i <= PLT_PREDICTORS; i++)
@@ -230,6 +268,12 @@ static void learn(plt_model *m, int32_t value)
 static uint32_t quantise(uint32_t v, uint32_t per_octave_shift, uint32_t limit)
 {
     return at_most(log2_8(v + 1) >> per_octave_shift, limit);
+}
+
+/* `v` limited to +-limit, counted from 0. */
+static uint32_t within(int32_t v, int32_t limit)
+{
+    return (uint32_t)((v > limit ? limit : v < -limit ? -limit : v) + limit);
 }
 
 static void choose_contexts(plt_model *m)
@@ -264,6 +308,12 @@ static void choose_contexts(plt_model *m)
     c[2] = at_most(a1, 7) * 8 + at_most(a2, 7) + 64 * (row & 15);
     c[3] = (uint32_t)(relative + 16) * 32 + (scale >> 2);
     c[4] = signs * 12 + at_most(scale >> 3, 11);
+    if (m->reference.on) {
+        uint32_t sure = quantise(e->error_scale, 3, 31);
+        sure = sure < 4 ? 0 : at_most(sure - 4, 7);
+        c[2] = within(m->reference.value, 63) * 8 + sure;
+        c[4] = within(e->predicted >> 2, 63) * 8 + sure;
+    }
     /* Kinds of tensors share the space of every context but seldom meet in it. */
     for (int k = 0; k < PLT_CONTEXTS - 1; k++)
         m->base[k] = (c[k] ^ m->kind * 0x155) * PLT_NODES;
@@ -447,7 +497,8 @@ int32_t plt_model_integer(plt_model *m, plt_range *rc, int32_t value, const plt_
         got = got * 2 + bit;
     }
     value = in.negative ? (int32_t)(0u - got) : (int32_t)got;
-    learn(m, in.negative ? -(int32_t)(got >> shift) : (int32_t)(got >> shift));
+    int32_t seen = (int32_t)at_most(got >> shift, 32767);
+    learn(m, in.negative ? -seen : seen);
     return value;
 }
 

@@ -49,6 +49,15 @@ typedef struct {
     uint32_t error, magnitude;                            /* running means, in 1/256 */
 } plt_predictor;
 
+/* The same tensor in the file that this one is a difference to. Steps of quantisation may differ
+ * from row to row, so every row has a ratio of its own. */
+typedef struct {
+    int on;
+    int32_t value;           /* what stands there at the place of the next value */
+    int64_t dot, square;     /* sums of value times reference and of reference squared: the row's */
+    int64_t all_dot, all_square;
+} plt_reference;
+
 typedef struct {
     plt_tables tables;
     /* the tensor at hand */
@@ -62,6 +71,7 @@ typedef struct {
     plt_predictor predictor[PLT_MAX_TAPS];
     plt_expectation now;
     int32_t neighbour[PLT_PREDICTORS];
+    plt_reference reference;
     /* what has been learnt */
     uint32_t base[PLT_CONTEXTS - 1];
     uint32_t set[2];
@@ -73,10 +83,11 @@ typedef struct {
 } plt_model;
 
 void plt_model_init(plt_model *m);
-/* Begins a tensor; `kind` keeps what is learnt from different kinds of numbers apart. */
-void plt_model_tensor(plt_model *m, const plt_shape *shape, uint32_t kind);
+/* Begins a tensor; `kind` keeps what is learnt from different kinds of numbers apart. With
+ * `referenced`, set m->reference.value before every integer. */
+void plt_model_tensor(plt_model *m, const plt_shape *shape, uint32_t kind, int referenced);
 
-/* The range of a tensor's integers; `shift` is what brings them below 2^14. */
+/* The range of a tensor's integers; `shift` is what brings nearly all of them below 2^14. */
 typedef struct {
     int32_t lowest, highest;
     uint32_t shift;

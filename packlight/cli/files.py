@@ -25,6 +25,12 @@ LEVELS = ("fast", "default", "max")
     help="max is smallest, fast is quickest to unpack.",
 )
 @click.option("--codec", metavar="NAME", help="A general codec instead: see packlight codecs.")
+@click.option(
+    "--base",
+    type=click.Path(path_type=Path),
+    metavar="OLD",
+    help="Pack only the difference to OLD; unpacking needs it.",
+)
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Threads.  [default: all]")
 @click.option("--verify/--no-verify", default=True, help="Unpack and compare before writing.")
 @click.option("--force", is_flag=True, help="Replace what is there.")
@@ -54,26 +60,32 @@ def _size(path: Path) -> int:
     "-o", "--out", type=click.Path(path_type=Path), help="What to write.  [default: without .plt]"
 )
 @click.option(
+    "--base", type=click.Path(path_type=Path), metavar="OLD", help="The file packed against."
+)
+@click.option(
     "--max-output", default="4GiB", show_default=True, metavar="SIZE", help="Unpack no more."
 )
 @click.option("--force", is_flag=True, help="Replace what is there.")
-def unpack(source: Path, out: Path | None, max_output: str, force: bool) -> None:
+def unpack(source: Path, out: Path | None, base: Path | None, max_output: str, force: bool) -> None:
     """Restore what pack packed."""
     from packlight.coding.files import unpack as unpack_file
     from packlight.units import parse_size
 
     limit = parse_size(max_output, "--max-output")
-    click.echo(unpack_file(source, out, max_output=limit, force=force))
+    click.echo(unpack_file(source, out, base=base, max_output=limit, force=force))
 
 
 @click.command()
 @click.argument("source", metavar="FILE.plt", type=click.Path(path_type=Path))
+@click.option(
+    "--base", type=click.Path(path_type=Path), metavar="OLD", help="The file packed against."
+)
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
-def info(source: Path, as_json: bool) -> None:
+def info(source: Path, base: Path | None, as_json: bool) -> None:
     """What a packed file holds, and where its bytes went."""
     from packlight.coding.contents import info as contents_of
 
-    contents = contents_of(source)
+    contents = contents_of(source, base=base)
     if as_json:
         click.echo(json.dumps(contents.to_dict(), indent=1))
     else:

@@ -88,7 +88,7 @@ static PyObject *open_container(PyObject *self, PyObject *args)
         PyBuffer_Release(&data);
         return fail(problem);
     }
-    members = file.members ? member_list(&file) : Py_NewRef(Py_None);
+    members = file.is_archive ? member_list(&file) : Py_NewRef(Py_None);
     if (members)
         chunks = chunk_list(&file);
     if (chunks)
@@ -139,15 +139,15 @@ static PyObject *decode_chunk(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-/* segments(continues, size, packed, work) -> [(kind, bytes, packed bytes)] of a modelled chunk */
+/* segments(continues, size, packed, work, base) -> [(kind, bytes, packed bytes)] of a modelled chunk */
 static PyObject *list_segments(PyObject *self, PyObject *args)
 {
     int continues;
     unsigned long long size;
-    Py_buffer packed, work;
+    Py_buffer packed, work, base;
     plt_range rc;
     (void)self;
-    if (!PyArg_ParseTuple(args, "pKy*w*", &continues, &size, &packed, &work))
+    if (!PyArg_ParseTuple(args, "pKy*w*z*", &continues, &size, &packed, &work, &base))
         return NULL;
     PyObject *list = PyList_New(0);
     uint8_t *out = PyMem_Malloc(size ? (size_t)size : 1);
@@ -158,6 +158,8 @@ static PyObject *list_segments(PyObject *self, PyObject *args)
     plt_state *state = plt_state_in(work.buf);
     if (list && !continues)
         plt_state_init(state);
+    state->base = base.buf;
+    state->base_size = base.buf ? (size_t)base.len : 0;
     plt_range_decode(&rc, packed.buf, (size_t)packed.len);
     size_t before = 0;
     for (size_t at = 0, part = 0; list && at < size; at += part) {
@@ -178,6 +180,7 @@ static PyObject *list_segments(PyObject *self, PyObject *args)
     PyMem_Free(out);
     PyBuffer_Release(&packed);
     PyBuffer_Release(&work);
+    PyBuffer_Release(&base);
     return list;
 }
 
@@ -187,15 +190,16 @@ static size_t bound(size_t size)
     return size + size / 4 + 4096;
 }
 
-/* pack_chunk(raw, plan, palettes, continues, work, measure) -> bytes, or their number */
+/* pack_chunk(raw, plan, palettes, continues, work, measure, base) -> bytes, or their number */
 static PyObject *pack_chunk(PyObject *self, PyObject *args)
 {
-    Py_buffer raw, plan, palettes, work;
+    Py_buffer raw, plan, palettes, work, base;
     int continues, measure;
     PyObject *result = NULL;
     size_t packed = 0;
     (void)self;
-    if (!PyArg_ParseTuple(args, "y*y*y*pw*p", &raw, &plan, &palettes, &continues, &work, &measure))
+    if (!PyArg_ParseTuple(args, "y*y*y*pw*pz*", &raw, &plan, &palettes, &continues, &work, &measure,
+                          &base))
         return NULL;
     size_t capacity = bound((size_t)raw.len) + (size_t)palettes.len * 2;
     uint8_t *out = measure ? NULL : PyMem_Malloc(capacity);
@@ -205,7 +209,8 @@ static PyObject *pack_chunk(PyObject *self, PyObject *args)
         Py_BEGIN_ALLOW_THREADS
         packed = plt_pack_chunk(raw.buf, (size_t)raw.len, plan.buf,
                                 (size_t)plan.len / (4 * PLT_PLAN_FIELDS), palettes.buf,
-                                (size_t)palettes.len / 4, continues, out, capacity, work.buf,
+                                (size_t)palettes.len / 4, continues, base.buf,
+                                base.buf ? (size_t)base.len : 0, out, capacity, work.buf,
                                 (size_t)work.len);
         Py_END_ALLOW_THREADS
         if (!packed)
@@ -219,6 +224,7 @@ static PyObject *pack_chunk(PyObject *self, PyObject *args)
     PyBuffer_Release(&plan);
     PyBuffer_Release(&palettes);
     PyBuffer_Release(&work);
+    PyBuffer_Release(&base);
     return result;
 }
 

@@ -21,7 +21,7 @@ def decode_chunk(
     base: bytes | memoryview | None,
 ) -> None: ...
 def segments(
-    continues: bool, size: int, packed: bytes, work: bytearray
+    continues: bool, size: int, packed: bytes, work: bytearray, base: bytes | None
 ) -> list[tuple[int, int, int]]: ...
 def pack_chunk(
     raw: bytes | memoryview,
@@ -30,5 +30,6 @@ def pack_chunk(
     continues: bool,
     work: bytearray,
     measure: bool,
+    base: bytes | None,
 ) -> bytes: ...
 def pack_fast(kind: int, width: int, items: int, planes: bytes, palette: bytes) -> bytes: ...

@@ -13,7 +13,7 @@ from packlight.errors import BadInput
 
 MAGIC = b"\x9cPLT"
 VERSION = 1
-_FLAG_ARCHIVE, _CONTINUES = 1, 0x80
+_FLAG_ARCHIVE, _FLAG_BASE, _CONTINUES = 1, 2, 0x80
 
 STORED, MODEL, LZMA, FAST = 0, 1, 2, 3
 #: the first of the codecs that the native library leaves to the caller
@@ -62,12 +62,20 @@ class Header:
     sha256: bytes
     members: tuple[Member, ...] | None
     chunks: tuple[ChunkEntry, ...]
+    base_sha256: bytes | None = None
 
 
-def write(raw: bytes, chunks: Sequence[Chunk], members: Sequence[Member] | None = None) -> bytes:
-    """The container of chunks that make up `raw`."""
+def write(
+    raw: bytes,
+    chunks: Sequence[Chunk],
+    members: Sequence[Member] | None = None,
+    base: bytes | None = None,
+) -> bytes:
+    """The container of chunks that make up `raw`, perhaps as a difference to `base`."""
     body = bytearray(_number(len(raw)))
     body += hashlib.sha256(raw).digest()
+    if base is not None:
+        body += hashlib.sha256(base).digest()
     if members is not None:
         body += _number(len(members))
         for member in members:
@@ -78,7 +86,7 @@ def write(raw: bytes, chunks: Sequence[Chunk], members: Sequence[Member] | None 
         body.append(chunk.codec | _CONTINUES * chunk.continues)
         body += _number(chunk.raw_size) + _number(len(chunk.packed))
         body += zlib.crc32(chunk.packed).to_bytes(4, "little")
-    flags = _FLAG_ARCHIVE * (members is not None)
+    flags = _FLAG_ARCHIVE * (members is not None) | _FLAG_BASE * (base is not None)
     size = len(MAGIC) + 2 + 4 + len(body) + 4
     header = MAGIC + bytes([VERSION, flags]) + size.to_bytes(4, "little") + bytes(body)
     header += zlib.crc32(header).to_bytes(4, "little")
@@ -95,8 +103,6 @@ def read(data: bytes) -> Header:
         size, packed_size, sha256, base, members, chunks = _native.open(data)
     except ValueError as problem:
         raise BadInput(f"the .plt can not be read: {problem}") from problem
-    if base is not None:
-        raise BadInput("the .plt is a difference to another file, which this version can not apply")
     if packed_size != len(data):
         raise BadInput("the .plt can not be read: the file ends too early")
     listed = None
@@ -109,6 +115,7 @@ def read(data: bytes) -> Header:
         sha256,
         listed,
         tuple(ChunkEntry(codec, bool(more), *rest) for codec, more, *rest in chunks),
+        base,
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from packlight.coding import _native, container
+from packlight.coding.archive import read_paths
 from packlight.coding.container import Header
 from packlight.coding.files import read_packed
 from packlight.coding.openers.tensor import Tensor
@@ -19,7 +20,17 @@ CODECS = {
     container.LZMA: "LZMA",
     container.FAST: "fast",
 }
-KINDS = ("bytes", "integers", "floats", "palette", "copy", "derived", "Fourier basis")
+KINDS = (
+    "bytes",
+    "integers",
+    "floats",
+    "palette",
+    "copy",
+    "derived",
+    "Fourier basis",
+    "old bytes",
+    "changes",
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,9 @@ class Contents:
         }
 
 
-def info(source: str | Path, *, max_output: int = MAX_OUTPUT) -> Contents:
+def info(
+    source: str | Path, *, base: str | Path | None = None, max_output: int = MAX_OUTPUT
+) -> Contents:
     """What a .plt file holds: every tensor, how it is coded, and its bytes.
 
     A part's packed bytes are those that leave the decoder's input while it is decoded, so they
@@ -65,9 +78,10 @@ def info(source: str | Path, *, max_output: int = MAX_OUTPUT) -> Contents:
         BadInput: the file is no .plt, or cut, damaged or too large.
     """
     data = read_packed(Path(source))
-    raw = decompress(data, max_output=max_output)
+    old = read_paths([Path(base)])[0] if base is not None else None
+    raw = decompress(data, base=old, max_output=max_output)
     header = container.read(data)
-    costs = _costs(data, header)
+    costs = _costs(data, header, old)
     parts = []
     for span in find_spans(raw, header.members):
         found = span.found
@@ -87,7 +101,9 @@ def info(source: str | Path, *, max_output: int = MAX_OUTPUT) -> Contents:
     return Contents(header, parts)
 
 
-def _costs(data: bytes, header: Header) -> list[tuple[int, tuple[str, int | None]]]:
+def _costs(
+    data: bytes, header: Header, base: bytes | None
+) -> list[tuple[int, tuple[str, int | None]]]:
     """(offset, (how, packed bytes)) of every run of bytes that is coded alike."""
     costs: list[tuple[int, tuple[str, int | None]]] = []
     work = bytearray(_native.work_size())
@@ -98,7 +114,7 @@ def _costs(data: bytes, header: Header) -> list[tuple[int, tuple[str, int | None
             costs.append((chunk.offset, (name, None)))
             continue
         at = chunk.offset
-        for kind, size, cost in _native.segments(chunk.continues, chunk.size, packed, work):
+        for kind, size, cost in _native.segments(chunk.continues, chunk.size, packed, work, base):
             costs.append((at, (KINDS[kind], cost)))
             at += size
     return costs

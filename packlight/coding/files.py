@@ -21,6 +21,7 @@ def pack(
     *,
     level: Level = "default",
     codec: str | None = None,
+    base: str | Path | None = None,
     verify: bool = True,
     jobs: int | None = None,
     force: bool = False,
@@ -33,6 +34,7 @@ def pack(
         out: the file to write; the source's name with .plt unless given.
         level: "max" is smallest, "fast" quickest to unpack.
         codec: a general codec's name instead of packlight's own.
+        base: an older version of the source; only the difference is packed, and unpacking needs it.
         verify: unpack the result and compare before it is moved into place.
         jobs: threads; as many as there are cores unless given.
         force: replace `out` if it is there.
@@ -51,8 +53,17 @@ def pack(
         out = Path(f"{paths[0].resolve() if paths[0].name in ('', '..') else paths[0]}{SUFFIX}")
     target = _free(Path(out), force)
     raw, members = read_paths(paths)
+    old, old_members = read_paths([Path(base)]) if base is not None else (None, None)
     packed = compress(
-        raw, level, members=members, codec=codec, verify=verify, jobs=jobs, progress=progress
+        raw,
+        level,
+        members=members,
+        codec=codec,
+        base=old,
+        base_members=old_members,
+        verify=verify,
+        jobs=jobs,
+        progress=progress,
     )
     return replace_file(target, packed)
 
@@ -61,6 +72,7 @@ def unpack(
     source: str | Path,
     out: str | Path | None = None,
     *,
+    base: str | Path | None = None,
     max_output: int = MAX_OUTPUT,
     force: bool = False,
 ) -> Path:
@@ -69,6 +81,7 @@ def unpack(
     Args:
         source: the .plt file.
         out: where to; the source's name without .plt unless given.
+        base: the older version that it was packed as the difference to, if it was.
         max_output: bytes that may be unpacked.
         force: replace `out` if it is there.
     Returns:
@@ -84,7 +97,8 @@ def unpack(
         out = path.with_suffix("")
     target = _free(Path(out), force)
     header = container.read(data)
-    raw = decompress(data, max_output=max_output)
+    old = read_paths([Path(base)])[0] if base is not None else None
+    raw = decompress(data, base=old, max_output=max_output)
     if header.members is None:
         return replace_file(target, raw)
     write_members(raw, header.members, target)

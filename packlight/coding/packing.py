@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from packlight.coding import _native, container
+from packlight.coding.base import Base
 from packlight.coding.container import Chunk, Member
 from packlight.errors import BadInput
 from packlight.progress import Progress
@@ -25,6 +26,8 @@ def compress(
     *,
     members: Sequence[Member] | None = None,
     codec: str | None = None,
+    base: bytes | None = None,
+    base_members: Sequence[Member] | None = None,
     verify: bool = True,
     jobs: int | None = None,
     progress: Progress | None = None,
@@ -36,6 +39,9 @@ def compress(
         members: of the archive.
         level: "max" is smallest, "fast" quickest to unpack.
         codec: a general codec's name instead of packlight's own.
+        base: an older version, as `raw`: what it holds too is not packed again, and unpacking
+            needs it.
+        base_members: of an older archive.
         verify: unpack the result and compare before it is returned.
         jobs: threads; as many as there are cores unless given. The result does not depend on it.
         progress: told of every stage.
@@ -45,18 +51,30 @@ def compress(
     if level not in LEVELS:
         raise BadInput(f"level {level!r} is not one of {', '.join(LEVELS)}")
     progress = progress or Progress()
-    chunks = _chunks(raw, level, codec, members, jobs or os.cpu_count() or 1, progress)
-    packed = container.write(raw, chunks, members)
+    if base is not None and (level == "fast" or codec is not None):
+        raise BadInput(
+            "a difference to a base is packed at level default or max, by no other codec"
+        )
+    old = None
+    if base is not None:
+        with progress.stage("reading the base"):
+            old = Base(base, base_members)
+    chunks = _chunks(raw, level, codec, members, jobs or os.cpu_count() or 1, progress, old)
+    packed = container.write(raw, chunks, members, base)
     if verify:
         with progress.stage("unpacking, to compare"):
-            if decompress(packed, max_output=len(raw)) != raw:
+            if decompress(packed, base=base, max_output=len(raw)) != raw:
                 raise AssertionError("the packed bytes do not restore the original")
     return packed
 
 
-def decompress(data: bytes, *, max_output: int = MAX_OUTPUT) -> bytes:
+def decompress(data: bytes, *, base: bytes | None = None, max_output: int = MAX_OUTPUT) -> bytes:
     """The bytes that `compress` was given; an archive's files one after the other.
 
+    Args:
+        data: the container.
+        base: the older version, if it was packed as a difference to one.
+        max_output: bytes that may be unpacked.
     Raises:
         BadInput: the container is cut, damaged, or larger than `max_output` when unpacked.
     """
@@ -65,6 +83,14 @@ def decompress(data: bytes, *, max_output: int = MAX_OUTPUT) -> bytes:
         raise BadInput(
             f"the .plt unpacks to {header.size:,} bytes, but no more than {max_output:,} are "
             "allowed; raise the limit with --max-output"
+        )
+    if header.base_sha256 is None:
+        base = None
+    elif base is None or hashlib.sha256(base).digest() != header.base_sha256:
+        what = "none was given" if base is None else "another one was given"
+        raise BadInput(
+            "the .plt is the difference to a base (SHA-256 "
+            f"{header.base_sha256.hex()[:16]}...), and {what}; give it with --base"
         )
     out = bytearray(header.size)
     work = bytearray(_native.work_size())
@@ -80,7 +106,7 @@ def decompress(data: bytes, *, max_output: int = MAX_OUTPUT) -> bytes:
             continue
         try:
             _native.decode_chunk(
-                chunk.codec, chunk.continues, chunk.crc32, chunk.size, packed, target, work, None
+                chunk.codec, chunk.continues, chunk.crc32, chunk.size, packed, target, work, base
             )
         except ValueError as problem:
             raise BadInput(f"the .plt can not be unpacked: {problem}") from problem
@@ -96,6 +122,7 @@ def _chunks(
     members: Sequence[Member] | None,
     jobs: int,
     progress: Progress,
+    base: Base | None,
 ) -> list[Chunk]:
     if not raw:
         return []
@@ -105,7 +132,7 @@ def _chunks(
         return [encode(codec, raw)]
     from packlight.coding.planning import Packer
 
-    packer = Packer(raw, jobs, progress)
+    packer = Packer(raw, jobs, progress, base)
     if level == "fast":
         return packer.fast(members)
     candidates = [packer.models(members, thorough=level == "max")]

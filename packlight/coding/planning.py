@@ -18,9 +18,10 @@ from threading import local
 from typing import TypeVar
 
 from packlight.coding import _native, fast, segments
+from packlight.coding.base import Base
 from packlight.coding.container import FAST, LZMA, MODEL, STORED, Chunk, Member
 from packlight.coding.openers import Found, find_tensors
-from packlight.coding.openers.tensor import Derived
+from packlight.coding.openers.tensor import Derived, Tensor
 from packlight.coding.segments import Segment
 from packlight.progress import Progress
 
@@ -63,14 +64,17 @@ class Plan:
 class Packer:
     """Packs with threads, each with a work area of its own."""
 
-    def __init__(self, raw: bytes, jobs: int, progress: Progress) -> None:
-        self._raw, self._jobs, self._progress = raw, jobs, progress
+    def __init__(self, raw: bytes, jobs: int, progress: Progress, base: Base | None = None) -> None:
+        self._raw, self._jobs, self._progress, self._base = raw, jobs, progress, base
+        self._pairs: dict[int, int] = {}  # tensor -> where its old values lie in the base
         self._own = local()
 
     def models(self, members: Sequence[Member] | None, *, thorough: bool) -> list[Chunk]:
         """Tensors by their models, everything between them as bytes."""
         spans = find_spans(self._raw, members)
-        chosen = self._each("choosing models", lambda span: self._segment(span, thorough), spans)
+        if self._base is not None:
+            self._pairs = self._base.pair([span.found for span in spans if span.found])
+        chosen = self._each("choosing models", lambda span: self._segments(span, thorough), spans)
         chains: list[list[Plan]] = []
         model: list[Plan] = []
         for plan in lay(self._raw, spans, chosen):
@@ -105,10 +109,47 @@ class Packer:
         work: bytearray = self._own.work
         return work
 
-    def _segment(self, span: Span, thorough: bool) -> Segment:
+    def _segments(self, span: Span, thorough: bool) -> list[Segment]:
+        """The models for a span: one, or more where parts of it come from the base."""
+        data = self._raw[span.offset : span.offset + span.size]
+        if self._base is None:
+            return [self._segment(span, data, thorough)]
+        same = self._base.same(data)
+        if same is not None:
+            return [segments.base_copy(span.size, same)]
+        place = self._pairs.get(span.offset)
+        if place is not None and isinstance(span.found, Tensor):
+            raw = self._base.raw
+            return [segments.best(span.found, data, self._work, thorough, raw, place)]
+        found: list[Segment] = []
+        at = 0
+        for start, source, size in self._base.matcher.runs(data, self._near(span)):
+            found += self._between(span, data, at, start, thorough)
+            found.append(segments.base_copy(size, source))
+            at = start + size
+        return found + self._between(span, data, at, span.size, thorough)
+
+    def _between(
+        self, span: Span, data: bytes, start: int, end: int, thorough: bool
+    ) -> list[Segment]:
+        """What the base does not hold of a span."""
+        if start == end:
+            return []
+        whole = end - start == span.size
+        part = span if whole else Span(span.offset + start, end - start, None)
+        return [self._segment(part, data[start:end], thorough)]
+
+    def _near(self, span: Span) -> int:
+        """About where the base holds what this span holds here: behind the tensor before."""
+        before = [place for place in self._pairs if place < span.offset]
+        if not before:
+            return span.offset
+        last = max(before)
+        return self._pairs[last] + span.offset - last
+
+    def _segment(self, span: Span, data: bytes, thorough: bool) -> Segment:
         if isinstance(span.found, Derived):
             return segments.product(span.found)
-        data = self._raw[span.offset : span.offset + span.size]
         if span.found is None:
             if span.size > PLAIN_LIMIT:
                 return Segment(span.size, as_lzma=True)
@@ -126,7 +167,8 @@ class Packer:
             return lzma_or_stored(bytes(raw))
         fields = b"".join(segment.to_bytes() for segment in plan.segments)
         palettes = b"".join(segment.palette for segment in plan.segments)
-        packed = _native.pack_chunk(raw, fields, palettes, plan.continues, self._work, False)
+        base = self._base.raw if self._base else None
+        packed = _native.pack_chunk(raw, fields, palettes, plan.continues, self._work, False, base)
         return Chunk(MODEL, plan.size, packed, plan.continues)
 
     def _pack_fast(self, run: list[Span]) -> Chunk:
@@ -154,16 +196,17 @@ def find_spans(raw: bytes, members: Sequence[Member] | None) -> list[Span]:
     return spans
 
 
-def lay(raw: bytes, spans: Sequence[Span], chosen: Iterable[Segment]) -> list[Plan]:
+def lay(raw: bytes, spans: Sequence[Span], chosen: Iterable[list[Segment]]) -> list[Plan]:
     """Segments laid into chunks; a tensor too long for one goes on in the next."""
     layout = _Layout()
     seen: dict[bytes, int] = {}
-    for span, segment in zip(spans, chosen, strict=True):
+    for span, parts in zip(spans, chosen, strict=True):
         if span.found is not None and span.size >= DEDUPE_LEAST:
             first = seen.setdefault(raw[span.offset : span.offset + span.size], span.offset)
             if first != span.offset and layout.reaches(first, span.size):
-                segment = segments.copy(span.size, span.offset - first)
-        layout.add(segment)
+                parts = [segments.copy(span.size, span.offset - first)]
+        for segment in parts:
+            layout.add(segment)
     return layout.plans
 
 
@@ -192,7 +235,7 @@ class _Layout:
             else:
                 self._append(segment, segment.size)
                 return
-        width = 1 if kind == segments.BYTES else segment.values["width"]
+        width = 1 if kind in (segments.BYTES, segments.BASE_COPY) else segment.values["width"]
         left = segment.size
         cut: Segment | None = segment
         while left:
@@ -201,6 +244,9 @@ class _Layout:
             part = min(left, self._room() // width * width)
             if kind == segments.BYTES:
                 cut = segments.plain(part)
+            elif kind == segments.BASE_COPY:
+                done = segment.size - left
+                cut = segments.base_copy(part, segment.values["reference"] - 1 + done)
             self._append(cut, part)
             left -= part
             if left:

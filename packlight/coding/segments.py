@@ -18,14 +18,14 @@ import numpy.typing as npt
 from packlight.coding import _native
 from packlight.coding.openers.tensor import Derived, Tensor
 
-BYTES, INTEGERS, FLOATS, PALETTE, COPY, PRODUCT, FOURIER = range(7)
+BYTES, INTEGERS, FLOATS, PALETTE, COPY, PRODUCT, FOURIER, BASE_COPY, CHANGES = range(9)
 
 _PALETTE_LIMIT = 8192
 _FIELDS = (  # of a plan, in the order of packlight_encode.h
     *("kind", "length", "distance", "factor", "width", "big_endian"),
     *("rows", "channels", "taps", "tap_width", "channels_last"),
     *("centre", "lowest", "highest", "format", "largest", "zero_bits", "model_bits"),
-    *("palette_size", "palette_zero"),
+    *("palette_size", "palette_zero", "reference"),
 )
 _FORMATS = {"float32": (0, 8, 23), "float16": (1, 5, 10), "bfloat16": (2, 8, 7)}
 _MODEL_BITS = 4
@@ -45,7 +45,7 @@ class Segment:
 
     def to_bytes(self) -> bytes:
         """The numbers in the order of the native library."""
-        return struct.pack("<20I", *(self.values.get(name, 0) & 0xFFFFFFFF for name in _FIELDS))
+        return struct.pack("<21I", *(self.values.get(name, 0) & 0xFFFFFFFF for name in _FIELDS))
 
 
 def plain(size: int) -> Segment:
@@ -64,6 +64,11 @@ def copy(size: int, distance: int) -> Segment:
     return Segment(size, {"kind": COPY, "length": size, "distance": distance})
 
 
+def base_copy(size: int, place: int) -> Segment:
+    """The same bytes as the base holds from `place` on."""
+    return Segment(size, {"kind": BASE_COPY, "length": size, "reference": place + 1})
+
+
 def product(derived: Derived) -> Segment:
     """fp32 numbers that follow from others."""
     factor = int.from_bytes(derived.factor, "little")
@@ -72,9 +77,29 @@ def product(derived: Derived) -> Segment:
     return Segment(derived.size, values)
 
 
-def best(tensor: Tensor, raw: bytes, work: bytearray, thorough: bool) -> Segment:
-    """The segment that packs a tensor's bytes smallest, judged on the tensor alone."""
+def best(
+    tensor: Tensor,
+    raw: bytes,
+    work: bytearray,
+    thorough: bool,
+    base: bytes | None = None,
+    place: int | None = None,
+) -> Segment:
+    """The segment that packs a tensor's bytes smallest, judged on the tensor alone.
+
+    Args:
+        tensor: its type and shape.
+        raw: its bytes.
+        work: memory for the trials.
+        thorough: also try what seldom wins.
+        base: the file that this one is packed as the difference to.
+        place: where in the base the tensor's old values lie, if they do.
+    """
     candidates = _candidates(tensor, raw)
+    if place is not None:
+        candidates += _referenced(tensor, raw, candidates[0], place)
+        costs = [_cost(segment, raw, work, base) for segment in candidates]
+        return candidates[costs.index(min(costs))]
     if len(raw) < FEW_BYTES and len(candidates) == 1:
         return candidates[0]
     quick = _quickly(raw)
@@ -86,6 +111,14 @@ def best(tensor: Tensor, raw: bytes, work: bytearray, thorough: bool) -> Segment
         candidates += others
         costs += [_cost(segment, raw, work) for segment in others]
     return candidates[costs.index(min(costs))]
+
+
+def _referenced(tensor: Tensor, raw: bytes, first: Segment, place: int) -> list[Segment]:
+    """The first candidate, told from the old values."""
+    reference = {"reference": place + 1}
+    if tensor.dtype not in _FORMATS:
+        return [Segment(len(raw), first.values | reference)]
+    return [Segment(len(raw), first.values | reference | {"kind": CHANGES})]
 
 
 def shape_values(tensor: Tensor) -> dict[str, int]:
@@ -189,10 +222,10 @@ def _quickly(raw: bytes) -> float:
     return len(lzma_stream(part, preset=0)) * len(raw) / len(part)
 
 
-def _cost(segment: Segment, raw: bytes, work: bytearray) -> int:
+def _cost(segment: Segment, raw: bytes, work: bytearray, base: bytes | None = None) -> int:
     if segment.as_lzma:
         return min(len(lzma_best(raw)), len(raw)) + OWN_CHUNK
-    packed = _native.pack_chunk(raw, segment.to_bytes(), segment.palette, False, work, True)
+    packed = _native.pack_chunk(raw, segment.to_bytes(), segment.palette, False, work, True, base)
     return int(packed)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import struct
 
+import numpy as np
 import pytest
 
 from packlight.coding import container
 from packlight.coding.container import STORED, Chunk, Member
 from packlight.coding.files import pack, unpack
 from packlight.errors import BadInput
-from tests.coding.samples import external_onnx, weights
+from tests.coding.samples import external_onnx, onnx_model, weights
 
 
 @pytest.fixture
@@ -152,3 +153,65 @@ def test_names_that_meet_on_some_systems_are_refused(tmp_path, names):
 def test_a_folder_that_can_not_be_written_to_is_told(model, tmp_path, monkeypatch):
     with pytest.raises(BadInput, match="can not be written to"):
         pack(model, tmp_path / "no such folder" / "x.plt")
+
+
+def test_only_the_difference_to_an_older_version_is_packed(tmp_path):
+    old, new = tmp_path / "old.onnx", tmp_path / "new.onnx"
+    first, second = weights((64, 64, 3, 3)), weights((32, 64), "int8", seed=1)
+    old.write_bytes(onnx_model({"a": first, "b": second}))
+    new.write_bytes(onnx_model({"c": second, "a": first, "d": second[:4] + 1}))
+    packed = pack(new, base=old)
+    assert packed.stat().st_size < 700
+    raw = new.read_bytes()
+    new.unlink()
+    with pytest.raises(BadInput, match="--base"):
+        unpack(packed)
+    with pytest.raises(BadInput, match="another one was given"):
+        unpack(packed, base=packed)
+    assert not new.exists()
+    unpack(packed, base=old)
+    assert new.read_bytes() == raw
+    with pytest.raises(BadInput, match="default or max"):
+        pack(new, tmp_path / "x", base=old, level="fast")
+
+
+def test_a_difference_between_files_of_any_kind(tmp_path):
+    generator = np.random.default_rng(0)
+    parts = [generator.bytes(3000) for _ in range(8)]
+    (tmp_path / "old").write_bytes(b"".join(parts))
+    moved = [parts[i] for i in (3, 0, 1, 7, 6)]
+    (tmp_path / "new").write_bytes(b"few new bytes".join(moved))
+    packed = pack(tmp_path / "new", base=tmp_path / "old")
+    assert packed.stat().st_size < 400
+    unpack(packed, tmp_path / "back", base=tmp_path / "old")
+    assert (tmp_path / "back").read_bytes() == (tmp_path / "new").read_bytes()
+
+
+def test_a_folder_as_the_difference_to_a_folder(tmp_path):
+    for name, seed in (("v1", 0), ("v2", 1)):
+        (tmp_path / name).mkdir()
+        external_onnx(
+            tmp_path / name, {"w": weights((50, 60)), "head": weights((9, 50), seed=seed)}
+        )
+    packed = pack(tmp_path / "v2", base=tmp_path / "v1")
+    alone = pack(tmp_path / "v2", tmp_path / "alone.plt")
+    assert packed.stat().st_size < alone.stat().st_size / 3
+    out = unpack(packed, tmp_path / "out", base=tmp_path / "v1")
+    assert tree(out) == tree(tmp_path / "v2")
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+@pytest.mark.parametrize("shape", [(1000, 1000), (2400, 1000)])
+def test_long_runs_of_one_value(tmp_path, value, shape):
+    np.save(tmp_path / "a.npy", np.full(shape, value, np.float32))
+    packed = pack(tmp_path / "a.npy")
+    assert packed.stat().st_size < 1000
+    unpack(packed, tmp_path / "b.npy")
+    assert (tmp_path / "b.npy").read_bytes() == (tmp_path / "a.npy").read_bytes()
+
+
+def test_an_empty_folder_and_an_empty_file(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    assert unpack(pack(tmp_path / "folder"), tmp_path / "again").is_dir()
+    assert unpack(pack(tmp_path / "file"), tmp_path / "too").read_bytes() == b""

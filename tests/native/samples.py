@@ -96,7 +96,7 @@ def _integers(count: int) -> segments.Segment:
 
 def _modelled(raw: bytes, plan: list[segments.Segment], work: bytearray, continues: bool) -> Chunk:
     fields = b"".join(segment.to_bytes() for segment in plan)
-    packed = _native.pack_chunk(raw, fields, b"", continues, work, False)
+    packed = _native.pack_chunk(raw, fields, b"", continues, work, False, None)
     return Chunk(MODEL, len(raw), packed, continues)
 
 

@@ -1,0 +1,1407 @@
+"""The .plt format, decoded as docs/format.md says: the same sections, in the same order.
+
+Plain and slow. Nothing here is shared with the native library. Where arithmetic is said to be
+in 32 bits it is masked with U32; `>>` rounds down, `quotient` towards zero, as in C.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import lzma
+import zlib
+from dataclasses import dataclass, field
+from decimal import Decimal, localcontext
+from operator import mul
+
+U32 = 0xFFFFFFFF
+
+
+def check(condition: object, what: str = "the file is damaged") -> None:
+    if not condition:
+        raise ValueError(what)
+
+
+def quotient(a: int, b: int) -> int:
+    """a / b, rounded towards zero; b > 0."""
+    return a // b if a >= 0 else -(-a // b)
+
+
+def limited(value: int, limit: int) -> int:
+    """The nearest number from -limit to limit."""
+    return max(-limit, min(limit, value))
+
+
+def to_int16(value: int) -> int:
+    return (value + 0x8000 & 0xFFFF) - 0x8000
+
+
+# 1. Container
+
+
+class Reader:
+    """Takes bytes and numbers from the front of some bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    def bytes(self, count: int) -> bytes:
+        check(self.at + count <= len(self.data), "the file ends too early")
+        self.at += count
+        return self.data[self.at - count : self.at]
+
+    def byte(self) -> int:
+        return self.bytes(1)[0]
+
+    def little(self, count: int) -> int:
+        return int.from_bytes(self.bytes(count), "little")
+
+    def number(self, *, one_way: bool) -> int:
+        """Seven bits a byte, lowest first; at most eight bytes."""
+        value = 0
+        for place in range(8):
+            byte = self.byte()
+            value |= (byte & 127) << 7 * place
+            if byte < 128:
+                check(byte or not place or not one_way)
+                return value
+        raise ValueError("the file is damaged")
+
+    def ended(self) -> bool:
+        return self.at == len(self.data)
+
+
+MAGIC = b"\x9cPLT"
+FLAG_ARCHIVE, FLAG_BASE = 1, 2
+CONTINUES = 0x80
+SIZE_LIMIT = 1 << 48
+
+
+@dataclass
+class Chunk:
+    codec: int
+    continues: bool
+    size: int
+    packed_size: int
+    crc32: int
+
+
+def decode(data: bytes, base: bytes | None = None) -> bytes:
+    """The bytes that a container holds; an archive's files one after the other.
+
+    Args:
+        base: the file that this one is a difference to.
+    Raises:
+        ValueError: the container is damaged, cut, or needs what is not there.
+    """
+    size, sha256, chunks, at = read_header(data, base)
+    check(len(data) == at + sum(chunk.packed_size for chunk in chunks), "the length is wrong")
+    out = bytearray()
+    state: State | None = None
+    for chunk in chunks:
+        packed = data[at : at + chunk.packed_size]
+        at += chunk.packed_size
+        check(zlib.crc32(packed) == chunk.crc32)
+        if chunk.codec == MODEL:
+            check(state or not chunk.continues)
+            state = state if chunk.continues else State(base)
+            raw = decode_model(state, packed, chunk.size)
+        else:
+            raw = decode_other(chunk.codec, packed, chunk.size)
+        check(len(raw) == chunk.size)
+        out += raw
+    check(len(out) == size and hashlib.sha256(out).digest() == sha256)
+    return bytes(out)
+
+
+def read_header(data: bytes, base: bytes | None) -> tuple[int, bytes, list[Chunk], int]:
+    r = Reader(data)
+    check(r.bytes(4) == MAGIC, "not a .plt file")
+    check(r.byte() == 1, "not a version that is known")
+    flags = r.byte()
+    header_size = r.little(4)
+    check(46 <= header_size <= len(data))
+    check(zlib.crc32(data[: header_size - 4]) == Reader(data[header_size - 4 :]).little(4))
+    check(flags & ~(FLAG_ARCHIVE | FLAG_BASE) == 0, "written by a newer version")
+
+    r.data = data[: header_size - 4]
+    size = r.number(one_way=True)
+    sha256 = r.bytes(32)
+    if flags & FLAG_BASE:
+        expected = r.bytes(32)
+        check(base is not None, "the file is a difference and needs its base")
+        check(hashlib.sha256(base or b"").digest() == expected, "this is another base")
+    if flags & FLAG_ARCHIVE:
+        check(read_members(r) == size)
+    chunks = [read_chunk(r) for _ in range(r.number(one_way=True))]
+    check(r.ended())
+    check(not chunks or not chunks[0].continues)
+    check(sum(chunk.size for chunk in chunks) == size <= SIZE_LIMIT)
+    return size, sha256, chunks, header_size
+
+
+def read_members(r: Reader) -> int:
+    """The size of all members; where they go is not this decoder's business."""
+    total = 0
+    for _ in range(r.number(one_way=True)):
+        name = r.bytes(r.number(one_way=True))
+        size = r.number(one_way=True)
+        if name.endswith(b"/"):
+            check(size == 0)
+            name = name[:-1]
+        check(all(is_safe(part) for part in name.decode().split("/")), "a name is not allowed")
+        total += size
+    return total
+
+
+def is_safe(part: str) -> bool:
+    """Every system takes this as a plain name."""
+    if part in ("", ".", "..") or part[-1] in ". ":
+        return False
+    if any(ord(c) < 32 or ord(c) == 127 or c in '\\:*?"<>|' for c in part):
+        return False
+    stem = part.split(".")[0]
+    # ASCII letters alone are folded: other alphabets have letters that fold to these
+    stem = "".join(c.lower() if c.isascii() else c for c in stem)
+    numbered = [name + digit for name in ("com", "lpt") for digit in "0123456789"]
+    return stem not in ["con", "prn", "aux", "nul", *numbered]
+
+
+def read_chunk(r: Reader) -> Chunk:
+    codec = r.byte()
+    size, packed_size = r.number(one_way=True), r.number(one_way=True)
+    check(0 < size <= SIZE_LIMIT and packed_size <= SIZE_LIMIT)
+    return Chunk(codec & 127, codec >= CONTINUES, size, packed_size, r.little(4))
+
+
+# 2. Codecs
+
+STORED, MODEL, LZMA, FAST = 0, 1, 2, 3
+ZLIB = 16
+
+
+def decode_other(codec: int, packed: bytes, size: int) -> bytes:
+    if codec == STORED:
+        return packed
+    if codec == LZMA:
+        return decode_lzma(packed, size)
+    if codec == FAST:
+        return decode_fast(packed, size)
+    if codec == ZLIB:
+        return decode_zlib(packed, size)
+    raise ValueError(f"codec {codec} is not known here")
+
+
+# 3. Modelled chunks
+
+BYTES, INTEGERS, FLOATS, PALETTE, COPY, PRODUCT, FOURIER, BASE_COPY, CHANGES = range(9)
+PALETTE_LIMIT = 8192
+
+
+class State:
+    """What chunks that continue each other share."""
+
+    def __init__(self, base: bytes | None) -> None:
+        self.base = base
+        self.base_at = 0  # behind what was used of it last
+        self.model = Model()
+        self.fourier: Fourier | None = None
+        self.exact = 0  # the last expected number was the right one
+        self.bytes = Bytes()
+        self.number = [[COUNTER_NEW] * 96 for _ in range(24)]
+        self.flag = [COUNTER_NEW] * 2
+        self.open = Segment()
+        self.left = 0  # items of the tensor at hand that are still to come
+
+
+def decode_model(state: State, packed: bytes, size: int) -> bytearray:
+    rc = RangeDecoder(packed)
+    out = bytearray()
+    while len(out) < size:
+        decode_segment(state, rc, out, size)
+    return out
+
+
+def decode_segment(s: State, rc: RangeDecoder, out: bytearray, size: int) -> None:
+    if not s.left:
+        s.open = g = read_segment(s, rc)
+        if g.kind in (BYTES, COPY, PRODUCT, BASE_COPY):
+            check(0 < g.length <= size - len(out))
+            if g.kind == BYTES:
+                for _ in range(g.length):
+                    out.append(s.bytes.decode(rc))
+                return
+            if g.kind == BASE_COPY:
+                out += s.base[g.place : g.place + g.length]
+                return
+            check(0 < g.distance <= len(out))
+            if g.kind == PRODUCT:
+                decode_product(s, rc, g, out)
+                return
+            for _ in range(g.length):
+                out.append(out[-g.distance])
+            return
+        if g.kind == FOURIER:
+            s.exact = 0
+            s.fourier = Fourier(g.shape.channels)
+        else:
+            s.model.begin(g.shape, model_kind(g), g.kind == INTEGERS and g.place is not None)
+        s.left = g.shape.rows * g.shape.channels * g.shape.taps
+    g = s.open
+    # a tensor that the chunk's end cuts goes on in the next chunk
+    items = min(s.left, (size - len(out)) // g.width)
+    check(items)
+    done = g.shape.rows * g.shape.channels * g.shape.taps - s.left
+    order = "big" if g.big_endian else "little"
+    for place in range(done, done + items):
+        old = 0
+        if g.place is not None:
+            start = g.place + place * g.width
+            old = int.from_bytes(s.base[start : start + g.width], order)
+        value = decode_item(s, rc, g, place, old) & (1 << 8 * g.width) - 1
+        out += value.to_bytes(g.width, order)
+    s.left -= items
+
+
+# 3.1 Segment headers
+
+
+@dataclass
+class Shape:
+    rows: int
+    channels: int
+    taps: int
+    tap_width: int = 1
+    channels_last: int = 0
+
+
+@dataclass
+class Segment:
+    kind: int = 0
+    length: int = 0
+    distance: int = 0
+    place: int | None = None  # in the base
+    factor: int = 0
+    width: int = 0
+    big_endian: int = 0
+    shape: Shape = field(default_factory=lambda: Shape(0, 0, 0))
+    # integers, and places in a palette
+    centre: int = 0
+    lowest: int = 0
+    highest: int = 0
+    shift: int = 0
+    # floats
+    exponent_bits: int = 0
+    mantissa_bits: int = 0
+    largest: int = 0
+    zero_bits: int = 0
+    model_bits: int = 0
+    # palettes
+    palette: list[int] = field(default_factory=list)
+    palette_zero: int = 0
+
+
+N_KIND, N_LENGTH, N_DISTANCE, N_FACTOR, N_ITEM, N_ROWS, N_CHANNELS, N_TAPS = range(8)
+N_TAP_WIDTH, N_ORDER, N_CENTRE, N_LOWEST, N_HIGHEST, N_FORMAT, N_LARGEST = range(8, 15)
+N_ZERO_BITS, N_MODEL_BITS, N_PALETTE_SIZE, N_PALETTE_ZERO, N_PALETTE_GAP = range(15, 20)
+N_DIFFERENCE, N_REFERENCE, N_BASE_LENGTH, N_REFERENCED = range(20, 24)
+FORMATS = [(4, 8, 23), (2, 5, 10), (2, 8, 7)]  # width, exponent bits, mantissa bits
+
+
+def read_segment(s: State, rc: RangeDecoder) -> Segment:
+    g = Segment(read_number(s, rc, N_KIND))
+    if g.kind == BYTES:
+        g.length = read_number(s, rc, N_LENGTH)
+    elif g.kind == COPY:
+        g.distance = read_number(s, rc, N_DISTANCE)
+        g.length = read_number(s, rc, N_LENGTH)
+    elif g.kind == BASE_COPY:
+        place = read_place(s, rc)
+        g.length = read_number(s, rc, N_BASE_LENGTH)
+        use_base(s, g, place, g.length)
+    elif g.kind == FOURIER:
+        g.width = 4
+    elif g.kind == CHANGES:
+        item = read_number(s, rc, N_FORMAT)
+        check(item & 3 < 3 and item >> 2 < 2)
+        g.width, g.exponent_bits, g.mantissa_bits = FORMATS[item & 3]
+        g.big_endian = item >> 2
+        g.largest = read_number(s, rc, N_LARGEST)
+        check(g.largest <= 255)
+    elif g.kind == PRODUCT:
+        g.distance = read_number(s, rc, N_DISTANCE)
+        g.factor = rc.raw_bits(32)
+        g.length = read_number(s, rc, N_LENGTH)
+        check(g.distance >= 4 and g.length % 4 == 0)
+    elif g.kind == INTEGERS:
+        read_item(g, read_number(s, rc, N_ITEM))
+        g.centre = read_signed(s, rc, N_CENTRE)
+        g.lowest = read_signed(s, rc, N_LOWEST)
+        g.highest = read_signed(s, rc, N_HIGHEST)
+        check(g.lowest <= g.highest)
+        most = max(~v if v < 0 else v for v in (g.lowest, g.highest))
+        while most >> g.shift >= 1 << 14:
+            g.shift += 1
+    elif g.kind == FLOATS:
+        item = read_number(s, rc, N_FORMAT)
+        check(item & 3 < 3 and item >> 2 < 2)
+        g.width, g.exponent_bits, g.mantissa_bits = FORMATS[item & 3]
+        g.big_endian = item >> 2
+        g.largest = read_number(s, rc, N_LARGEST)
+        g.zero_bits = read_number(s, rc, N_ZERO_BITS)
+        g.model_bits = read_number(s, rc, N_MODEL_BITS)
+        check(g.largest >> g.exponent_bits == 0)
+        check(g.zero_bits <= g.mantissa_bits and g.model_bits <= 23)
+    elif g.kind == PALETTE:
+        read_item(g, read_number(s, rc, N_ITEM))
+        size = read_number(s, rc, N_PALETTE_SIZE)
+        g.palette_zero = read_number(s, rc, N_PALETTE_ZERO)
+        check(g.palette_zero < size <= PALETTE_LIMIT)
+        value = 0
+        for _ in range(size):
+            value = value + read_number(s, rc, N_PALETTE_GAP) & U32
+            g.palette.append(value)
+        g.lowest, g.highest = -g.palette_zero, size - 1 - g.palette_zero
+    else:
+        raise ValueError("the file is damaged")
+    if g.kind in (INTEGERS, FLOATS, PALETTE, FOURIER, CHANGES):
+        g.shape = read_shape(s, rc)
+        check(g.kind != FOURIER or g.shape.channels <= FOURIER_POINTS)
+        referenced = g.kind == CHANGES
+        if g.kind == INTEGERS and s.base is not None:
+            referenced = read_number(s, rc, N_REFERENCED) > 0
+        if referenced:
+            count = g.shape.rows * g.shape.channels * g.shape.taps
+            use_base(s, g, read_place(s, rc), count * g.width)
+    return g
+
+
+def read_place(s: State, rc: RangeDecoder) -> int:
+    return s.base_at + read_signed(s, rc, N_REFERENCE) & U32
+
+
+def use_base(s: State, g: Segment, place: int, size: int) -> None:
+    check(s.base is not None and place + size <= len(s.base) and place + size < 1 << 31)
+    g.place = place
+    s.base_at = place + size
+
+
+def read_item(g: Segment, item: int) -> None:
+    g.width, g.big_endian = 1 << (item & 3), item >> 2
+    check(g.width <= 4 and g.big_endian <= 1)
+
+
+def read_shape(s: State, rc: RangeDecoder) -> Shape:
+    rows = read_number(s, rc, N_ROWS)
+    shape = Shape(rows, read_number(s, rc, N_CHANNELS), read_number(s, rc, N_TAPS))
+    if shape.taps > 1:
+        shape.tap_width = read_number(s, rc, N_TAP_WIDTH)
+        shape.channels_last = read_number(s, rc, N_ORDER)
+    check(0 < shape.rows * shape.channels * shape.taps < 1 << 31)
+    check(shape.tap_width > 0 and shape.channels_last < 2)
+    return shape
+
+
+def model_kind(g: Segment) -> int:
+    if g.kind == CHANGES:
+        return KIND_WIDE
+    if g.kind == INTEGERS:
+        return KIND_WIDE if g.shift else KIND_INTEGER
+    return KIND_FLOAT if g.kind == FLOATS else KIND_PALETTE
+
+
+# 3.2 Numbers
+
+
+def read_number(s: State, rc: RangeDecoder, which: int) -> int:
+    c = s.number[which]
+    bits = 0
+    while bits < 32 and adaptive_bit(rc, c, bits):
+        bits += 1
+    got = 1
+    for done in range(bits):
+        if bits < 6 and done == 0:
+            bit = adaptive_bit(rc, c, 33 + bits)
+        elif bits < 6 and done < 3:
+            bit = adaptive_bit(rc, c, 40 + bits * 8 + done * 4 + (got & 3))
+        else:
+            bit = rc.raw_bits(1)
+        got = got << 1 | bit
+    return got - 1 & U32
+
+
+def read_signed(s: State, rc: RangeDecoder, which: int) -> int:
+    folded = read_number(s, rc, which)
+    return ~(folded >> 1) if folded & 1 else folded >> 1
+
+
+def adaptive_bit(rc: RangeDecoder, counters: list[int], i: int) -> int:
+    bit = rc.bit(max(64, min(65472, counters[i] >> 16)))
+    update(counters, i, bit, 60)
+    return bit
+
+
+# 3.3 Items
+
+
+def decode_item(s: State, rc: RangeDecoder, g: Segment, place: int, old: int) -> int:
+    """The item at `place`; `old` is what the base holds there."""
+    if g.kind == INTEGERS:
+        before = signed(old - g.centre, g.width) >> g.shift
+        s.model.reference = limited(before, 32767)
+        return s.model.integer(rc, g.lowest, g.highest, g.shift) + g.centre
+    if g.kind == FLOATS:
+        return s.model.float(rc, g)
+    if g.kind == FOURIER:
+        row, column = divmod(place, g.shape.channels)
+        value = decode_expected(s, rc, s.fourier.expect(row, column))
+        s.fourier.learn(row, column, value)
+        return value
+    if g.kind == CHANGES:
+        return decode_change(s, rc, g, old)
+    index = s.model.integer(rc, g.lowest, g.highest, 0) + g.palette_zero
+    return from_sortable(g.palette[index if 0 <= index < len(g.palette) else 0], g.width)
+
+
+def signed(value: int, width: int) -> int:
+    top = 1 << 8 * width - 1
+    return (value + top & 2 * top - 1) - top
+
+
+def to_sortable(value: int, width: int) -> int:
+    top = 1 << 8 * width - 1
+    return ~value & 2 * top - 1 if value & top else value | top
+
+
+def from_sortable(value: int, width: int) -> int:
+    top = 1 << 8 * width - 1
+    return value & ~top if value & top else ~value & 2 * top - 1
+
+
+def decode_change(s: State, rc: RangeDecoder, g: Segment, old: int) -> int:
+    exponent = old >> g.mantissa_bits & (1 << g.exponent_bits) - 1
+    shift = limited(max(g.largest - exponent, 0), 16)
+    half = 1 << 8 * g.width - 1
+    change = s.model.integer(rc, -half, half - 1, shift)
+    return from_sortable(to_sortable(old, g.width) + change & 2 * half - 1, g.width)
+
+
+def decode_expected(s: State, rc: RangeDecoder, expected: int) -> int:
+    s.exact = adaptive_bit(rc, s.flag, s.exact)
+    return expected if s.exact else expected + read_signed(s, rc, N_DIFFERENCE) & U32
+
+
+def decode_product(s: State, rc: RangeDecoder, g: Segment, out: bytearray) -> None:
+    s.exact = 0
+    for _ in range(g.length // 4):
+        start = len(out) - g.distance
+        expected = multiply(int.from_bytes(out[start : start + 4], "little"), g.factor)
+        out += decode_expected(s, rc, expected).to_bytes(4, "little")
+
+
+# 3.3.1 Fourier bases
+
+FOURIER_POINTS = 4096
+
+
+class Fourier:
+    """Rows of windowed cosines, then of windowed negative sines; row 0 is the window."""
+
+    def __init__(self, points: int) -> None:
+        self.points, self.zero = points, 0
+        with localcontext() as context:
+            context.prec = 50
+            cosines = [cosine(m, points) for m in range(points)]
+            self.wave = [fp32(c) for c in cosines]
+            self.window = [fp32((1 - c) / 2) for c in cosines]
+
+    def expect(self, row: int, column: int) -> int:
+        half, points = self.points // 2 + 1, self.points
+        if row == 0:
+            expected = self.window[column]
+        else:
+            m, turn = row * column, points
+            if row >= half:  # -sin(x) is the cosine a quarter of a turn on
+                m, turn = 4 * (row - half) * column + points, 4 * points
+            place = m % turn
+            if row >= half:
+                if place % 4:
+                    return self.zero
+                place //= 4
+            expected = multiply(self.wave[place], self.window[column])
+        return expected if expected & 0x7FFFFFFF else self.zero
+
+    def learn(self, row: int, column: int, value: int) -> None:
+        if row == 0:
+            self.window[column] = value
+        if not value & 0x7FFFFFFF:
+            self.zero = value
+
+
+def cosine(m: int, points: int) -> Decimal:
+    """cos(2 pi m / points) by its series, after reduction to an eighth of a turn."""
+    pi = Decimal("3.14159265358979323846264338327950288419716939937510582097494")
+    eighth, part = divmod(8 * m, points)
+    if eighth & 1:
+        part = points - part
+    x = pi / 4 * part / points
+    odd = eighth in (1, 2, 5, 6)
+    term = x if odd else Decimal(1)
+    total = term
+    for k in range(1 + odd, 40, 2):
+        term = -term * x * x / (k * (k + 1))
+        total += term
+    return -total if 2 <= eighth < 6 else total
+
+
+def fp32(value: Decimal) -> int:
+    """The bits of the nearest fp32 number; 0 for what is smaller than 1/2^60."""
+    size = abs(value)
+    if size < Decimal(1) / (1 << 60):
+        return 0
+    exponent = 127
+    while size < 1:
+        size *= 2
+        exponent -= 1
+    mantissa = int((size * (1 << 23)).to_integral_value())  # half goes to even
+    if mantissa == 1 << 24:
+        mantissa //= 2
+        exponent += 1
+    return (value < 0) << 31 | exponent << 23 | mantissa & 0x7FFFFF
+
+
+def multiply(a: int, b: int) -> int:
+    """The product of two fp32 numbers, to nearest even; 0 unless all three are normal."""
+    ea, eb = a >> 23 & 255, b >> 23 & 255
+    if not 0 < ea < 255 or not 0 < eb < 255:
+        return 0
+    product = (a & 0x7FFFFF | 0x800000) * (b & 0x7FFFFF | 0x800000)
+    exponent = ea + eb - 127
+    drop = 23
+    if product >> 47:
+        drop += 1
+        exponent += 1
+    kept, rest, half = product >> drop, product & (1 << drop) - 1, 1 << drop - 1
+    if rest > half or (rest == half and kept & 1):
+        kept += 1
+    if kept >> 24:
+        kept >>= 1
+        exponent += 1
+    if not 0 < exponent < 255:
+        return 0
+    return (a ^ b) & 0x80000000 | exponent << 23 | kept & 0x7FFFFF
+
+
+# 3.4 The tensor model
+
+KIND_WIDE, KIND_INTEGER, KIND_FLOAT, KIND_PALETTE = range(4)
+MAX_TAPS = 49
+COLUMNS = 1 << 14
+HISTORY = 1 << 16
+NODES = 240
+PREDICTORS = 10
+CONTEXTS = 6
+INPUTS = 8
+EXACT = 2 * NODES + 2 * 256
+SETS = 16
+LEVELS = 1024
+NODE_ZERO, NODE_SIGN, NODE_FIRST, NODE_UP, NODE_DOWN, NODE_BITS = 0, 1, 2, 34, 66, 98
+TREE_BITS, INTEGER_BITS, COUNTER_LIMIT, FINE_BITS = 3, 6, 300, 6
+
+
+class Predictor:
+    """Least squares over the neighbours of one tap."""
+
+    def __init__(self) -> None:
+        self.weight = [0] * PREDICTORS
+        self.moment = [[0] * (PREDICTORS + 1) for _ in range(PREDICTORS + 1)]
+        self.distance = [0] * PREDICTORS
+        self.count = self.error = self.magnitude = 0
+
+
+@dataclass
+class Interval:
+    """The part of the distribution that the value is known to lie in."""
+
+    centre: int
+    inverse: int
+    negative: int = 0
+    low: int = 0
+    high: int = 0
+
+
+class Model:
+    def __init__(self) -> None:
+        self.counter = [[COUNTER_NEW] * (LEVELS * NODES) for _ in range(CONTEXTS - 1)]
+        start = [ONE // 5] * (INPUTS - 1) + [0]
+        self.weight = [[list(start) for _ in range(NODES * SETS)] for _ in range(2)]
+        self.exponent = [[COUNTER_NEW] * 256 for _ in range(2)]
+
+    def begin(self, shape: Shape, kind: int, referenced: bool) -> None:
+        """A new tensor."""
+        self.shape, self.kind, self.referenced = shape, kind, referenced
+        self.reference = self.dot = self.square = self.all_dot = self.all_square = 0
+        self.index = self.row_sum = self.row_count = self.mean = self.previous_row = 0
+        self.column_bits = 0
+        while shape.channels * shape.taps - 1 >> self.column_bits >= COLUMNS:
+            self.column_bits += 1
+        self.column = [0] * COLUMNS
+        self.channel = [0] * COLUMNS
+        self.history = [0] * HISTORY
+        self.predictor = [Predictor() for _ in range(MAX_TAPS)]
+        self.choose_neighbours()
+        self.exact = [COUNTER_NEW] * EXACT
+
+    # 3.4.1 Neighbours
+
+    def choose_neighbours(self) -> None:
+        s = self.shape
+        tap_stride = s.channels if s.channels_last else 1
+        channel_stride = 1 if s.channels_last else s.taps
+        row_stride = s.channels * s.taps
+        for t in range(min(s.taps, MAX_TAPS)):
+            found = []
+            y, x = divmod(t, s.tap_width)
+            for reach in range(1, 9 if s.taps <= MAX_TAPS else 1):
+                for u in reversed(range(t)):
+                    uy, ux = divmod(u, s.tap_width)
+                    if len(found) < PREDICTORS - 2 and (y - uy) ** 2 + (x - ux) ** 2 == reach:
+                        found.append((t - u) * tap_stride)
+            if s.channels > 1:
+                found.append(channel_stride)
+                if s.taps == 1 and s.channels > 2:
+                    found.append(2 * channel_stride)
+            if s.rows > 1:
+                found.append(row_stride)
+            for i, distance in enumerate(found):
+                self.predictor[t].distance[i] = distance if distance < HISTORY else 0
+
+    # 3.4.2 What to expect
+
+    def expect(self) -> None:
+        s = self.shape
+        self.row, inner = divmod(self.index, s.channels * s.taps)
+        if inner == 0 and self.row:
+            self.previous_row = self.row_sum // self.row_count
+            self.row_sum = self.row_count = 0
+        self.at_column = inner >> self.column_bits
+        if s.channels_last:
+            self.tap, channel = divmod(inner, s.channels)
+        else:
+            channel, self.tap = divmod(inner, s.taps)
+        self.at_channel = channel % COLUMNS
+
+        prior = (self.mean + self.previous_row & U32) // 2
+        self.row_scale = (self.row_sum + 8 * prior) // (self.row_count + 8)
+        nrow = min(self.row, 255)
+        channel_scale = self.channel[self.at_channel]
+        column = self.column[self.at_column]
+        self.column_scale = (column * nrow + 3 * channel_scale) // (nrow + 3)
+        if self.row == 0:
+            # so far only the taps before this one know the channel
+            seen = s.channels_last and self.tap
+            self.column_scale = channel_scale if seen else self.mean
+        scale = self.row_scale * (self.column_scale + 2) // (self.mean + 2)
+        self.scale = min(scale, 1 << 22)
+
+        p = self.predictor[min(self.tap, MAX_TAPS - 1)]
+        self.neighbour = [
+            self.history[(self.index - distance) % HISTORY] if distance else 0
+            for distance in p.distance
+        ]
+        total = sum(w * v for w, v in zip(p.weight, self.neighbour, strict=True))
+        self.predicted = limited(total >> 12, 1 << 20)
+        if self.referenced:
+            self.predicted = self.predict_by_reference(row_begins=inner == 0)
+        self.error_scale = min(self.scale * (p.error + 8) // (p.magnitude + 8), 1 << 24)
+
+    def predict_by_reference(self, *, row_begins: bool) -> int:
+        if row_begins:
+            self.all_dot += self.dot
+            self.all_square += self.square
+            self.square = self.all_square // (self.row + 1) // 64 + 1
+            ratio = quotient(self.all_dot * 256, self.all_square + 1)
+            self.dot = quotient(self.square * ratio, 256)
+        ratio = limited(quotient(self.dot * 4096, self.square), 1 << 16)
+        return ratio * self.reference >> 8
+
+    # 3.4.3 Learning
+
+    def learn(self, value: int) -> None:
+        size = abs(value) * 256
+        self.row_sum = self.row_sum + size & U32
+        self.row_count += 1
+        if self.row_count >= 1024 or self.row_sum > 1 << 30:
+            self.row_sum //= 2
+            self.row_count //= 2
+        taps, tap = self.shape.taps, self.tap
+        self.mean = towards(self.mean, size, self.index, 1000)
+        column, channel = self.at_column, self.at_channel
+        self.column[column] = towards(self.column[column], size, self.row, 200)
+        n = self.row * taps + tap
+        self.channel[channel] = towards(self.channel[channel], size, n, 400)
+
+        p = self.predictor[min(tap, MAX_TAPS - 1)]
+        error = abs(value * 16 - self.predicted)
+        p.error = towards(p.error, error * 16, p.count, 500) & U32
+        p.magnitude = towards(p.magnitude, size, p.count, 500)
+        self.learn_ratio(value)
+        for i, v in enumerate(self.neighbour):
+            if v and not self.referenced:
+                for j in range(i, PREDICTORS):
+                    p.moment[i][j] += v * self.neighbour[j]
+                p.moment[i][PREDICTORS] += v * value
+        p.count += 1
+        if p.count % 64 == 0 and not self.referenced:
+            solve(p)
+            if p.moment[0][0] > 1 << 42 or p.count % 8192 == 0:
+                p.moment = [[quotient(sum_, 2) for sum_ in row] for row in p.moment]
+        self.history[self.index % HISTORY] = to_int16(value)
+        self.index += 1
+
+    def learn_ratio(self, value: int) -> None:
+        self.dot += value * self.reference
+        self.square += self.reference**2
+        if self.square > 1 << 44:
+            self.dot, self.square = quotient(self.dot, 2), self.square // 2
+        if self.all_square > 1 << 44:
+            self.all_dot, self.all_square = quotient(self.all_dot, 2), self.all_square // 2
+
+    # 3.4.4 Contexts
+
+    def choose_contexts(self) -> None:
+        h = self.history
+        a1 = abs(h[(self.index - 1) % HISTORY])
+        a2 = abs(h[(self.index - 2) % HISTORY])
+        fine = 0
+        if self.kind in (KIND_WIDE, KIND_FLOAT):
+            fine = FINE_BITS
+            a1 = a1 * 512 // (self.scale + 256)
+            a2 = a2 * 512 // (self.scale + 256)
+        row = min(log2_8((self.row_scale >> fine) + 1) >> 2, 31)
+        column = min(log2_8((self.column_scale >> fine) + 1) >> 2, 31)
+        scale = min(log2_8((self.scale >> fine) + 1), 127)
+        octave = log2_8(self.scale + 1) >> 3
+        signs = 0
+        for v in [0] * 4 if self.referenced else self.neighbour[:4]:
+            signs = signs * 3 + (v > 0) - (v < 0) + 1
+        relative = limited(quotient(self.predicted * 128, self.scale + 16), 15)
+        c = [
+            scale,
+            row * 32 + column,
+            min(a1, 7) * 8 + min(a2, 7) + 64 * (row & 15),
+            (relative + 16) * 32 + (scale >> 2),
+            signs * 12 + min(scale >> 3, 11),
+        ]
+        if self.referenced:
+            sure = limited(max(min(log2_8(self.error_scale + 1) >> 3, 31) - 4, 0), 7)
+            c[2] = (limited(self.reference, 63) + 63) * 8 + sure
+            c[4] = (limited(self.predicted >> 2, 63) + 63) * 8 + sure
+        self.base = [(level ^ self.kind * 0x155) * NODES for level in c]
+        self.octave = max(0, octave - 8)
+        side = 0 if relative < -4 else 1 if relative < 0 else 2
+        side += (relative > 0) + (relative > 4)
+        self.set = [scale >> 3, side]
+
+    # 3.4.5 Decisions
+
+    def decide(self, rc: RangeDecoder, node: int, exact: int, prior: int) -> int:
+        counters = [(self.exact, exact)]
+        counters += [(self.counter[i], self.base[i] + node) for i in range(CONTEXTS - 1)]
+        x = [stretch(table[place] >> 16) for table, place in counters]
+        x += [prior, 256]
+        w = [self.weight[k][node * SETS + self.set[k]] for k in range(2)]
+        s = [mix(x, weights) for weights in w]
+        bit = rc.bit(squash(s[0] + s[1] >> 1))
+        for k in range(2):
+            adjust(x, w[k], (65535 if bit else 0) - squash(s[k]) >> 1)
+        for table, place in counters:
+            update(table, place, bit, COUNTER_LIMIT)
+        return bit
+
+    def decide_simply(self, rc: RangeDecoder, node: int, prior: int) -> int:
+        place = self.base[0] + node
+        s = quotient(stretch(self.counter[0][place] >> 16) + 3 * prior, 4)
+        bit = rc.bit(squash(s))
+        update(self.counter[0], place, bit, COUNTER_LIMIT)
+        return bit
+
+    # 3.4.6 The distribution
+
+    def expected(self) -> Interval:
+        inverse = (4096 * 65536 * 16 * 1386 // 1000) // (self.error_scale + 24)
+        return Interval(self.predicted * 256, inverse)
+
+    def cut(
+        self,
+        rc: RangeDecoder,
+        part: Interval,
+        node: int,
+        edge: int,
+        *,
+        exact: int | None = None,
+        simply: bool = False,
+    ) -> int:
+        """Does the magnitude reach `edge`? Keeps that side."""
+        middle = mass_below(part, -edge if part.negative else edge)
+        prior = split(part.low, middle, part.high)
+        if exact is None:
+            exact = node + (NODES if part.negative else 0)
+        bit = self.decide_simply(rc, node, prior) if simply else self.decide(rc, node, exact, prior)
+        if bit:
+            part.low = middle
+        else:
+            part.high = middle
+        return bit
+
+    # 3.4.7 Integers
+
+    def integer(self, rc: RangeDecoder, lowest: int, highest: int, shift: int) -> int:
+        half = 2048 >> shift
+        self.expect()
+        self.choose_contexts()
+        part = self.expected()
+        part.low, part.high = mass_below(part, -half), mass_below(part, half)
+        prior = split(0, MASS - (part.high - part.low), MASS)
+        if self.decide(rc, NODE_ZERO, NODE_ZERO, prior):
+            self.learn(0)
+            return 0
+        if lowest >= 0:
+            part.negative = 0
+        elif highest <= 0:
+            part.negative = 1
+        else:
+            prior = split(part.high, MASS, MASS + part.low)
+            part.negative = self.decide(rc, NODE_SIGN, NODE_SIGN, prior)
+        limit = abs(lowest if part.negative else highest)
+        top = integer_edge(limit + 1, shift)
+        part.low = mass_below(part, -half if part.negative else half)
+        part.high = mass_below(part, -top if part.negative else top)
+
+        k = self.octave + shift
+        while k and limit >> k == 0:
+            k -= 1
+        if not k or self.cut(rc, part, NODE_FIRST + k, integer_edge(1 << k, shift)):
+            while limit >> k > 1 and self.cut(rc, part, NODE_UP + k, integer_edge(2 << k, shift)):
+                k += 1
+        else:
+            k -= 1
+            while k and not self.cut(rc, part, NODE_DOWN + k, integer_edge(1 << k, shift)):
+                k -= 1
+        got = 1
+        for done in range(k):
+            middle = got * 2 + 1 << k - 1 - done
+            if middle > limit:
+                bit = 0
+            elif done < INTEGER_BITS:
+                exact = exact_bit(k, done, got, part.negative)
+                edge = integer_edge(middle, shift)
+                bit = self.cut(rc, part, bit_node(k, done, got), edge, exact=exact)
+            else:
+                bit = rc.raw_bits(1)
+            got = got * 2 + bit
+        sign = -1 if part.negative else 1
+        self.learn(sign * min(got >> shift, 32767))
+        return sign * got
+
+    # 3.4.8 Floats
+
+    def float(self, rc: RangeDecoder, g: Segment) -> int:
+        mbits, ebits = g.mantissa_bits, g.exponent_bits
+        self.expect()
+        self.choose_contexts()
+        if self.decide(rc, NODE_ZERO, NODE_ZERO, 0):
+            sign = rc.bit(64)
+            self.learn(0)
+            return sign << mbits + ebits
+        part = self.expected()
+        part.low = mass_below(part, 0)
+        sign = self.decide(rc, NODE_SIGN, NODE_SIGN, split(part.low, MASS, MASS + part.low))
+        part.negative = sign
+        part.high = 0 if sign else MASS
+
+        k = min(self.octave + FLOAT_SHIFT, FLOAT_OCTAVES - 1)
+        if self.cut(rc, part, NODE_FIRST + k, float_edge(k)):
+            while k < FLOAT_OCTAVES and self.cut(rc, part, NODE_UP + k, float_edge(k + 1)):
+                k += 1
+        else:
+            k -= 1
+            while k and not self.cut(rc, part, NODE_DOWN + k, float_edge(k)):
+                k -= 1
+        if k in (0, FLOAT_OCTAVES):
+            exponent = self.read_exponent(rc, int(k != 0), ebits)
+        else:
+            exponent = g.largest - (FLOAT_OCTAVES - 1) + k
+            check(exponent >= 0)
+
+        coded = mbits - g.zero_bits
+        modelled = min(coded, g.model_bits)
+        got = 1
+        for done in range(modelled):
+            middle = (got * 2 + 1 << k + 12) >> done + 1 + FLOAT_SHIFT
+            bit = self.cut(rc, part, bit_node(k, done, got), middle, simply=done >= TREE_BITS)
+            got = got * 2 + bit
+        rest = coded - modelled
+        got = got << rest | rc.raw_bits(rest)
+        mantissa = got << g.zero_bits & (1 << mbits) - 1
+        size = float_magnitude(g, exponent, mantissa)
+        self.learn(-size if sign else size)
+        return sign << mbits + ebits | exponent << mbits | mantissa
+
+    def read_exponent(self, rc: RangeDecoder, which: int, bits: int) -> int:
+        tree = self.exponent[which]
+        got = 1
+        for _ in range(bits):
+            bit = rc.bit(max(32, min(65504, tree[got] >> 16)))
+            update(tree, got, bit, COUNTER_LIMIT)
+            got = got * 2 + bit
+        return got - (1 << bits)
+
+
+def towards(mean: int, value: int, count: int, limit: int) -> int:
+    return mean + ((value - mean) * RATE[min(count, limit)] >> 16)
+
+
+def solve(p: Predictor) -> None:
+    for _ in range(2):
+        for i in range(PREDICTORS):
+            rest = p.moment[i][PREDICTORS] * 65536
+            for j in range(PREDICTORS):
+                if j != i:
+                    rest -= p.moment[min(i, j)][max(i, j)] * p.weight[j]
+            own = p.moment[i][i]
+            p.weight[i] = limited(quotient(rest, own + own // 64 + 64), 1 << 18)
+
+
+def log2_8(v: int) -> int:
+    """log2(v) in 1/8, v >= 1."""
+    top = v.bit_length() - 1
+    return top * 8 + (v << 3 >> top & 7)
+
+
+def bit_node(k: int, done: int, got: int) -> int:
+    """The decision on bit number `done` below the first, after the bits in `got`."""
+    octaves = k if k < 9 else 9 + (k - 9) % 8
+    below = (1 << done) - 1
+    tree = below + (got & below) if done < TREE_BITS else 7
+    return NODE_BITS + octaves * 8 + tree
+
+
+def exact_bit(k: int, done: int, got: int, negative: int) -> int:
+    """The same among all magnitudes up to 255 of either sign."""
+    if k > 7:
+        return bit_node(k, done, got) + negative * NODES
+    below = (1 << done) - 1
+    return 2 * NODES + negative * 256 + (1 << k) + below + (got & below)
+
+
+MASS = 1 << 30
+
+
+def mass_below(part: Interval, x: int) -> int:
+    """The mass up to `x` (in 1/4096), of MASS."""
+    return logistic((x - part.centre) * part.inverse >> 24)
+
+
+def split(low: int, middle: int, high: int) -> int:
+    """The stretch of a one, which has the mass between `middle` and `high`."""
+    return limited(ln_256(abs(high - middle) + 32) - ln_256(abs(middle - low) + 32), STRETCH_LIMIT)
+
+
+def ln_256(v: int) -> int:
+    """256 ln(v), within 2; v >= 1."""
+    top = v.bit_length() - 1
+    f = (v << 12 >> top) - 4096
+    log2 = (top << 12) + f + ((f * (4096 - f) >> 12) * 1409 >> 12)
+    return log2 * 2839 >> 16
+
+
+def integer_edge(magnitude: int, shift: int) -> int:
+    """One half below `magnitude`, in 1/4096."""
+    return magnitude * 4096 - 2048 >> shift
+
+
+FLOAT_OCTAVES = 24
+FLOAT_UNIT = 13
+FLOAT_SHIFT = FLOAT_OCTAVES - 1 - FLOAT_UNIT
+
+
+def float_edge(k: int) -> int:
+    """The beginning of octave k, in 1/4096."""
+    return 4096 << k >> FLOAT_SHIFT
+
+
+def float_magnitude(g: Segment, exponent: int, mantissa: int) -> int:
+    whole = 1 << g.mantissa_bits | mantissa if exponent else mantissa
+    shift = g.largest - max(exponent, 1) + g.mantissa_bits - FLOAT_UNIT
+    if exponent > g.largest:
+        return 32767
+    if shift < 0:
+        return whole << min(-shift, 8)
+    return whole >> shift
+
+
+# 3.5 The byte model
+
+BYTE_CONTEXTS = 12
+BYTE_INPUTS = 16
+BYTE_LINES = 1 << 16
+BYTE_HISTORY = 1 << 20
+BYTE_MATCHES = 1 << 16
+MIN_MATCH, MAX_MATCH = 5, 63
+
+
+class Bytes:
+    def __init__(self) -> None:
+        self.position = self.match = self.match_length = 0
+        self.counter = [0, *[COUNTER_NEW] * 15] * BYTE_LINES
+        start = [ONE // 5] * BYTE_INPUTS
+        self.weight = [[list(start) for _ in range(256 * 8)] for _ in range(2)]
+        self.order0 = [COUNTER_NEW] * (4 * 256)
+        self.matched = [(65535 - 65536 // (i // 2 + 2)) << 16 for i in range(64 * 2)]
+        self.refine = [squash((k - 16) * 128) << 16 for k in range(33)] * 1024
+        self.recent = [0] * BYTE_MATCHES
+        self.history = bytearray(BYTE_HISTORY)
+
+    def back(self, distance: int) -> int:
+        return self.history[(self.position - distance) % BYTE_HISTORY]
+
+    # 3.5.1 Contexts
+
+    def choose_contexts(self) -> list[int]:
+        c = [0] + [self.back(i) for i in range(1, 17)]
+        last4 = c[1] | c[2] << 8 | c[3] << 16 | c[4] << 24
+        last6 = spread(last4, 77) + (c[5] | c[6] << 8) & U32
+        column = self.position & 3
+        return [
+            spread(c[1], 1),
+            spread(last4 & 0xFFFF, 2),
+            spread(last4 & 0xFFFFFF, 3),
+            spread(last4, 4),
+            spread(last6, 5),
+            spread(c[4] | column << 8, 6),
+            spread(c[4] | c[8] << 8 | column << 24, 7),
+            spread(c[1] | c[4] << 8 | column << 24, 8),
+            spread(c[4] | c[8] << 8 | c[12] << 16 | c[16] << 24, 9),
+            spread(c[1] | c[2] << 8 | c[4] << 16 | c[5] << 24, 10),
+            spread(c[2] | c[3] << 8 | column << 24, 11),
+            spread(c[8] | column << 8 | c[1] << 16, 12),
+        ]
+
+    def find_line(self, hash_: int) -> int:
+        """Where the line of 16 counters begins that belongs to a context."""
+        c, key = self.counter, hash_ | 1
+        number = (hash_ >> 4) % BYTE_LINES
+        one, two = number * 16, (number ^ 1) * 16
+        if c[one] == key:
+            return one
+        if c[two] == key:
+            return two
+        if c[two + 1] & 1023 < c[one + 1] & 1023:
+            one, two = two, one
+        if c[two + 1] & 1023:
+            c[two + 1] -= 1
+        c[one : one + 16] = [key, *[COUNTER_NEW] * 15]
+        return one
+
+    # 3.5.2 Matches
+
+    def find_match(self) -> None:
+        if self.match_length and self.history[self.match % BYTE_HISTORY] == self.back(1):
+            self.match_length = min(self.match_length + 1, MAX_MATCH)
+            self.match += 1
+        else:
+            self.match_length = 0
+        if self.position < MIN_MATCH:
+            return
+        key = 0
+        for i in range(1, MIN_MATCH + 1):
+            key = key * 0x2F0B4C47 + self.back(i) + 1 & U32
+        place = (key >> 16) % BYTE_MATCHES
+        found = self.recent[place]
+        if not self.match_length and found and self.position - found < BYTE_HISTORY - 256:
+            n = 0
+            while n < min(32, found) and (
+                self.history[(found - 1 - n) % BYTE_HISTORY] == self.back(n + 1)
+            ):
+                n += 1
+            if n >= 4:
+                self.match, self.match_length = found, n
+        self.recent[place] = self.position
+
+    # 3.5.3 One byte
+
+    def decode(self, rc: RangeDecoder) -> int:
+        hashes = self.choose_contexts()
+        if self.position:
+            self.find_match()
+        expected = 0
+        if self.match_length:
+            expected = 256 | self.history[self.match % BYTE_HISTORY]
+        column = self.position & 3
+        got = 1
+        lines: list[int] = []
+        for left in reversed(range(8)):
+            if left in (7, 3):
+                half = got * 0x1000193 if left == 3 else 0
+                lines = [self.find_line(spread(hash_ + half, 13)) for hash_ in hashes]
+                node = 1
+            places = [line + node for line in lines]
+            x = []
+            order = 0
+            for i, place in enumerate(places):
+                seen = self.counter[place] & 1023
+                s = stretch(self.counter[place] >> 16)
+                x.append(quotient(s * (seen + 1), 4) if seen < 3 else s)
+                order += i < 5 and seen > 0
+            zero = column * 256 + got
+            x.append(stretch(self.order0[zero] >> 16))
+            if expected >> left + 1 != got:
+                expected = 0
+            predicted = expected >> left & 1
+            matched = self.match_length * 2 + (left == 7)
+            s = stretch(self.matched[matched] >> 16) if expected else 0
+            s = s if predicted else -s
+            x += [s, quotient(s, 4), 256]
+
+            length = 0
+            if expected:
+                length = 1 if self.match_length < 8 else 2 if self.match_length < 24 else 3
+            w = [
+                self.weight[0][(length * 6 + order) * 8 + left],
+                self.weight[1][column * 256 + got],
+            ]
+            sums = [mix(x, weights) for weights in w]
+            s = sums[0] + sums[1] >> 1
+            spot, part = divmod(s + 2048, 128)
+            r = (got + 256 * column) * 33 + spot
+            below, above = self.refine[r] >> 16, self.refine[r + 1] >> 16
+            refined = below * (128 - part) + above * part >> 7
+            bit = rc.bit(max(16, min(65520, squash(s) * 3 + refined >> 2)))
+
+            for k in range(2):
+                adjust(x, w[k], (65535 if bit else 0) - squash(sums[k]) >> 1)
+            for place in places:
+                update(self.counter, place, bit, 255)
+            update(self.order0, zero, bit, 255)
+            update(self.refine, r + (part >> 6), bit, 255)
+            if expected:
+                update(self.matched, matched, int(bit == predicted), 1000)
+            got = got * 2 + bit
+            node = node * 2 + bit
+        byte = got & 255
+        self.history[self.position % BYTE_HISTORY] = byte
+        self.position += 1
+        return byte
+
+
+def spread(v: int, salt: int) -> int:
+    v = (v + salt * 0x9E3779B9 & U32) * 0x2C1B3C6D & U32
+    v = (v ^ v >> 15) * 0x297A2D39 & U32
+    return v ^ v >> 16
+
+
+# 3.6 Logistic arithmetic
+
+COUNTER_NEW = 1 << 31
+ONE = 1 << 15
+WEIGHT_LIMIT = 30000
+STRETCH_LIMIT = 2047
+
+
+def make_knots() -> list[int]:
+    with localcontext() as context:
+        context.prec = 50
+        return [round(Decimal(2**30) / (1 + (Decimal(-i) / 16).exp())) for i in range(225)]
+
+
+KNOTS = make_knots()
+
+
+def logistic(t: int) -> int:
+    """The logistic distribution function at t / 4096, of 2^30."""
+    i, fraction = divmod(min(abs(t), 57343), 256)
+    value = KNOTS[i] + ((KNOTS[i + 1] - KNOTS[i]) * fraction >> 8)
+    return (1 << 30) - value if t < 0 else value
+
+
+SQUASH = [max(16, min(65520, logistic((i - 2048) * 16) >> 14)) for i in range(4096)]
+
+
+def make_stretch() -> list[int]:
+    table = []
+    i = 1
+    for p in range(4096):
+        while i < 4095 and SQUASH[i] < p * 16 + 8:
+            i += 1
+        table.append(i - 2048)
+    return table
+
+
+STRETCH = make_stretch()
+RATE = [65536 // (n + 3) for n in range(1024)]
+
+
+def squash(s: int) -> int:
+    return SQUASH[limited(s, STRETCH_LIMIT) + 2048]
+
+
+def stretch(p16: int) -> int:
+    return STRETCH[p16 >> 4]
+
+
+def update(counters: list[int], place: int, bit: int, limit: int) -> None:
+    p, n = divmod(counters[place], 1024)
+    if bit:
+        p += (0x3FFFFF - p) * RATE[n] >> 16
+    else:
+        p -= p * RATE[n] >> 16
+    counters[place] = p << 10 | min(n + 1, limit)
+
+
+def mix(x: list[int], w: list[int]) -> int:
+    return limited(sum(map(mul, x, w)) >> 15, STRETCH_LIMIT)
+
+
+def adjust(x: list[int], w: list[int], step: int) -> None:
+    for i, v in enumerate(x):
+        weight = w[i] if abs(w[i]) <= WEIGHT_LIMIT else limited(w[i], WEIGHT_LIMIT)
+        w[i] = weight + ((v * step >> 15) + 1 >> 1)
+
+
+# 3.7 The range decoder
+
+
+class RangeDecoder:
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 4
+        self.range = U32
+        self.code = int.from_bytes(data[:4].ljust(4, b"\0"), "big")
+
+    def bit(self, p1: int) -> int:
+        """A bit that is a one with probability p1 / 65536."""
+        bound = self.range * p1 >> 16
+        if self.code < bound:
+            self.range = bound
+            bit = 1
+        else:
+            self.code -= bound
+            self.range -= bound
+            bit = 0
+        while self.range < 1 << 24:
+            byte = self.data[self.at] if self.at < len(self.data) else 0
+            self.at += 1
+            self.code = (self.code << 8 | byte) & U32
+            self.range <<= 8
+        return bit
+
+    def raw_bits(self, count: int) -> int:
+        value = 0
+        for _ in range(count):
+            value = value << 1 | self.bit(1 << 15)
+        return value
+
+
+# 4. LZMA chunks
+
+
+def decode_lzma(packed: bytes, size: int) -> bytes:
+    r = Reader(packed)
+    properties = r.byte()
+    lc, lp, pb = properties % 9, properties // 9 % 5, properties // 45
+    check(pb <= 4 and lc + lp <= 4)
+    options = {
+        "id": lzma.FILTER_LZMA1,
+        "dict_size": min(max(size, 4096), U32),
+        **{"lc": lc, "lp": lp, "pb": pb},
+    }
+    try:
+        decompressor = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[options])
+        return decompressor.decompress(packed[1:], max_length=size)
+    except lzma.LZMAError as problem:
+        raise ValueError("the file is damaged") from problem
+
+
+# 5. Fast chunks
+
+FAST_STORED, FAST_PLANES, FAST_PALETTE = range(3)
+PLANE_STORED, PLANE_CODED, PLANE_CONSTANT = range(3)
+TOTAL_BITS = 12
+TOTAL = 1 << TOTAL_BITS
+
+
+def decode_fast(packed: bytes, size: int) -> bytes:
+    r = Reader(packed)
+    out = bytearray()
+    while len(out) < size:
+        kind = r.byte()
+        width = 1 if kind == FAST_STORED else r.byte()
+        items = r.number(one_way=False)
+        check(0 < width <= 8 and 0 < items <= (size - len(out)) // width)
+        if kind == FAST_STORED:
+            out += r.bytes(items)
+        elif kind == FAST_PLANES:
+            planes = [decode_plane(r, items) for _ in range(width)]
+            for item in zip(*planes, strict=True):
+                out += bytes(item)
+        elif kind == FAST_PALETTE:
+            count = r.number(one_way=False)
+            check(0 < count <= 256)
+            palette = [r.bytes(width) for _ in range(count)]
+            palette += [bytes(width)] * (256 - count)
+            for index in decode_plane(r, items):
+                out += palette[index]
+        else:
+            raise ValueError("the file is damaged")
+    check(r.ended())
+    return bytes(out)
+
+
+def decode_plane(r: Reader, items: int) -> bytes:
+    mode = r.byte()
+    if mode == PLANE_STORED:
+        return r.bytes(items)
+    if mode == PLANE_CONSTANT:
+        return r.bytes(1) * items
+    check(mode == PLANE_CODED)
+    slots = read_table(r)
+    words = Reader(r.bytes(r.number(one_way=False)))
+    states = [words.little(4) for _ in range(4)]
+    out = bytearray()
+    for i in range(items):
+        x = states[i % 4]
+        symbol, frequency, distance = slots[x % TOTAL]
+        out.append(symbol)
+        x = frequency * (x >> TOTAL_BITS) + distance
+        if x < 1 << 16:
+            x = x << 16 | (words.little(2) if len(words.data) - words.at >= 2 else 0)
+        states[i % 4] = x
+    return bytes(out)
+
+
+def read_table(r: Reader) -> list[tuple[int, int, int]]:
+    """For every slot its symbol, the symbol's frequency, and the distance into it."""
+    slots: list[tuple[int, int, int]] = []
+    symbol = 0
+    while symbol < 256:
+        frequency = r.number(one_way=False)
+        check(frequency < TOTAL and len(slots) + frequency <= TOTAL)
+        if frequency:
+            slots += [(symbol, frequency, i) for i in range(frequency)]
+            symbol += 1
+        else:
+            symbol += 1 + r.byte()
+    check(symbol == 256 and len(slots) == TOTAL)
+    return slots
+
+
+# 6. Codecs of others
+
+
+def decode_zlib(packed: bytes, size: int) -> bytes:
+    decompressor = zlib.decompressobj()
+    try:
+        raw = decompressor.decompress(packed, size + 1)
+    except zlib.error as problem:
+        raise ValueError("the file is damaged") from problem
+    check(decompressor.eof)
+    return raw
