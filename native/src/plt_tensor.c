@@ -17,7 +17,7 @@ enum {
     NODE_BITS = 98    /* + 8 bit_set(k) + place in the tree of the bits below the first */
 };
 
-enum { TREE_BITS = 3, INTEGER_BITS = 6, COUNTER_LIMIT = 300, FINE_BITS = 6 };
+enum { MEAN_BITS = 8, TREE_BITS = 3, INTEGER_BITS = 6, COUNTER_LIMIT = 300, FINE_BITS = 6 };
 
 /* Small octaves have decisions of their own; large ones share with those 8 octaves away, from
  * which the scale in every context tells them apart. */
@@ -169,26 +169,27 @@ static void expect(plt_model *m)
     e->tap = s->channels_last ? inner / s->channels : inner % s->taps;
     uint32_t chan = e->channel & (PLT_COLUMNS - 1);
 
-    uint32_t prior = (m->mean + m->previous_row) / 2;
-    e->mean_scale = m->mean;
+    uint32_t mean = m->mean >> MEAN_BITS, prior = (mean + m->previous_row) / 2;
+    e->mean_scale = mean;
     e->row_scale = (uint32_t)((m->row_sum + 8ull * prior) / (m->row_count + 8));
     uint32_t nrow = at_most(e->row, 255);
     /* the channel's and the column's mean, each shrunk towards the wider one */
-    e->channel_scale = m->channel[chan];
-    e->column_scale =
-        (uint32_t)(((uint64_t)m->column[e->column] * nrow + 3ull * e->channel_scale) / (nrow + 3));
+    e->channel_scale = m->channel[chan] >> MEAN_BITS;
+    uint64_t column = (uint64_t)(m->column[e->column] >> MEAN_BITS) * nrow;
+    e->column_scale = (uint32_t)((column + 3ull * e->channel_scale) / (nrow + 3));
     if (e->row == 0) {
         uint32_t seen = s->channels_last ? e->tap : 0;
         if (!seen)
-            e->channel_scale = m->mean;
+            e->channel_scale = mean;
         e->column_scale = e->channel_scale;
     }
-    uint64_t scale = (uint64_t)e->row_scale * (e->column_scale + 2) / (m->mean + 2);
+    uint64_t scale = (uint64_t)e->row_scale * (e->column_scale + 2) / (mean + 2);
     e->scale = (uint32_t)(scale > 1u << 22 ? 1u << 22 : scale);
 
     plt_predictor *p = &m->predictor[at_most(e->tap, PLT_MAX_TAPS - 1)];
     e->predicted = m->reference.on ? predict_by_reference(m, inner == 0) : predict(m, p);
-    uint64_t error = (uint64_t)e->scale * (p->error + 8) / (p->magnitude + 8);
+    uint32_t magnitude = (p->magnitude >> MEAN_BITS) + 8;
+    uint64_t error = (uint64_t)e->scale * ((p->error >> MEAN_BITS) + 8) / magnitude;
     e->error_scale = (uint32_t)(error > 1u << 24 ? 1u << 24 : error);
 }
 
@@ -204,6 +205,14 @@ static void solve(plt_predictor *p)
             int64_t w = rest / (p->moment[i][i] + p->moment[i][i] / 64 + 64);
             p->weight[i] = (int32_t)(w > 1 << 18 ? 1 << 18 : w < -(1 << 18) ? -(1 << 18) : w);
         }
+}
+
+/* A running mean moves to `value`, by 1 / (n + 3). It has MEAN_BITS more than the value, or small
+ * steps would round to none. */
+static void towards(const plt_tables *t, uint32_t *mean, uint32_t value, uint32_t n)
+{
+    int64_t far = ((int64_t)value << MEAN_BITS) - *mean;
+    *mean = (uint32_t)(*mean + (far * t->rate[n] >> 16));
 }
 
 static void learn_ratio(plt_reference *r, int32_t value)
@@ -234,17 +243,15 @@ static void learn(plt_model *m, int32_t value)
         m->row_sum /= 2;
         m->row_count /= 2;
     }
-#define TOWARDS(mean, n) \
-    ((mean) = (uint32_t)((int64_t)(mean) + (((int64_t)size - (int64_t)(mean)) * t->rate[n] >> 16)))
-    TOWARDS(m->mean, at_most(m->index, 1000));
-    TOWARDS(m->column[e->column], at_most(e->row, 200));
-    TOWARDS(m->channel[chan], at_most(e->row * s->taps + (s->channels_last ? e->tap : e->tap), 400));
+    towards(t, &m->mean, size, at_most(m->index, 1000));
+    towards(t, &m->column[e->column], size, at_most(e->row, 200));
+    towards(t, &m->channel[chan], size, at_most(e->row * s->taps + e->tap, 400));
 
     plt_predictor *p = &m->predictor[at_most(e->tap, PLT_MAX_TAPS - 1)];
     int32_t error = value * 16 - e->predicted;
     uint32_t n = at_most(p->count, 500);
-    p->error += (uint32_t)(((int64_t)magnitude_of(error) * 16 - p->error) * t->rate[n] >> 16);
-    p->magnitude += (uint32_t)(((int64_t)size - p->magnitude) * t->rate[n] >> 16);
+    towards(t, &p->error, at_most(magnitude_of(error), 1u << 19) * 16, n);
+    towards(t, &p->magnitude, size, n);
     learn_ratio(&m->reference, value);
     for (int i = 0; i < PLT_PREDICTORS && !m->reference.on; i++) {
         if (!m->neighbour[i])

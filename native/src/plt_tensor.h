@@ -46,7 +46,7 @@ typedef struct {
     int64_t moment[PLT_PREDICTORS + 1][PLT_PREDICTORS + 1];
     uint32_t distance[PLT_PREDICTORS];                    /* 0: none */
     uint32_t count;
-    uint32_t error, magnitude;                            /* running means, in 1/256 */
+    uint32_t error, magnitude;                            /* running means, in 1/65536 */
 } plt_predictor;
 
 /* The same tensor in the file that this one is a difference to. Steps of quantisation may differ

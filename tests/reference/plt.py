@@ -605,7 +605,7 @@ EXACT = 2 * NODES + 2 * 256
 SETS = 16
 LEVELS = 1024
 NODE_ZERO, NODE_SIGN, NODE_FIRST, NODE_UP, NODE_DOWN, NODE_BITS = 0, 1, 2, 34, 66, 98
-TREE_BITS, INTEGER_BITS, COUNTER_LIMIT, FINE_BITS = 3, 6, 300, 6
+MEAN_BITS, TREE_BITS, INTEGER_BITS, COUNTER_LIMIT, FINE_BITS = 8, 3, 6, 300, 6
 
 
 class Predictor:
@@ -690,17 +690,18 @@ class Model:
             channel, self.tap = divmod(inner, s.taps)
         self.at_channel = channel % COLUMNS
 
-        prior = (self.mean + self.previous_row & U32) // 2
+        mean = self.mean >> MEAN_BITS
+        prior = (mean + self.previous_row & U32) // 2
         self.row_scale = (self.row_sum + 8 * prior) // (self.row_count + 8)
         nrow = min(self.row, 255)
-        channel_scale = self.channel[self.at_channel]
-        column = self.column[self.at_column]
+        channel_scale = self.channel[self.at_channel] >> MEAN_BITS
+        column = self.column[self.at_column] >> MEAN_BITS
         self.column_scale = (column * nrow + 3 * channel_scale) // (nrow + 3)
         if self.row == 0:
             # so far only the taps before this one know the channel
             seen = s.channels_last and self.tap
-            self.column_scale = channel_scale if seen else self.mean
-        scale = self.row_scale * (self.column_scale + 2) // (self.mean + 2)
+            self.column_scale = channel_scale if seen else mean
+        scale = self.row_scale * (self.column_scale + 2) // (mean + 2)
         self.scale = min(scale, 1 << 22)
 
         p = self.predictor[min(self.tap, MAX_TAPS - 1)]
@@ -712,7 +713,8 @@ class Model:
         self.predicted = limited(total >> 12, 1 << 20)
         if self.referenced:
             self.predicted = self.predict_by_reference(row_begins=inner == 0)
-        self.error_scale = min(self.scale * (p.error + 8) // (p.magnitude + 8), 1 << 24)
+        error, magnitude = p.error >> MEAN_BITS, p.magnitude >> MEAN_BITS
+        self.error_scale = min(self.scale * (error + 8) // (magnitude + 8), 1 << 24)
 
     def predict_by_reference(self, *, row_begins: bool) -> int:
         if row_begins:
@@ -741,8 +743,8 @@ class Model:
         self.channel[channel] = towards(self.channel[channel], size, n, 400)
 
         p = self.predictor[min(tap, MAX_TAPS - 1)]
-        error = abs(value * 16 - self.predicted)
-        p.error = towards(p.error, error * 16, p.count, 500) & U32
+        error = min(abs(value * 16 - self.predicted), 1 << 19)
+        p.error = towards(p.error, error * 16, p.count, 500)
         p.magnitude = towards(p.magnitude, size, p.count, 500)
         self.learn_ratio(value)
         for i, v in enumerate(self.neighbour):
@@ -958,7 +960,7 @@ class Model:
 
 
 def towards(mean: int, value: int, count: int, limit: int) -> int:
-    return mean + ((value - mean) * RATE[min(count, limit)] >> 16)
+    return mean + (((value << MEAN_BITS) - mean) * RATE[min(count, limit)] >> 16)
 
 
 def solve(p: Predictor) -> None:
