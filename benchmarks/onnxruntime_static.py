@@ -3,9 +3,9 @@
     python -m benchmarks.onnxruntime_static MODEL.onnx --data DATA --target-size 900KB [--seeds 5]
 
 The peer is `quant_pre_process` + `quantize_static` (QDQ, per channel, uint8 activations, MinMax) on
-the very samples that the fit calibrates on. Both files are packed with the same xz, judged on the
-same samples and timed in turns on one thread. Several seeds choose the samples anew and are judged
-together: with 500 images and 5 seeds 1,000 answers, of which each image gives two on average.
+the very samples that the fit calibrates on. Both files are packed by `packlight pack`, judged on
+the same samples and timed in turns on one thread. Several seeds choose the samples anew and are
+judged together: 500 images and 5 seeds make 1,000 answers, two on average from each image.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from rich.table import Table
 
 import packlight
 from packlight import data as samples_of
-from packlight.coding import xz
+from packlight.coding.packing import compress
 from packlight.errors import BudgetNotMet
 from packlight.judge import Verdict, compare, find_task
 from packlight.runtimes.onnxruntime import VERSION, Session, latencies
@@ -171,7 +171,7 @@ def _run(options: argparse.Namespace, seed: int) -> dict[str, _Run]:
             task = find_task(sample, answers, labelled=labels is not None)
             found[label] = _Run(
                 len(data),
-                len(xz.pack(data)),
+                len(compress(data, "max")),
                 latency.median,
                 seconds[label],
                 answers,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from packlight import data as samples_of
-from packlight.coding import xz
+from packlight.coding.packing import compress
 from packlight.errors import BadInput
 from packlight.judge import Verdict, compare, find_task
 from packlight.network import TensorSpec
@@ -24,7 +24,7 @@ class CheckResult:
 
     Args:
         names: the two files.
-        sizes, packed_sizes: bytes of each, and of each through xz.
+        sizes, packed_sizes: bytes of each, and of each packed.
         verdict: the second's answers against the first's.
         latency: of each, one thread, one batch-1 run.
         judged_on: which samples, in a sentence.
@@ -112,7 +112,7 @@ def check(
     return CheckResult(
         names=(paths[0].name, paths[1].name),
         sizes=(len(files[0]), len(files[1])),
-        packed_sizes=(len(xz.pack(files[0])), len(xz.pack(files[1]))),
+        packed_sizes=(len(compress(files[0], "max")), len(compress(files[1], "max"))),
         verdict=verdict,
         latency=(before, after),
         judged_on=split.description,

@@ -70,7 +70,7 @@ def test_fit_and_check_print_what_they_found(files, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "packed download" in done.stdout
     assert " pt [" in done.stdout
-    assert (out / "model.onnx.xz").stat().st_size <= 8000
+    assert (out / "model.onnx.plt").stat().st_size <= 8000
     checked = run("check", files / "plain.onnx", out / "model.onnx", "--data", files / "data.npz",
                   "--json")  # fmt: skip
     assert checked.returncode == 0, checked.stderr

@@ -74,7 +74,7 @@ def test_the_python_example_runs(folder):
         [sys.executable, "-c", example], cwd=folder, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "smaller/model.onnx.xz" in done.stdout
+    assert "smaller/model.onnx.plt" in done.stdout
 
 
 def test_every_file_linked_exists():

@@ -43,7 +43,7 @@ static uint8_t read_byte(reader *r)
 }
 
 /* Frequencies of all 256 symbols: a number each, a zero followed by how many more zeros. */
-static void read_table(plt_fast *f, reader *r)
+static void read_table(uint32_t *slot, reader *r)
 {
     uint32_t sum = 0;
     for (uint32_t s = 0; s < 256;) {
@@ -52,7 +52,7 @@ static void read_table(plt_fast *f, reader *r)
             s += 1u + read_byte(r);
         } else if (n < TOTAL && sum + n <= TOTAL) {
             for (uint32_t i = 0; i < n; i++)
-                f->slot[sum + i] = s | (uint32_t)n << 8 | i << 20;
+                slot[sum + i] = s | (uint32_t)n << 8 | i << 20;
             sum += (uint32_t)n;
             s++;
         } else {
@@ -82,7 +82,7 @@ static void open_plane(plt_fast *f, reader *r, plane *p, uint64_t items)
     } else if (p->mode == PLANE_CONSTANT) {
         p->constant = read_byte(r);
     } else if (p->mode == PLANE_CODED) {
-        read_table(f, r);
+        read_table(f->slot, r);
         uint64_t size = read_number(r);
         const uint8_t *data = read_bytes(r, size);
         if (r->failed || size < 4 * STATES) {
@@ -208,6 +208,88 @@ static void decode_palette(plt_fast *f, reader *r, uint8_t *out, uint32_t width,
     }
 }
 
+static void read_kernel(plt_fast_kernel *k, reader *r, uint32_t width)
+{
+    k->flip = read_byte(r);
+    k->centre = read_byte(r);
+    k->taps = read_byte(r);
+    uint64_t stride = read_number(r);
+    k->shift = read_byte(r);
+    k->reach = read_byte(r);
+    r->failed |= k->taps < 2 || k->taps > PLT_FAST_TAPS || !stride || stride >> 31 || !k->shift ||
+                 k->shift > 15 || k->reach > PLT_FAST_REACH || (stride > 1 && width > 1);
+    k->stride = (uint32_t)stride;
+    for (uint32_t t = 1; t < k->taps && !r->failed; t++)
+        for (uint32_t back = 0; back < t && back < PLT_FAST_BACK; back++)
+            k->weight[t][back] = (int8_t)read_byte(r);
+}
+
+/* The class of a prediction, in 1/64 of a level. */
+static uint32_t class_of(const plt_fast_kernel *k, int32_t predicted)
+{
+    int32_t reach = (int32_t)k->reach;
+    predicted = (predicted + (1 << (k->shift - 1))) >> k->shift;
+    return (uint32_t)((predicted > reach ? reach : predicted < -reach ? -reach : predicted) + reach);
+}
+
+static void decode_kernels(plt_fast *f, reader *r, uint8_t *out, uint32_t width, uint64_t items)
+{
+    plt_fast_kernel *k = &f->kernel;
+    int32_t before[PLT_FAST_TAPS] = {0};
+    uint32_t tap = 0, inside = 0;
+
+    memset(f->palette, 0, sizeof f->palette);
+    if (width > 1) {
+        uint64_t count = read_number(r);
+        r->failed |= !count || count > 256;
+        const uint8_t *values = read_bytes(r, r->failed ? 0 : count * width);
+        if (!r->failed)
+            memcpy(f->palette, values, (size_t)count * width);
+    }
+    if (!r->failed)
+        read_kernel(k, r, width);
+    for (uint32_t c = 0; c < 2 * k->reach + 1 && !r->failed; c++) {
+        memset(f->slots[c], 0, sizeof f->slots[c]);
+        if (read_byte(r))
+            read_table(f->slots[c], r);
+    }
+    uint64_t size = r->failed ? 0 : read_number(r);
+    const uint8_t *data = read_bytes(r, size);
+    r->failed |= size < 4 * STATES;
+    if (r->failed)
+        return;
+    reader words = {data, data + size, 0};
+    uint32_t state[STATES];
+    for (int i = 0; i < STATES; i++) {
+        const uint8_t *b = read_bytes(&words, 4);
+        state[i] = b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
+    }
+    for (uint64_t i = 0; i < items; i++, out += width) {
+        int32_t predicted = 0;
+        uint32_t back = tap < PLT_FAST_BACK ? tap : PLT_FAST_BACK;
+        uint8_t symbol;
+        if (k->stride == 1)
+            for (uint32_t b = 0; b < back; b++)
+                predicted += k->weight[tap][b] * before[tap - 1 - b];
+        else
+            for (uint32_t b = 0; b < back; b++)
+                predicted += k->weight[tap][b] *
+                             ((int32_t)(*(out - (size_t)(b + 1) * k->stride) ^ k->flip) -
+                              (int32_t)k->centre);
+        uint32_t *x = &state[i % STATES];
+        *x = step(f->slots[class_of(k, predicted)], *x, &words, &symbol);
+        before[tap] = (int32_t)symbol - (int32_t)k->centre;
+        if (width == 1)
+            *out = (uint8_t)(symbol ^ k->flip);
+        else
+            memcpy(out, f->palette + width * (size_t)symbol, width);
+        if (++inside == k->stride) {
+            inside = 0;
+            tap = tap + 1 < k->taps ? tap + 1 : 0;
+        }
+    }
+}
+
 int plt_fast_decode(plt_fast *f, const uint8_t *in, size_t in_size, uint8_t *out, size_t size)
 {
     reader r = {in, in + in_size, 0};
@@ -226,6 +308,8 @@ int plt_fast_decode(plt_fast *f, const uint8_t *in, size_t in_size, uint8_t *out
             decode_planes(f, &r, out + at, width, items);
         } else if (kind == PLT_FAST_PALETTE) {
             decode_palette(f, &r, out + at, width, items);
+        } else if (kind == PLT_FAST_KERNELS) {
+            decode_kernels(f, &r, out + at, width, items);
         } else {
             return -1;
         }

@@ -34,39 +34,45 @@ static void put_number(writer *w, uint64_t v)
 }
 
 /* Scales the counts to a sum of TOTAL, every symbol that occurs at least once and below TOTAL. */
-static void normalise(plt_fast *f, const size_t *count, size_t items)
+static void normalise(plt_fast *f, uint32_t class, const size_t *count, size_t items)
 {
+    uint16_t *frequency = f->frequency[class];
     uint32_t sum = 0, largest = 0;
     for (uint32_t s = 0; s < 256; s++) {
         uint64_t n = ((uint64_t)count[s] * TOTAL + items / 2) / items;
-        f->frequency[s] = (uint16_t)(count[s] && !n ? 1 : n);
-        sum += f->frequency[s];
-        if (f->frequency[s] > f->frequency[largest])
+        frequency[s] = (uint16_t)(count[s] && !n ? 1 : n);
+        sum += frequency[s];
+        if (frequency[s] > frequency[largest])
             largest = s;
     }
     /* the rounding errors go to the largest, step by step so that none falls to zero */
     while (sum != TOTAL) {
         for (uint32_t s = 0; s < 256; s++)
-            if (f->frequency[s] > f->frequency[largest])
+            if (frequency[s] > frequency[largest])
                 largest = s;
         int32_t change = sum < TOTAL ? (int32_t)(TOTAL - sum) : -1;
-        f->frequency[largest] = (uint16_t)(f->frequency[largest] + change);
+        frequency[largest] = (uint16_t)(frequency[largest] + change);
         sum = (uint32_t)((int32_t)sum + change);
     }
+    /* a lone symbol leaves one part to another: no frequency has more than PLT_FAST_BITS bits */
+    if (frequency[largest] == TOTAL) {
+        frequency[largest]--;
+        frequency[(largest + 1) & 255]++;
+    }
     for (uint32_t s = 0, start = 0; s < 256; s++) {
-        f->start[s] = (uint16_t)start;
-        start += f->frequency[s];
+        f->start[class][s] = (uint16_t)start;
+        start += frequency[s];
     }
 }
 
-static void put_table(const plt_fast *f, writer *w)
+static void put_table(const uint16_t *frequency, writer *w)
 {
     for (uint32_t s = 0; s < 256;) {
-        put_number(w, f->frequency[s]);
-        if (f->frequency[s++])
+        put_number(w, frequency[s]);
+        if (frequency[s++])
             continue;
         uint32_t run = 0;
-        while (s < 256 && !f->frequency[s] && run < 255) {
+        while (s < 256 && !frequency[s] && run < 255) {
             run++;
             s++;
         }
@@ -75,7 +81,8 @@ static void put_table(const plt_fast *f, writer *w)
 }
 
 /* Codes backwards from the end of the buffer, then moves the stream to its front. */
-static void put_symbols(const plt_fast *f, writer *w, const uint8_t *data, size_t items)
+static void put_symbols(const plt_fast *f, writer *w, const uint8_t *data, const uint8_t *classes,
+                        size_t items)
 {
     uint32_t state[STATES] = {1u << 16, 1u << 16, 1u << 16, 1u << 16};
     uint8_t *at = w->end, *floor = w->at + 4 * STATES + 10;
@@ -85,7 +92,7 @@ static void put_symbols(const plt_fast *f, writer *w, const uint8_t *data, size_
         return;
     }
     for (size_t i = items; i-- > 0;) {
-        uint32_t s = data[i], n = f->frequency[s], x = state[i % STATES];
+        uint32_t s = data[i], c = classes ? classes[i] : 0, n = f->frequency[c][s], x = state[i % STATES];
         if (x >> (32 - PLT_FAST_BITS) >= n) {
             if (at - floor < 2) {
                 w->failed = 1;
@@ -95,7 +102,7 @@ static void put_symbols(const plt_fast *f, writer *w, const uint8_t *data, size_
             *--at = (uint8_t)x;
             x >>= 16;
         }
-        state[i % STATES] = (x / n << PLT_FAST_BITS) + x % n + f->start[s];
+        state[i % STATES] = (x / n << PLT_FAST_BITS) + x % n + f->start[c][s];
     }
     size_t words = (size_t)(w->end - at);
     put_number(w, words + 4 * STATES);
@@ -122,9 +129,9 @@ static void put_plane(plt_fast *f, writer *w, const uint8_t *data, size_t items)
         return;
     }
     put_byte(w, 1);
-    normalise(f, count, items);
-    put_table(f, w);
-    put_symbols(f, w, data, items);
+    normalise(f, 0, count, items);
+    put_table(f->frequency[0], w);
+    put_symbols(f, w, data, 0, items);
     /* less than one part in 64 is not worth the time to decode it */
     if (!w->failed && (size_t)(w->at - mode) + items / 64 < items)
         return;
@@ -154,5 +161,28 @@ size_t plt_fast_encode(plt_fast *f, uint32_t kind, uint32_t width, size_t items,
         for (uint32_t k = 0; k < width; k++)
             put_plane(f, &w, planes + k * items, items);
     }
+    return w.failed ? 0 : (size_t)(w.at - out);
+}
+
+size_t plt_fast_encode_kernels(plt_fast *f, uint32_t class_count, size_t items,
+                               const uint8_t *symbols, const uint8_t *classes, uint8_t *out,
+                               size_t capacity)
+{
+    writer w = {out, out + capacity, 0};
+
+    for (uint32_t c = 0; c < class_count; c++) {
+        size_t count[256] = {0}, sum = 0;
+        for (size_t i = 0; i < items; i++)
+            if (classes[i] == c) {
+                count[symbols[i]]++;
+                sum++;
+            }
+        put_byte(&w, sum != 0);
+        if (!sum)
+            continue;
+        normalise(f, c, count, sum);
+        put_table(f->frequency[c], &w);
+    }
+    put_symbols(f, &w, symbols, classes, items);
     return w.failed ? 0 : (size_t)(w.at - out);
 }

@@ -266,6 +266,38 @@ static PyObject *pack_fast(PyObject *self, PyObject *args)
     return result;
 }
 
+/* pack_kernels(class count, symbols, classes) -> tables and stream of a record of kernels */
+static PyObject *pack_kernels(PyObject *self, PyObject *args)
+{
+    unsigned int count;
+    Py_buffer symbols, classes;
+    PyObject *result = NULL;
+    size_t packed = 0;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "Iy*y*", &count, &symbols, &classes))
+        return NULL;
+    size_t items = (size_t)symbols.len, capacity = bound(items) + 1024 * PLT_FAST_CLASSES;
+    uint8_t *out = PyMem_Malloc(capacity);
+    plt_fast *fast = PyMem_Malloc(sizeof *fast);
+    if (!out || !fast) {
+        PyErr_NoMemory();
+    } else {
+        if (count && count <= PLT_FAST_CLASSES && items && classes.len == symbols.len) {
+            Py_BEGIN_ALLOW_THREADS
+            packed = plt_fast_encode_kernels(fast, count, items, symbols.buf, classes.buf, out,
+                                             capacity);
+            Py_END_ALLOW_THREADS
+        }
+        result = packed ? PyBytes_FromStringAndSize((const char *)out, (Py_ssize_t)packed)
+                        : fail(PLT_BAD_ARGUMENT);
+    }
+    PyMem_Free(fast);
+    PyMem_Free(out);
+    PyBuffer_Release(&symbols);
+    PyBuffer_Release(&classes);
+    return result;
+}
+
 static PyMethodDef methods[] = {
     {"work_size", work_size, METH_NOARGS, "Bytes of work memory that coding needs."},
     {"header_size", header_size, METH_VARARGS, "Bytes of the header that begins like this."},
@@ -274,6 +306,7 @@ static PyMethodDef methods[] = {
     {"segments", list_segments, METH_VARARGS, "What a modelled chunk consists of."},
     {"pack_chunk", pack_chunk, METH_VARARGS, "Pack one chunk by a plan of segments."},
     {"pack_fast", pack_fast, METH_VARARGS, "Pack one record of the fast codec."},
+    {"pack_kernels", pack_kernels, METH_VARARGS, "Tables and stream of a record of kernels."},
     {NULL, NULL, 0, NULL},
 };
 

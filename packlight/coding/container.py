@@ -72,19 +72,19 @@ def write(
     base: bytes | None = None,
 ) -> bytes:
     """The container of chunks that make up `raw`, perhaps as a difference to `base`."""
-    body = bytearray(_number(len(raw)))
+    body = bytearray(number(len(raw)))
     body += hashlib.sha256(raw).digest()
     if base is not None:
         body += hashlib.sha256(base).digest()
     if members is not None:
-        body += _number(len(members))
+        body += number(len(members))
         for member in members:
             name = (member.name + "/" * member.is_folder).encode()
-            body += _number(len(name)) + name + _number(member.size)
-    body += _number(len(chunks))
+            body += number(len(name)) + name + number(member.size)
+    body += number(len(chunks))
     for chunk in chunks:
         body.append(chunk.codec | _CONTINUES * chunk.continues)
-        body += _number(chunk.raw_size) + _number(len(chunk.packed))
+        body += number(chunk.raw_size) + number(len(chunk.packed))
         body += zlib.crc32(chunk.packed).to_bytes(4, "little")
     flags = _FLAG_ARCHIVE * (members is not None) | _FLAG_BASE * (base is not None)
     size = len(MAGIC) + 2 + 4 + len(body) + 4
@@ -134,7 +134,7 @@ def _check_names(members: Sequence[Member]) -> None:
             raise BadInput(f"the .plt can not be read: file {member.name!r} has files below it")
 
 
-def _number(value: int) -> bytes:
+def number(value: int) -> bytes:
     """Seven bits a byte, lowest first; the top bit says that more follow."""
     out = bytearray()
     while value >= 128:

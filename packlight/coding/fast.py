@@ -1,24 +1,37 @@
-"""Records of the fast codec: a tensor's bytes in planes, or as places in a short palette."""
+"""Records of the fast codec: static tables, for planes of bytes, short palettes, and kernels.
+
+The taps of one kernel are alike. A record of kernels predicts each from those before it, by least
+squares, and gives every class of predictions a table of its own: it keeps most of what the tensor
+model finds there at many times its speed.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 
 from packlight.coding import _native
+from packlight.coding.container import number
 from packlight.coding.openers import Found
 from packlight.coding.openers.tensor import Tensor
+from packlight.coding.segments import shape_values
 from packlight.types import Array
 
-STORED, PLANES, PALETTE = range(3)
+STORED, PLANES, PALETTE, KERNELS = range(4)
+TAPS, BACK, REACH = 25, 8, 8
+ONE = 64  # a weight of one
+SHIFTS = range(4, 13)  # classes are 2^shift / 64 levels wide
 _SAMPLE = 4096
 
 
-def pack(raw: bytes, found: Found | None) -> bytes:
+def pack(raw: bytes, found: Found | None, *, kernels: bool = False) -> bytes:
     """One or more records for a span of the file.
 
     Args:
         raw: the span's bytes.
         found: what lies there; None for bytes without structure.
+        kernels: also try records of kernels, which are slower.
     """
     width = found.width if isinstance(found, Tensor) else 1 if found is None else 4
     items = len(raw) // width
@@ -28,16 +41,76 @@ def pack(raw: bytes, found: Found | None) -> bytes:
     tail = _native.pack_fast(STORED, 1, len(rest), rest, b"") if rest else b""
     values = np.frombuffer(raw, f"<u{width}", items)
     candidates = [_planes(values, width)]
+    symbols, palette = values, b""
     # a sample with too many values spares the sorting of all of them
     if 1 < width <= 4 and len(np.unique(values[:_SAMPLE])) <= 256:
-        palette, places = np.unique(values, return_inverse=True)
-        if len(palette) <= 256:
-            indices = places.astype(np.uint8).tobytes()
-            record = _native.pack_fast(PALETTE, width, items, indices, palette.tobytes())
-            candidates.append(record)
+        sorted_values, symbols = _places(values)
+        if len(sorted_values) <= 256:
+            palette = sorted_values.tobytes()
+            indices = symbols.astype(np.uint8).tobytes()
+            candidates.append(_native.pack_fast(PALETTE, width, items, indices, palette))
+    if kernels and isinstance(found, Tensor) and (width == 1 or palette):
+        candidates.extend(_kernels(found, symbols.astype(np.uint8), width, palette))
     return min(candidates, key=len) + tail
 
 
 def _planes(values: Array, width: int) -> bytes:
     planes = values.view(np.uint8).reshape(-1, width).T.tobytes()
     return _native.pack_fast(PLANES, width, len(values), planes, b"")
+
+
+def _places(values: Array) -> tuple[Array, Array]:
+    """A palette in the order of the floats it holds, and every value's place in it."""
+    top = values.dtype.type(1 << (8 * values.dtype.itemsize - 1))
+    sortable = np.where(values & top, ~values, values | top)
+    order, places = np.unique(sortable, return_inverse=True)
+    return np.where(order & top, order & ~top, ~order), places
+
+
+def _kernels(found: Tensor, symbols: Array, width: int, palette: bytes) -> Iterator[bytes]:
+    shape = shape_values(found)
+    taps = shape["taps"]
+    stride = shape["channels"] if shape["channels_last"] else 1
+    if not 1 < taps <= TAPS or (stride > 1 and width > 1):
+        return
+    flip = 128 if found.dtype == "int8" else 0  # turns two's complement into a count from -128
+    symbols = symbols ^ np.uint8(flip)
+    centre = flip or int(np.bincount(symbols).argmax())
+    levels = symbols.astype(np.int32) - centre
+    rows = levels.reshape(-1, taps, stride).swapaxes(1, 2).reshape(-1, taps)
+    weights = _weights(rows)
+    predicted = np.zeros_like(rows)
+    for tap in range(1, taps):
+        for back in range(min(tap, BACK)):
+            predicted[:, tap] += weights[tap, back] * rows[:, tap - 1 - back]
+    flat = predicted.reshape(-1, stride, taps).swapaxes(1, 2).ravel()
+    head = bytes([KERNELS, width]) + number(len(symbols))
+    if width > 1:
+        head += number(len(palette) // width) + palette
+    coded = [
+        weights[tap, back].astype(np.int8).tobytes()
+        for tap in range(1, taps)
+        for back in range(min(tap, BACK))
+    ]
+    for shift in SHIFTS:
+        classes = np.clip((flat + (1 << (shift - 1))) >> shift, -REACH, REACH) + REACH
+        if len(np.unique(classes)) == 1:
+            continue
+        which = classes.astype(np.uint8).tobytes()
+        body = _native.pack_kernels(2 * REACH + 1, symbols.tobytes(), which)
+        settings = bytes([flip, centre, taps]) + number(stride) + bytes([shift, REACH])
+        yield head + settings + b"".join(coded) + body
+
+
+def _weights(rows: Array) -> Array:
+    """(taps, BACK) least-squares weights in 1/ONE: of the tap before, the one before that, ..."""
+    x = rows.astype(np.float64)
+    taps = x.shape[1]
+    moments = x.T @ x
+    moments += np.eye(taps) * (0.01 * np.trace(moments) / taps + 1)
+    weights = np.zeros((taps, BACK), np.int32)
+    for tap in range(1, taps):
+        before = np.arange(tap - 1, max(tap - 1 - BACK, -1), -1)
+        solved = np.linalg.solve(moments[np.ix_(before, before)], moments[before, tap])
+        weights[tap, : len(before)] = np.clip(np.rint(solved * ONE), -128, 127)
+    return weights

@@ -135,7 +135,7 @@ def _chunks(
     packer = Packer(raw, jobs, progress, base)
     if level == "fast":
         return packer.fast(members)
-    candidates = [packer.models(members, thorough=level == "max")]
-    if level == "max":
-        candidates.append(packer.general())
-    return min(candidates, key=lambda chunks: sum(len(chunk.packed) for chunk in chunks))
+    chunks = packer.models(members, thorough=level == "max")
+    size = sum(len(chunk.packed) for chunk in chunks)
+    whole = packer.general(size) if level == "max" and base is None else None
+    return whole if whole and len(whole[0].packed) < size else chunks

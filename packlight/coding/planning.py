@@ -27,14 +27,18 @@ from packlight.progress import Progress
 
 #: a modelled chunk's bytes when unpacked: bounds what a streaming decoder needs to hold
 CHUNK_LIMIT = 4 << 20
-#: chunks that learn from each other; more would keep threads and readers of a part waiting
-CHAIN_LIMIT = 8
+#: bytes in chunks that learn from each other; more would keep threads and readers of a part waiting
+CHAIN_LIMIT = 8 * CHUNK_LIMIT
 #: more plain bytes in one run are LZMA's: it is faster, and remembers farther back
 PLAIN_LIMIT = 1 << 20
 #: fewer are not worth a chunk of their own
 PLAIN_LEAST = 1 << 12
 #: fewer plain bytes in one run are stored with their neighbours at level fast
 FAST_PLAIN_LIMIT = 1 << 14
+#: smaller tensors are not worth leaving the models for speed
+FAST_LEAST = 1 << 12
+#: at level default a record of the fast codec may be this much larger than what the models make
+FAST_WORTH = 1.025
 DEDUPE_LEAST = 64
 
 T = TypeVar("T")
@@ -92,8 +96,10 @@ class Packer:
         runs = fast_runs(find_spans(self._raw, members))
         return self._each("packing", self._pack_fast, runs)
 
-    def general(self) -> list[Chunk]:
-        """Everything as LZMA, or as it is."""
+    def general(self, less_than: int) -> list[Chunk] | None:
+        """Everything as LZMA, or as it is; None if a quick trial says that it would be larger."""
+        if len(self._raw) and segments.quickly(self._raw) > 1.1 * less_than:
+            return None
         with self._progress.stage("trying LZMA on the whole"):
             return [lzma_or_stored(self._raw)]
 
@@ -156,7 +162,14 @@ class Packer:
             if span.size < PLAIN_LEAST:
                 return segments.plain(span.size)
             return segments.best_plain(data, self._work)
-        return segments.best(span.found, data, self._work, thorough)
+        segment = segments.best(span.found, data, self._work, thorough)
+        if thorough or span.size < FAST_LEAST or segment.as_lzma:
+            return segment
+        cost = segments.cost(segment, data, self._work)
+        if span.found.width > 1 and segment.values["kind"] != segments.PALETTE:
+            return segment
+        record = fast.pack(data, span.found, kernels=True)
+        return Segment(span.size, record=record) if len(record) <= FAST_WORTH * cost else segment
 
     def _pack_chain(self, chain: list[Plan]) -> list[tuple[int, Chunk]]:
         return [(plan.offset, self._pack(plan)) for plan in chain]
@@ -165,6 +178,8 @@ class Packer:
         raw = memoryview(self._raw)[plan.offset : plan.offset + plan.size]
         if plan.codec == LZMA:
             return lzma_or_stored(bytes(raw))
+        if plan.codec == FAST:
+            return Chunk(FAST, plan.size, plan.segments[0].record)
         fields = b"".join(segment.to_bytes() for segment in plan.segments)
         palettes = b"".join(segment.palette for segment in plan.segments)
         base = self._base.raw if self._base else None
@@ -214,7 +229,7 @@ class _Layout:
     def __init__(self) -> None:
         self.plans: list[Plan] = []
         self._at = 0
-        self._chain = 0  # chunks in the chain that may go on
+        self._chain = 0  # bytes in the chain that may go on
         self._open: Plan | None = None
 
     def reaches(self, source: int, size: int) -> bool:
@@ -224,6 +239,11 @@ class _Layout:
     def add(self, segment: Segment) -> None:
         if segment.as_lzma:
             self.plans.append(Plan(self._at, LZMA, segment.size))
+            self._at += segment.size
+            self._open = None
+            return
+        if segment.record:
+            self.plans.append(Plan(self._at, FAST, segment.size, segments=[segment]))
             self._at += segment.size
             self._open = None
             return
@@ -259,9 +279,11 @@ class _Layout:
     def _append(self, segment: Segment | None, size: int) -> None:
         if self._open is None:
             continues = segment is None or 0 < self._chain < CHAIN_LIMIT
-            self._chain = self._chain + 1 if continues else 1
+            self._chain = self._chain + size if continues else size
             self._open = Plan(self._at, MODEL, continues=continues)
             self.plans.append(self._open)
+        else:
+            self._chain += size
         if segment is not None:
             self._open.segments.append(segment)
         self._open.size += size

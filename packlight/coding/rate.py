@@ -3,8 +3,7 @@
 The tensor model learns a distribution for every scale (of the row times that of the column) and
 every prediction from earlier taps of the kernel. The estimate counts the levels in just such
 classes and adds up what an adaptive coder pays to learn and to use each class's distribution
-(Krichevsky & Trofimov, IEEE Trans. IT 27 (1981) 199; the prior is thinner, as in
-Willems et al.'s successors). Nothing is searched and nothing is random: the same levels, the same bits.
+(Krichevsky & Trofimov, IEEE Trans. IT 27 (1981) 199, with a thinner prior).
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import numpy as np
 from packlight.types import Array
 
 LEVELS = 127  # the largest level of a symmetric int8 grid
+WIDTH = 2 * LEVELS + 1
 SCALES = 10  # classes of scale, half an octave each
 PREDICTIONS = 8  # half levels of prediction told apart, in both directions
 SAMPLE = 1 << 14  # kernels that the predictors are fitted on
@@ -35,13 +35,16 @@ def estimate(levels: Array) -> float:
     x = levels.reshape(rows, -1, taps).astype(np.float32)
     symbols = levels.reshape(rows, -1, taps).astype(np.int64) + LEVELS
     scale = _scale_class(np.abs(x))
-    plain = _adaptive_bits(scale * (2 * LEVELS + 1) + symbols)
+    plain = _adaptive_bits(scale * WIDTH + symbols)
     if taps == 1:
         return plain
-    ahead = np.rint(2 * _predictions(x)).astype(np.int64)
-    ahead = np.clip(ahead, -PREDICTIONS, PREDICTIONS) + PREDICTIONS
-    classes = scale // 2 * (2 * PREDICTIONS + 1) + ahead
-    return min(plain, _adaptive_bits(classes * (2 * LEVELS + 1) + symbols))
+    predicted = _predictions(x)
+    ahead = np.clip(np.rint(2 * predicted).astype(np.int64), -PREDICTIONS, PREDICTIONS)
+    classes = scale // 2 * (2 * PREDICTIONS + 1) + ahead + PREDICTIONS
+    # fine levels lie around the prediction, coarse ones take a distribution from it
+    around = (symbols - np.rint(predicted).astype(np.int64)) % WIDTH
+    kinds = ((classes, symbols), (scale, around))
+    return min(plain, *(_adaptive_bits(kind * WIDTH + which) for kind, which in kinds))
 
 
 def marginal(levels: Array) -> Array:
@@ -55,7 +58,7 @@ def marginal(levels: Array) -> Array:
     Returns:
         (255,) bits, level -127 first.
     """
-    counts = np.bincount(levels.astype(np.int64).ravel() + LEVELS, minlength=2 * LEVELS + 1)
+    counts = np.bincount(levels.astype(np.int64).ravel() + LEVELS, minlength=WIDTH)
     size = np.abs(np.arange(-LEVELS, LEVELS + 1))
     total = max(int(counts.sum()), 1)
     mean = float((counts * size).sum()) / total
@@ -81,7 +84,9 @@ def _predictions(x: Array) -> Array:
     flat = x.reshape(-1, x.shape[2])
     sample = flat[:: max(1, len(flat) // SAMPLE)]
     moments = sample.T @ sample
-    moments += np.eye(len(moments), dtype=np.float32) * (0.02 * np.trace(moments) / len(moments) + 1)
+    moments += np.eye(len(moments), dtype=np.float32) * (
+        0.02 * np.trace(moments) / len(moments) + 1
+    )
     weights = np.zeros_like(moments)
     for tap in range(1, len(moments)):
         weights[:tap, tap] = np.linalg.solve(moments[:tap, :tap], moments[:tap, tap])
@@ -89,10 +94,9 @@ def _predictions(x: Array) -> Array:
 
 
 def _adaptive_bits(places: Array) -> float:
-    """Bits of symbols that are coded class by class; `places` is class * (2 LEVELS + 1) + symbol."""
+    """Bits of symbols that are coded class by class; `places` is class * WIDTH + symbol."""
     counts = np.bincount(places.ravel())
-    width = 2 * LEVELS + 1
-    counts = np.pad(counts, (0, -len(counts) % width)).reshape(-1, width)
+    counts = np.pad(counts, (0, -len(counts) % WIDTH)).reshape(-1, WIDTH)
     alphabet = (counts.sum(0) > 0).sum()
     seen = counts[counts > 0]
     total = counts.sum(1)

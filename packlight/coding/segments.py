@@ -31,17 +31,19 @@ _FORMATS = {"float32": (0, 8, 23), "float16": (1, 5, 10), "bfloat16": (2, 8, 7)}
 _MODEL_BITS = 4
 _FEW_ITEMS = 32
 FEW_BYTES = 256
+CLEARLY = 0.98  # of a model's cost, before bytes are taken for bytes
 OWN_CHUNK = 64  # bytes that a chunk of its own costs, and its neighbours lose
 
 
 @dataclass(frozen=True)
 class Segment:
-    """`size` bytes that one model codes; LZMA ones make a chunk of their own."""
+    """`size` bytes that one model codes; LZMA ones and fast records make chunks of their own."""
 
     size: int
     values: dict[str, int] = field(default_factory=dict)
     palette: bytes = b""
     as_lzma: bool = False
+    record: bytes = b""
 
     def to_bytes(self) -> bytes:
         """The numbers in the order of the native library."""
@@ -56,7 +58,7 @@ def plain(size: int) -> Segment:
 def best_plain(raw: bytes, work: bytearray) -> Segment:
     """Bytes without any structure that is known, by the byte model or LZMA."""
     candidates = [plain(len(raw)), Segment(len(raw), as_lzma=True)]
-    return min(candidates, key=lambda segment: _cost(segment, raw, work))
+    return min(candidates, key=lambda segment: cost(segment, raw, work))
 
 
 def copy(size: int, distance: int) -> Segment:
@@ -98,18 +100,18 @@ def best(
     candidates = _candidates(tensor, raw)
     if place is not None:
         candidates += _referenced(tensor, raw, candidates[0], place)
-        costs = [_cost(segment, raw, work, base) for segment in candidates]
+        costs = [cost(segment, raw, work, base) for segment in candidates]
         return candidates[costs.index(min(costs))]
     if len(raw) < FEW_BYTES and len(candidates) == 1:
         return candidates[0]
-    quick = _quickly(raw)
+    quick = quickly(raw)
     if len(candidates) == 1 and quick > 0.8 * len(raw) and not thorough:
         return candidates[0]
-    costs = [_cost(segment, raw, work) for segment in candidates]
-    if len(raw) >= FEW_BYTES and (thorough or quick < 0.99 * min(costs)):
+    costs = [cost(segment, raw, work) for segment in candidates]
+    if len(raw) >= FEW_BYTES and quick < (1.02 if thorough else 0.99) * min(costs):
         others = [plain(len(raw)), Segment(len(raw), as_lzma=True)]
         candidates += others
-        costs += [_cost(segment, raw, work) for segment in others]
+        costs += [int(cost(segment, raw, work) / CLEARLY) for segment in others]
     return candidates[costs.index(min(costs))]
 
 
@@ -216,13 +218,14 @@ def _to_sortable(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.where(values & top, ~values, values | top)
 
 
-def _quickly(raw: bytes) -> float:
-    """About how small a general codec makes it, tried quickly and on a part."""
-    part = raw[: 1 << 17]
+def quickly(raw: bytes) -> float:
+    """About how small a general codec makes it, tried quickly and on a part from its middle."""
+    start = max(0, len(raw) - (1 << 17)) // 2
+    part = raw[start : start + (1 << 17)]
     return len(lzma_stream(part, preset=0)) * len(raw) / len(part)
 
 
-def _cost(segment: Segment, raw: bytes, work: bytearray, base: bytes | None = None) -> int:
+def cost(segment: Segment, raw: bytes, work: bytearray, base: bytes | None = None) -> int:
     if segment.as_lzma:
         return min(len(lzma_best(raw)), len(raw)) + OWN_CHUNK
     packed = _native.pack_chunk(raw, segment.to_bytes(), segment.palette, False, work, True, base)

@@ -26,7 +26,7 @@ def sizes(report: Report) -> Html | None:
         for kind, words in (
             ("before", "before"),
             ("installed", "installed"),
-            ("packed", "of it in the download, by entropy"),
+            ("packed", "of it in the download, estimated"),
         )
     ]
     return section(
@@ -114,7 +114,7 @@ def bits(report: Report) -> Html | None:
         "layers",
         "Bits by layer",
         f"{count(weights)} weights at {short(total / weights if weights else None)} bits each on "
-        "average: the entropy of the levels they take.",
+        "average: what the packed file is estimated to spend on them.",
         _layer_table(
             f"{f'The {len(shown)} largest' if rest else 'All'} layers, as the network runs them.",
             shown,

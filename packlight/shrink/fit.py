@@ -22,7 +22,8 @@ import torch
 import packlight
 from packlight import data as samples_of
 from packlight import readers
-from packlight.coding import xz
+from packlight.coding.files import SUFFIX
+from packlight.coding.packing import compress, decompress
 from packlight.errors import BadInput, BudgetNotMet
 from packlight.files import replace_file, sha256
 from packlight.fuse import fuse
@@ -94,7 +95,8 @@ def fit(
     Args:
         model: whatever `packlight.load` reads.
         data: whatever `packlight.data.open_data` reads. Labels are used to measure, never to fit.
-        target_size: bound on the packed download, the network file through xz: "700KB" (1000s),
+        target_size: bound on the packed download, the network file as
+            `packlight pack` packs it: "700KB" (1000s),
             "700KiB" (1024s) or bytes.
         target_installed_size: bound on the network file itself.
         max_drop: bound on the accuracy lost, in points: "1%" or 0.01. Without labels it bounds
@@ -182,7 +184,9 @@ def _written(
     stem = "model" if outcome.met else "nearest"
     with job.progress.stage("write"):
         file = replace_file(folder / f"{stem}.onnx", outcome.point.file)
-        packed = replace_file(folder / f"{stem}.onnx{xz.SUFFIX}", outcome.point.packed)
+        if decompress(outcome.point.packed) != outcome.point.file:
+            raise AssertionError("the packed network does not unpack to the network")
+        packed = replace_file(folder / f"{stem}.onnx{SUFFIX}", outcome.point.packed)
         report = describe(
             job, outcome, file, packed, asked=asked, fused=fused, macs=macs, command=command
         )
@@ -357,7 +361,7 @@ class Job:
             for slot, solution in zip(slots, solved, strict=True):
                 values.update(slot.values(solution.levels, solution.scale, solution.bias))
             file = onnx_file.refilled(template, values).SerializeToString(deterministic=True)
-            packed = xz.pack(file)
+            packed = compress(file, "max", verify=False)
             outputs = self._session(file).over(inputs)
             verdict = compare(wanted, outputs, curve.labels, classifier=self.task.classifier)
             visit = Visit(coarseness, len(file), len(packed), verdict)

@@ -19,9 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from packlight.coding import rate
 from packlight.types import Array
 
-LEVELS = 127  # the largest level of a symmetric int8 grid
+LEVELS = rate.LEVELS  # the largest level of a symmetric int8 grid
 DAMPING = 0.01  # of the mean moment, added to every moment so that H can be inverted
 BLOCK = 64  # columns updated together
 RATE_PASSES = 2  # the histogram that prices levels is estimated, used, and estimated again
@@ -126,36 +127,6 @@ def _choose(scaled: Array, cost: Array, price: float, bits: Array) -> Array:
     return best
 
 
-def level_bits(levels: Array) -> Array:
-    """What each level costs in bits, from how often the levels occur.
-
-    Between and beyond the levels seen, a two-sided geometric tail stands in, so that a level that
-    did not occur is dear but not forbidden.
-
-    Args:
-        levels: integers of any shape, within +-LEVELS.
-    Returns:
-        (2 * LEVELS + 1,) bits, -LEVELS first.
-    """
-    counts = np.bincount(levels.astype(np.int64).ravel() + LEVELS, minlength=2 * LEVELS + 1)
-    size = np.abs(np.arange(-LEVELS, LEVELS + 1))
-    total = max(int(counts.sum()), 1)
-    mean = float((counts * size).sum()) / total
-    ratio = mean / (1.0 + mean)
-    tail = np.power(max(ratio, 1e-3), size)
-    share = 2.0  # symbols' worth of weight on the tail
-    probability = (counts + share * tail / tail.sum()) / (total + share)
-    bits: Array = -np.log2(np.maximum(probability, 1e-30))
-    return bits
-
-
-def entropy(levels: Array) -> float:
-    """Bits that these levels cost together, each at its own frequency."""
-    counts = np.bincount(levels.astype(np.int64).ravel() + LEVELS)
-    counts = counts[counts > 0]
-    return float((counts * (np.log2(counts.sum()) - np.log2(counts))).sum())
-
-
 def quantize(weights: Array, factors: list[Factor], step: Array, *, price: float) -> Array:
     """Levels of a whole layer, the price of a level learnt from the layer itself.
 
@@ -169,7 +140,7 @@ def quantize(weights: Array, factors: list[Factor], step: Array, *, price: float
     """
     levels = np.clip(np.rint(weights / step[:, :, None]), -LEVELS, LEVELS).astype(np.int8)
     for _ in range(RATE_PASSES if price > 0 else 1):
-        bits = level_bits(levels)
+        bits = rate.marginal(levels)
         pieces = []
         start = 0
         for factor in factors:

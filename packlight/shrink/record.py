@@ -14,12 +14,12 @@ import numpy as np
 import torch
 
 import packlight
-from packlight.coding import xz
+from packlight.coding import rate
+from packlight.coding.packing import compress
 from packlight.files import sha256
 from packlight.runtimes.onnxruntime import VERSION
 from packlight.shrink.activations import Place
 from packlight.shrink.layers import value_of_name
-from packlight.shrink.quantize import entropy
 
 if TYPE_CHECKING:
     from packlight.shrink.fit import Job, Outcome
@@ -66,7 +66,7 @@ def describe(
             "file": asked["model"],
             "sha256": sha256(original),
             "bytes": len(original),
-            "packed_bytes": len(xz.pack(original)),
+            "packed_bytes": len(compress(original, "max", verify=False)),
             "parameters": parameters,
             "macs": macs,
         },
@@ -128,7 +128,7 @@ def _layers(job: Job, outcome: Outcome) -> list[dict[str, Any]]:
                 "weights": levels.size,
                 "bytes_before": 4 * (levels.size + bias),
                 "bytes_after": levels.size + 4 * len(set(solved.scale.tolist())) + 4 * bias,
-                "bits_per_weight": entropy(levels) / levels.size,
+                "bits_per_weight": rate.estimate(levels) / levels.size,
                 "step": float(solved.scale.max()),
                 "zeros": float((levels == 0).mean()),
                 "levels": len(np.unique(levels)),

@@ -27,12 +27,12 @@ def test_parts_are_named_and_add_up(tmp_path, level):
         assert parts[name].shape == value.shape
         assert parts[name].dtype == str(value.dtype)
         assert parts[name].size == value.nbytes
-    assert parts["few"].how == "palette"
+    assert parts["few"].how == ("palette" if level == "max" else "fast")
     assert parts["same"].how == "copy"
     assert parts["same"].packed < 20
-    total = sum(part.packed for part in contents.parts)
-    overhead = packed.stat().st_size - total
-    assert 60 <= overhead < 80 + 12 * len(contents.header.chunks)
+    if level == "max":
+        overhead = packed.stat().st_size - sum(part.packed for part in contents.parts)
+        assert 60 <= overhead < 80 + 12 * len(contents.header.chunks)
 
 
 def test_a_fast_file_lists_its_parts_too(tmp_path):

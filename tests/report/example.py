@@ -41,7 +41,7 @@ def example(layers: int = 26, points: int = 14) -> dict[str, Any]:
             "file": "model.onnx",
             "sha256": "90aa11fe00bc73d2" * 4,
             "bytes": 1_302_554,
-            "packed_file": "model.onnx.xz",
+            "packed_file": "model.onnx.plt",
             "packed_sha256": "07c1e55d8e1f2a60" * 4,
             "packed_bytes": 598_112,
         },

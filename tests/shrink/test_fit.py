@@ -20,7 +20,7 @@ from torch import nn
 
 import packlight
 from packlight import files
-from packlight.coding import xz
+from packlight.coding.packing import decompress
 from packlight.errors import BadInput, BudgetNotMet
 from packlight.network import Network
 from packlight.runtimes import onnx as onnx_file
@@ -54,7 +54,7 @@ def test_the_download_is_within_the_size_asked_for(fitted, model):
     assert fitted.met
     assert fitted.packed.stat().st_size <= 8000
     assert fitted.packed.stat().st_size > 7000
-    assert xz.unpack(fitted.packed.read_bytes()) == fitted.model.read_bytes()
+    assert decompress(fitted.packed.read_bytes()) == fitted.model.read_bytes()
     assert fitted.model.stat().st_size < model.stat().st_size / 3
 
 
@@ -106,7 +106,7 @@ def test_the_graph_returned_computes_what_the_file_computes(fitted):
 
 def test_nothing_but_the_result_is_left_in_the_folder(fitted):
     names = sorted(path.name for path in fitted.model.parent.iterdir())
-    assert names == ["model.onnx", "model.onnx.xz", "report.html", "report.json"]
+    assert names == ["model.onnx", "model.onnx.plt", "report.html", "report.json"]
 
 
 def test_the_same_seed_gives_the_same_bytes(fitted, model, data, tmp_path):
@@ -129,7 +129,7 @@ def test_a_size_below_what_names_alone_need_ends_with_the_nearest(model, data, t
         packlight.fit(model, data, target_size=300, out=tmp_path / "out")
     assert problem.value.exit_code == 3
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["nearest.onnx", "nearest.onnx.xz", "report.html", "report.json"]
+    assert names == ["nearest.onnx", "nearest.onnx.plt", "report.html", "report.json"]
     assert json.loads((tmp_path / "out" / "report.json").read_text())["met"] is False
     Session(tmp_path / "out" / "nearest.onnx")
 

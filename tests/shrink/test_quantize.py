@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from packlight.coding import rate
 from packlight.shrink import quantize
 from tests.reference import obs
 
@@ -33,7 +32,7 @@ def test_rounding_matches_the_published_elimination(groups, rows, columns, price
     weights = rng.normal(size=(groups, rows, columns))
     moments = correlated(groups, columns, columns)
     step = np.full((groups, rows), 0.3)
-    bits = quantize.level_bits(np.rint(weights / 0.3))
+    bits = rate.marginal(np.rint(weights / 0.3))
     factor = quantize.factorize(moments)
     levels = quantize.round_columns(weights, factor, step, price=price, bits=bits)
     for group in range(groups):
@@ -80,7 +79,7 @@ def test_a_price_on_bits_lowers_the_entropy_and_costs_little():
     step = np.full((1, 16), 1.0)
     free = quantize.quantize(weights, factors, step, price=0.0)
     priced = quantize.quantize(weights, factors, step, price=0.3)
-    assert quantize.entropy(priced) < quantize.entropy(free)
+    assert rate.estimate(priced) < rate.estimate(free)
 
 
 def test_columns_in_blocks_use_one_factor_each():
@@ -100,17 +99,3 @@ def test_dead_inputs_do_no_harm():
         np.ones((1, 2, 6)), [quantize.factorize(moments)], np.full((1, 2), 0.25), price=0.0
     )
     assert (levels == 4).all()
-
-
-@given(st.lists(st.integers(-127, 127), min_size=1, max_size=300))
-@settings(max_examples=50, deadline=None)
-def test_every_level_has_a_price_and_the_prices_are_probabilities(levels):
-    bits = quantize.level_bits(np.array(levels))
-    assert np.isfinite(bits).all()
-    assert np.exp2(-bits).sum() == pytest.approx(1.0, abs=1e-6)
-
-
-def test_entropy_is_shannons():
-    assert quantize.entropy(np.array([0, 0, 1, 1])) == pytest.approx(4.0)
-    assert quantize.entropy(np.zeros(100)) == 0.0
-    assert quantize.entropy(np.array([0, 0, 0, 1])) == pytest.approx(4 * 0.811278, abs=1e-4)
