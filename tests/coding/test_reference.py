@@ -9,9 +9,10 @@ from functools import cache
 import numpy as np
 import pytest
 
-from packlight.coding import _native, container, segments
-from packlight.coding.container import MODEL, STORED, Chunk, Member
-from packlight.coding.packing import LEVELS, compress
+from packlight.coding import _native, container, fast, segments
+from packlight.coding.container import FAST, MODEL, STORED, Chunk, Member
+from packlight.coding.openers.tensor import Tensor
+from packlight.coding.packing import LEVELS, compress, decompress
 from packlight.coding.segments import Segment
 from tests.coding.samples import DTYPES, npy, onnx_model, palette, safetensors, weights
 from tests.reference import plt
@@ -311,3 +312,31 @@ def test_rows_with_other_steps_than_the_old_ones():
     packed = compress(raw, base=base, verify=False)
     assert plt.decode(packed, base) == raw
     assert len(packed) < 0.7 * len(compress(raw, verify=False))
+
+
+def smooth(shape, seed=0) -> np.ndarray:
+    """Levels whose taps are alike."""
+    generator = np.random.default_rng(seed)
+    base = generator.laplace(size=(*shape[:2], 1, 1))
+    return np.rint(base * 2 + generator.laplace(size=shape) * 0.7).clip(-127, 127).astype(np.int8)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "float32", "float16"])
+def test_kernels_at_level_default(dtype):
+    levels = smooth((96, 48, 3, 3))
+    array = (levels.astype(np.int16) + 100).astype("uint8") if dtype == "uint8" else levels
+    raw = onnx_model({"w": array.astype(dtype) if dtype[0] == "f" else array})
+    packed = compress(raw, "default", verify=False)
+    assert FAST in {chunk.codec for chunk in container.read(packed).chunks}
+    assert plt.decode(packed) == raw
+
+
+def test_kernels_with_their_channels_last():
+    levels = np.ascontiguousarray(smooth((30, 20, 3, 3)).transpose(0, 2, 3, 1))
+    found = Tensor(0, "int8", levels.shape, channels_last=True)
+    record = fast.pack(levels.tobytes(), found, kernels=True)
+    assert record[0] == fast.KERNELS
+    assert plt.decode_fast(record, levels.size) == levels.tobytes()
+    packed = container.write(levels.tobytes(), [Chunk(FAST, levels.size, record)])
+    assert decompress(packed) == levels.tobytes()
+    assert len(record) < 0.93 * len(fast.pack(levels.tobytes(), found))

@@ -1325,10 +1325,13 @@ def decode_lzma(packed: bytes, size: int) -> bytes:
 
 # 5. Fast chunks
 
-FAST_STORED, FAST_PLANES, FAST_PALETTE = range(3)
+FAST_STORED, FAST_PLANES, FAST_PALETTE, FAST_KERNELS = range(4)
 PLANE_STORED, PLANE_CODED, PLANE_CONSTANT = range(3)
 TOTAL_BITS = 12
 TOTAL = 1 << TOTAL_BITS
+
+
+Slots = list[tuple[int, int, int]]
 
 
 def decode_fast(packed: bytes, size: int) -> bytes:
@@ -1352,6 +1355,8 @@ def decode_fast(packed: bytes, size: int) -> bytes:
             palette += [bytes(width)] * (256 - count)
             for index in decode_plane(r, items):
                 out += palette[index]
+        elif kind == FAST_KERNELS:
+            out += decode_kernels(r, width, items)
         else:
             raise ValueError("the file is damaged")
     check(r.ended())
@@ -1368,21 +1373,49 @@ def decode_plane(r: Reader, items: int) -> bytes:
     slots = read_table(r)
     words = Reader(r.bytes(r.number(one_way=False)))
     states = [words.little(4) for _ in range(4)]
-    out = bytearray()
+    return bytes(next_symbol(slots, states, i % 4, words) for i in range(items))
+
+
+def next_symbol(slots: Slots, states: list[int], turn: int, words: Reader) -> int:
+    x = states[turn]
+    symbol, frequency, distance = slots[x % TOTAL]
+    x = frequency * (x >> TOTAL_BITS) + distance
+    if x < 1 << 16:
+        x = x << 16 | (words.little(2) if len(words.data) - words.at >= 2 else 0)
+    states[turn] = x
+    return symbol
+
+
+def decode_kernels(r: Reader, width: int, items: int) -> bytes:
+    palette = []
+    if width > 1:
+        count = r.number(one_way=False)
+        check(0 < count <= 256)
+        palette = [r.bytes(width) for _ in range(count)]
+        palette += [bytes(width)] * (256 - count)
+    flip, centre, taps = r.byte(), r.byte(), r.byte()
+    stride, shift, reach = r.number(one_way=False), r.byte(), r.byte()
+    check(2 <= taps <= 25 and 0 < stride < 1 << 31 and 0 < shift <= 15 and reach <= 8)
+    check(stride == 1 or width == 1)
+    weights = [[(r.byte() + 128 & 255) - 128 for _ in range(min(t, 8))] for t in range(taps)]
+    tables = [read_table(r) if r.byte() else [(0, 0, 0)] * TOTAL for _ in range(2 * reach + 1)]
+    words = Reader(r.bytes(r.number(one_way=False)))
+    states = [words.little(4) for _ in range(4)]
+    symbols: list[int] = []
     for i in range(items):
-        x = states[i % 4]
-        symbol, frequency, distance = slots[x % TOTAL]
-        out.append(symbol)
-        x = frequency * (x >> TOTAL_BITS) + distance
-        if x < 1 << 16:
-            x = x << 16 | (words.little(2) if len(words.data) - words.at >= 2 else 0)
-        states[i % 4] = x
-    return bytes(out)
+        tap = i // stride % taps
+        before = [symbols[i - (back + 1) * stride] - centre for back in range(min(tap, 8))]
+        predicted = sum(w * v for w, v in zip(weights[tap], before, strict=True))
+        which = limited(predicted + (1 << shift - 1) >> shift, reach) + reach
+        symbols.append(next_symbol(tables[which], states, i % 4, words))
+    if width > 1:
+        return b"".join(palette[symbol] for symbol in symbols)
+    return bytes(symbol ^ flip for symbol in symbols)
 
 
-def read_table(r: Reader) -> list[tuple[int, int, int]]:
+def read_table(r: Reader) -> Slots:
     """For every slot its symbol, the symbol's frequency, and the distance into it."""
-    slots: list[tuple[int, int, int]] = []
+    slots: Slots = []
     symbol = 0
     while symbol < 256:
         frequency = r.number(one_way=False)
