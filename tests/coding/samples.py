@@ -114,3 +114,100 @@ def torch_zip(tensors) -> bytes:
     file = io.BytesIO()
     torch.save({name: torch.from_numpy(value) for name, value in tensors.items()}, file)
     return file.getvalue()
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def proto(*fields: tuple[int, int | str | bytes]) -> bytes:
+    """A protobuf message of numbers, texts and messages."""
+    out = b""
+    for number, value in fields:
+        if isinstance(value, int):
+            out += _varint(number << 3) + _varint(value)
+        else:
+            content = value.encode() if isinstance(value, str) else value
+            out += _varint(number << 3 | 2) + _varint(len(content)) + content
+    return out
+
+
+def coreml_weights(tensors) -> bytes:
+    """A weight.bin as coremltools' MILBlob writer lays it out."""
+    kinds = {"float16": 1, "float32": 2, "uint8": 3, "int8": 4}
+    out = struct.pack("<II56x", len(tensors), 2)
+    for value in tensors.values():
+        out += bytes(-len(out) % 64)
+        record = kinds[str(value.dtype)], value.nbytes, len(out) + 64
+        out += struct.pack("<IIQQ40x", 0xDEADBEEF, *record) + value.tobytes()
+    return out
+
+
+def _coreml_type(kind: int, shape) -> bytes:
+    dimensions = [(3, proto((1, proto((1, length))))) for length in shape]
+    return proto((1, proto((1, kind), (2, len(shape)), *dimensions)))
+
+
+def coreml_program(tensors, flat=()) -> bytes:
+    """An .mlmodel whose program names the blobs of `coreml_weights(tensors)`.
+
+    Those in `flat` are a palette's indices: without a shape, which only the result has.
+    """
+    kinds = {"float16": 10, "float32": 11, "uint8": 31, "int8": 21}
+    operations = []
+    at = 64
+    for name, value in tensors.items():
+        kind = kinds[str(value.dtype)]
+        listed = (value.size,) if name in flat else value.shape
+        blob = proto((1, "@model_path/weights/weight.bin"), (2, at))
+        held = proto((1, "val"), (2, proto((2, _coreml_type(kind, listed)), (5, blob))))
+        result = proto((1, name), (2, _coreml_type(kind, value.shape)))
+        operations.append((3, proto((1, "const"), (3, result), (5, held))))
+        at = -(-(at + 64 + value.nbytes) // 64) * 64
+    block = proto((1, "CoreML6"), (2, proto(*operations)))
+    function = proto((1, "main"), (2, proto((2, "CoreML6"), (3, block))))
+    return proto((1, 7), (2, proto((1, proto((1, "x"))))), (502, proto((1, 1), (2, function))))
+
+
+def coreml_package(folder, tensors, **options) -> None:
+    """An .mlpackage without its manifest."""
+    inside = folder / "Data" / "com.apple.CoreML"
+    (inside / "weights").mkdir(parents=True)
+    (inside / "weights" / "weight.bin").write_bytes(coreml_weights(tensors))
+    (inside / "model.mlmodel").write_bytes(coreml_program(tensors, **options))
+
+
+def coreml_text(tensors) -> bytes:
+    """A compiled model's model.mil that names the blobs of `coreml_weights(tensors)`."""
+    kinds = {"float16": "fp16", "float32": "fp32", "uint8": "uint8", "int8": "int8"}
+    lines = []
+    at = 64
+    for name, value in tensors.items():
+        kind = f"tensor<{kinds[str(value.dtype)]}, {list(value.shape)}>"
+        file = 'tensor<string, []>("@model_path/weights/weight.bin")'
+        blob = f"BLOBFILE(path = {file}, offset = tensor<uint64, []>({at}))"
+        text = f'tensor<string, []>("{name}")'
+        lines.append(f"{kind} {name} = const()[name = {text}, val = {kind}({blob})];")
+        at = -(-(at + 64 + value.nbytes) // 64) * 64
+    return "\n".join(["program(1.0)", "{", *lines, "}"]).encode()
+
+
+def coreml_network(convolution, product, half=False) -> bytes:
+    """An .mlmodel of specification 1 that holds its weights."""
+
+    def weights(value) -> bytes:
+        if half:
+            return proto((2, value.astype("float16").tobytes()))
+        return proto((1, value.astype("float32").tobytes()))
+
+    rows, channels, *taps = convolution.shape
+    kernel = b"".join(map(_varint, taps))
+    first = proto((1, rows), (2, channels), (10, 1), (20, kernel), (90, weights(convolution)))
+    outputs, inputs = product.shape
+    second = proto((1, inputs), (2, outputs), (20, weights(product)))
+    layers = proto((1, "conv"), (2, "x"), (100, first)), proto((1, "linear"), (140, second))
+    return proto((1, 1), (2, b""), (500, proto(*((1, layer) for layer in layers))))

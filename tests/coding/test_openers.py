@@ -6,10 +6,16 @@ import numpy as np
 import pytest
 
 from packlight.coding.archive import read_paths
+from packlight.coding.container import Member
 from packlight.coding.openers import find_tensors
 from packlight.coding.openers.tensor import Tensor
 from packlight.coding.packing import compress, decompress
 from tests.coding.samples import (
+    coreml_network,
+    coreml_package,
+    coreml_program,
+    coreml_text,
+    coreml_weights,
     external_onnx,
     gguf,
     npy,
@@ -83,12 +89,42 @@ def test_tflite_tensors_cover_the_weights():
     assert covered > 0.6 * len(raw)
 
 
+def test_core_ml_blobs_are_found_with_the_shapes_that_the_program_says(tmp_path):
+    small = {"indices": weights((7, 16), "uint8"), **NAMED}
+    coreml_package(tmp_path, small, flat=["indices"])
+    same(found_in(*read_paths([tmp_path])), small)
+    blobs = find_tensors(coreml_weights(small))
+    assert [(t.dtype, t.shape) for t in blobs] == [
+        (str(value.dtype), (value.size,)) for value in small.values()
+    ]
+
+
+def test_a_compiled_core_ml_model_says_shapes_as_text(tmp_path):
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "weight.bin").write_bytes(coreml_weights(NAMED))
+    (tmp_path / "model.mil").write_bytes(coreml_text(NAMED))
+    found = find_tensors(*read_paths([tmp_path]))
+    assert [t.shape for t in found] == [value.shape for value in NAMED.values()]
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["fp32", "fp16"])
+def test_weights_of_older_core_ml_networks_are_found(half):
+    product = weights((6, 9))
+    found = found_in(coreml_network(CONV, product, half))
+    dtype = "float16" if half else "float32"
+    same(found, {"conv": CONV.astype(dtype), "linear": product.astype(dtype)})
+
+
 WRITERS = {
     "onnx": onnx_model(NAMED),
     "safetensors": safetensors(NAMED),
     "gguf": gguf(NAMED),
     "npy": npy(CONV),
     "pytorch": torch_zip(NAMED),
+    "core ml weights": coreml_weights(NAMED),
+    "core ml program": coreml_program(NAMED),
+    "core ml text": coreml_text(NAMED),
+    "core ml network": coreml_network(CONV, weights((6, 9))),
 }
 
 
@@ -103,3 +139,19 @@ def test_a_damaged_file_is_packed_all_the_same(raw):
         tensors = find_tensors(damaged)
         assert all(0 <= t.offset <= len(damaged) - t.size for t in tensors)
         assert decompress(compress(damaged, "fast", verify=False)) == damaged
+
+
+@pytest.mark.parametrize("place", ["model.mlmodel", "model.mil"])
+def test_a_damaged_core_ml_program_beside_its_weights_is_packed_all_the_same(place):
+    blobs = coreml_weights(NAMED)
+    program = coreml_program(NAMED) if place == "model.mlmodel" else coreml_text(NAMED)
+    generator = np.random.default_rng(0)
+    for _ in range(40):
+        damaged = bytearray(program)
+        for at in generator.integers(0, len(program), 3):
+            damaged[at] = generator.integers(256)
+        beside = Member("weights/weight.bin", len(damaged), len(blobs))
+        members = [Member(place, 0, len(damaged)), beside]
+        raw = bytes(damaged) + blobs
+        packed = compress(raw, "fast", members=members, verify=False)
+        assert decompress(packed) == raw

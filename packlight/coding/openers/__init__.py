@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import posixpath
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 from packlight.coding.container import Member
 from packlight.coding.openers.tensor import Derived, Tensor
@@ -87,8 +88,18 @@ def _opener(data: bytes) -> Callable[[bytes], Iterator[Found]] | None:
         from packlight.coding.openers.safetensors import tensors as safetensors
 
         return safetensors
+    if data[4:8] == b"\2\0\0\0" and data[64:68] == b"\xef\xbe\xad\xde":
+        from packlight.coding.openers.coreml import weights as blobs
+
+        return blobs
+    if data[:8] == b"program(":
+        from packlight.coding.openers.coreml import program
+
+        return program
     if data[:1] in (b"\x08", b"\x12", b"\x3a"):
+        from packlight.coding.openers.coreml import tensors as coreml
         from packlight.coding.openers.onnx import tensors as onnx
 
-        return onnx
+        # both are protobuf without a mark of their own; neither has fields that the other reads
+        return lambda file: chain(onnx(file), coreml(file))
     return None

@@ -1,7 +1,6 @@
 """Tensors of an ONNX file: raw_data, packed float_data, external data; in subgraphs too.
 
-Reads protobuf's wire format directly (protobuf.dev, "Encoding"); field numbers are those of
-onnx.proto.
+Field numbers are those of onnx.proto.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import prod
 
+from packlight.coding.openers.protobuf import fields, numbers, varint
 from packlight.coding.openers.tensor import Tensor
 
 _MODEL_GRAPH, _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE = 7, 1, 5, 15
@@ -31,7 +31,7 @@ _DEPTH = 64
 
 def tensors(data: bytes) -> Iterator[Tensor]:
     """Every tensor with at least one item."""
-    for field, start, end in _fields(data, 0, len(data)):
+    for field, start, end in fields(data, 0, len(data)):
         if field == _MODEL_GRAPH:
             yield from _graph(data, start, end, 0)
 
@@ -39,17 +39,17 @@ def tensors(data: bytes) -> Iterator[Tensor]:
 def _graph(data: bytes, start: int, end: int, depth: int) -> Iterator[Tensor]:
     if depth > _DEPTH:
         return
-    for field, at, to in _fields(data, start, end):
+    for field, at, to in fields(data, start, end):
         if field == _GRAPH_INITIALIZER:
             yield from _tensor(data, at, to)
         elif field == _GRAPH_NODE:
-            for part, a, b in _fields(data, at, to):
+            for part, a, b in fields(data, at, to):
                 if part == _NODE_ATTRIBUTE:
                     yield from _attribute(data, a, b, depth)
 
 
 def _attribute(data: bytes, start: int, end: int, depth: int) -> Iterator[Tensor]:
-    for field, at, to in _fields(data, start, end):
+    for field, at, to in fields(data, start, end):
         if field in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS) and to > at:
             yield from _tensor(data, at, to)
         elif field in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS) and to > at:
@@ -61,17 +61,17 @@ def _tensor(data: bytes, start: int, end: int) -> Iterator[Tensor]:
     kind, name = 0, ""
     blob: tuple[int, int] | None = None
     external: dict[str, str] = {}
-    for field, at, to in _fields(data, start, end):
+    for field, at, to in fields(data, start, end):
         if field == _TENSOR_DIMS:
-            shape.extend(_numbers(data, at, to))
+            shape.extend(numbers(data, at, to))
         elif field == _TENSOR_TYPE:
-            kind = _varint(data, at, to)[0]
+            kind = varint(data, at, to)[0]
         elif field == _TENSOR_NAME:
             name = data[at:to].decode("utf-8", "replace")
         elif field in (_TENSOR_RAW, _TENSOR_FLOATS) and to - at > 4:
             blob = at, to
         elif field == _TENSOR_EXTERNAL:
-            entry = {part: data[a:b].decode() for part, a, b in _fields(data, at, to)}
+            entry = {part: data[a:b].decode() for part, a, b in fields(data, at, to)}
             external[entry.get(_ENTRY_KEY, "")] = entry.get(_ENTRY_VALUE, "")
     if blob and kind in _TYPES:
         tensor = Tensor(blob[0], _TYPES[kind], tuple(shape), name)
@@ -80,44 +80,3 @@ def _tensor(data: bytes, start: int, end: int) -> Iterator[Tensor]:
     elif "location" in external and kind in _TYPES and all(shape):
         at = int(external.get("offset", "0"))
         yield Tensor(at, _TYPES[kind], tuple(shape), name, file=external["location"])
-
-
-def _numbers(data: bytes, at: int, end: int) -> Iterator[int]:
-    while at < end:
-        value, at = _varint(data, at, end)
-        yield value
-
-
-def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """(number, first byte, end) of every field's content, up to the first that is malformed."""
-    while at < end:
-        key, at = _varint(data, at, end)
-        start = at
-        match key & 7:
-            case 0:
-                _, at = _varint(data, at, end)
-            case 1:
-                at += 8
-            case 2:
-                size, start = _varint(data, at, end)
-                at = start + size
-            case 5:
-                at += 4
-            case _:
-                raise ValueError("a group or an unknown wire type")
-        if at > end:
-            raise ValueError("a field is longer than what holds it")
-        yield key >> 3, start, at
-
-
-def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        if at >= end or shift > 63:
-            raise ValueError("a number does not end")
-        byte = data[at]
-        at += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, at
-        shift += 7
