@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import struct
+import zipfile
 
 import numpy as np
 import onnx
@@ -112,7 +113,26 @@ def gguf(tensors) -> bytes:
 
 def torch_zip(tensors) -> bytes:
     file = io.BytesIO()
-    torch.save({name: torch.from_numpy(value) for name, value in tensors.items()}, file)
+    torch.save({name: torch.as_tensor(value) for name, value in tensors.items()}, file)
+    return file.getvalue()
+
+
+def torch_exported(tensors) -> bytes:
+    """The members of torch.export.save's archive that hold weights."""
+    kinds = {"float32": 7, "float16": 6, "int8": 2}
+    entries, file = {}, io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for place, (name, value) in enumerate(tensors.items()):
+            archive.writestr(f"net/data/weights/weight_{place}", value.tobytes())
+            steps = [n // value.itemsize for n in value.strides]
+            sizes, strides = ([{"as_int": n} for n in numbers] for numbers in (value.shape, steps))
+            meta = {"dtype": kinds[str(value.dtype)], "sizes": sizes, "strides": strides}
+            meta["storage_offset"] = {"as_int": 0}
+            entry = {"path_name": f"weight_{place}", "use_pickle": False, "tensor_meta": meta}
+            entries[name] = entry
+        text = json.dumps({"config": entries})
+        archive.writestr("net/data/weights/model_weights_config.json", text)
+        archive.writestr("net/data/sample_inputs/model.pt", torch_zip({"input": np.ones((3, 5))}))
     return file.getvalue()
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import warnings
+import zipfile
+
 import numpy as np
 import pytest
+import torch
 
 from packlight.coding.archive import read_paths
 from packlight.coding.container import Member
@@ -21,6 +26,7 @@ from tests.coding.samples import (
     npy,
     onnx_model,
     safetensors,
+    torch_exported,
     torch_zip,
     weights,
 )
@@ -79,8 +85,61 @@ def test_numpy_arrays_are_found_in_either_byte_order(order):
     assert turned.shape == tuple(reversed(CONV.shape))
 
 
-def test_pytorch_storages_are_found():
-    assert sum(tensor.size for tensor in find_tensors(torch_zip({"a": CONV}))) == CONV.nbytes
+@pytest.mark.parametrize("write", [torch_zip, torch_exported], ids=lambda f: f.__name__)
+def test_pytorch_tensors_are_found_by_name_and_shape(write):
+    same(found_in(write(NAMED)), NAMED)
+
+
+def test_every_type_of_pytorch_storage_is_told():
+    dtypes = ["float32", "float16", "bfloat16", "int8", "uint8", "int16", "uint16", "int32"]
+    kept = {name: torch.ones(3, 5, dtype=getattr(torch, name)) for name in dtypes}
+    raw = torch_zip(kept | {"int64": torch.ones(3, 5, dtype=torch.int64)})
+    assert {t.name: t.dtype for t in find_tensors(raw)} == {name: name for name in dtypes}
+    assert {t.shape for t in find_tensors(raw)} == {(3, 5)}
+
+
+def test_parts_of_pytorch_storages_are_found_in_the_order_in_which_they_lie():
+    conv, flat = torch.from_numpy(CONV), torch.arange(60, dtype=torch.float32)
+    views = {
+        "last": conv.contiguous(memory_format=torch.channels_last),
+        "turned": flat[:30].reshape(5, 6).T,
+        "second": flat[30:].reshape(3, 10),
+        "again": flat[30:].reshape(3, 10),
+        "module": torch.nn.Parameter(torch.ones(4, 7)),
+    }
+    file = io.BytesIO()
+    torch.save(views, file)
+    raw = file.getvalue()
+    found = found_in(raw)
+    np.testing.assert_array_equal(found["last"], CONV.transpose(0, 2, 3, 1))
+    np.testing.assert_array_equal(found["turned"], flat[:30].reshape(5, 6))
+    np.testing.assert_array_equal(found["second"], flat[30:].reshape(3, 10))
+    assert [t.name for t in find_tensors(raw) if t.channels_last] == ["last"]
+    assert found["module"].shape == (4, 7)
+
+
+def test_a_pytorch_storage_with_gaps_has_one_axis():
+    raw = torch_zip({"gaps": torch.ones(20, 20, dtype=torch.float16)[:, ::2]})
+    (tensor,) = find_tensors(raw)
+    assert (tensor.dtype, tensor.shape) == ("float16", (400,))
+
+
+def test_weights_of_torchscript_are_found():
+    layer = torch.nn.Linear(9, 6)
+    file = io.BytesIO()
+    with warnings.catch_warnings(action="ignore"):
+        torch.jit.save(torch.jit.trace(layer, torch.ones(1, 9)), file)
+    found = found_in(file.getvalue())
+    same(found, {name: value.detach().numpy() for name, value in layer.named_parameters()})
+
+
+def test_models_in_a_zip_are_found_unless_they_are_compressed():
+    for kind, count in ((zipfile.ZIP_STORED, 4), (zipfile.ZIP_DEFLATED, 0)):
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w", kind) as archive:
+            archive.writestr("model.onnx", onnx_model(NAMED))
+            archive.writestr("array.npy", npy(CONV))
+        assert len(find_tensors(file.getvalue())) == count
 
 
 def test_tflite_tensors_cover_the_weights():
@@ -121,6 +180,7 @@ WRITERS = {
     "gguf": gguf(NAMED),
     "npy": npy(CONV),
     "pytorch": torch_zip(NAMED),
+    "pytorch, exported": torch_exported(NAMED),
     "core ml weights": coreml_weights(NAMED),
     "core ml program": coreml_program(NAMED),
     "core ml text": coreml_text(NAMED),
@@ -139,6 +199,20 @@ def test_a_damaged_file_is_packed_all_the_same(raw):
         tensors = find_tensors(damaged)
         assert all(0 <= t.offset <= len(damaged) - t.size for t in tensors)
         assert decompress(compress(damaged, "fast", verify=False)) == damaged
+
+
+@pytest.mark.parametrize("write", [torch_zip, torch_exported], ids=lambda f: f.__name__)
+def test_a_pytorch_file_damaged_inside_is_packed_all_the_same(write):
+    raw = write(NAMED)
+    said = b"_rebuild" if write is torch_zip else b"tensor_meta"
+    start = raw.index(said) - 50
+    generator = np.random.default_rng(0)
+    for _ in range(60):
+        damaged = bytearray(raw)  # whose members can still be found
+        for place in generator.integers(start, start + 500, 2):
+            damaged[place] = generator.integers(256)
+        packed = compress(bytes(damaged), "fast", verify=False)
+        assert decompress(packed) == damaged
 
 
 @pytest.mark.parametrize("place", ["model.mlmodel", "model.mil"])

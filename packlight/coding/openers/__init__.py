@@ -19,6 +19,9 @@ from packlight.coding.openers.tensor import Derived, Tensor
 Found = Tensor | Derived
 _ODD = (ValueError, TypeError, LookupError, OverflowError, RecursionError, MemoryError)
 
+#: zips within zips
+_DEPTH = 4
+
 
 def find_tensors(raw: bytes, members: Sequence[Member] | None = None) -> list[Found]:
     """Tensors of a file, or of an archive's files, in order and apart from each other.
@@ -55,9 +58,14 @@ def _elsewhere(found: Found) -> bool:
     return isinstance(found, Tensor) and found.file is not None
 
 
-def _open(data: bytes) -> list[Found]:
+def _inside(data: bytes, depth: int) -> list[Found]:
+    """Tensors of a file that a file holds."""
+    return [found for found in _open(data, depth + 1) if not _elsewhere(found)]
+
+
+def _open(data: bytes, depth: int = 0) -> list[Found]:
     """Tensors of one file; none if nothing is known about its kind."""
-    opener = _opener(data)
+    opener = _opener(data, depth)
     found: list[Found] = []
     # a file that only looks like a model, or a damaged one, gives what was found until there
     with contextlib.suppress(*_ODD):
@@ -66,7 +74,7 @@ def _open(data: bytes) -> list[Found]:
     return found
 
 
-def _opener(data: bytes) -> Callable[[bytes], Iterator[Found]] | None:
+def _opener(data: bytes, depth: int) -> Callable[[bytes], Iterator[Found]] | None:
     # Each opener is imported when a file of its kind is met: packing bytes stays quick.
     if data[4:8] == b"TFL3":
         from packlight.coding.openers.tflite import tensors as tflite
@@ -76,10 +84,10 @@ def _opener(data: bytes) -> Callable[[bytes], Iterator[Found]] | None:
         from packlight.coding.openers.numpy import tensors as npy
 
         return npy
-    if data[:2] == b"PK":
+    if data[:2] == b"PK" and depth < _DEPTH:
         from packlight.coding.openers.zip import tensors as zipped
 
-        return zipped
+        return lambda file: zipped(file, lambda member: _inside(member, depth))
     if data[:4] == b"GGUF":
         from packlight.coding.openers.gguf import tensors as gguf
 

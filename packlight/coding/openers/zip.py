@@ -1,33 +1,51 @@
-"""Tensors in stored members of a zip: PyTorch's data/N files as plain fp32, NumPy's .npy files."""
+"""Tensors in stored members of a zip: PyTorch's storages, and files that are models themselves."""
 
 from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from packlight.coding.openers.numpy import tensors as npy
-from packlight.coding.openers.tensor import Tensor
+from packlight.coding.openers import pytorch
+from packlight.coding.openers.tensor import Derived, Tensor
 
-_PYTORCH_LEAST = 64
+_LOCAL_HEADER = 30
 
 
-def tensors(data: bytes) -> Iterator[Tensor]:
-    """Arrays and storages of members that are stored as they are."""
+def tensors(
+    data: bytes, inside: Callable[[bytes], list[Tensor | Derived]]
+) -> Iterator[Tensor | Derived]:
+    """Arrays and storages of members that are stored as they are.
+
+    Args:
+        data: the zip.
+        inside: finds the tensors of a member.
+    """
+    places = _stored(data)
+    said, known = pytorch.tensors(data, places)
+    yield from said
+    for at, size in places.values():
+        if at not in known:
+            yield from (tensor.moved(at) for tensor in inside(data[at : at + size]))
+
+
+def _stored(data: bytes) -> dict[str, tuple[int, int]]:
+    """(first byte, bytes) of every stored member, none within another."""
     try:
         members = zipfile.ZipFile(io.BytesIO(data)).infolist()
     except (zipfile.BadZipFile, NotImplementedError) as problem:
         raise ValueError("not a zip that can be read") from problem
-    for member in members:
-        if member.compress_type != zipfile.ZIP_STORED or not member.file_size:
-            continue
+    places: dict[str, tuple[int, int]] = {}
+    end = 0
+    for member in sorted(members, key=lambda member: member.header_offset):
         at = member.header_offset
+        if member.compress_type != zipfile.ZIP_STORED or not member.file_size or at < end:
+            continue
         if data[at : at + 4] != b"PK\x03\x04":
             continue
         name, extra = (int.from_bytes(data[at + i : at + i + 2], "little") for i in (26, 28))
-        start = at + 30 + name + extra
-        if data[start : start + 6] == b"\x93NUMPY":
-            yield from npy(data, start, start + member.file_size)
-        elif "/data/" in member.filename and member.file_size >= _PYTORCH_LEAST:
-            # A storage's type is in the pickle; most are fp32, and a wrong guess costs only bytes.
-            yield Tensor(start, "float32", (member.file_size // 4,), member.filename)
+        start = at + _LOCAL_HEADER + name + extra
+        end = start + member.file_size
+        if end <= len(data):
+            places[member.filename] = start, member.file_size
+    return places
