@@ -231,3 +231,126 @@ def coreml_network(convolution, product, half=False) -> bytes:
     second = proto((1, inputs), (2, outputs), (20, weights(product)))
     layers = proto((1, "conv"), (2, "x"), (100, first)), proto((1, "linear"), (140, second))
     return proto((1, 1), (2, b""), (500, proto(*((1, layer) for layer in layers))))
+
+
+def flatbuffer(table, identifier: bytes, header: bytes = b"") -> bytes:
+    """A flatbuffer of tables by field number.
+
+    A field is a table (dict), a vector of tables (list), of bytes (bytes, str) or of numbers
+    (type, list), or a number (type, number).
+    """
+    out = bytearray(4) + identifier + header
+
+    def align(width: int) -> None:
+        out.extend(bytes(-len(out) % width))
+
+    def write(value) -> int:
+        """Where the content begins that an offset leads to."""
+        if isinstance(value, dict):
+            return write_table(value)
+        align(4)
+        if isinstance(value, list):
+            at = len(out)
+            out.extend(struct.pack("<I", len(value)) + bytes(4 * len(value)))
+            for place, entry in enumerate(value):
+                refer(at + 4 + 4 * place, entry)
+            return at
+        content = value.encode() if isinstance(value, str) else value
+        items = len(content)
+        if isinstance(content, tuple):
+            kind, numbers = content
+            items, content = len(numbers), struct.pack(f"<{len(numbers)}{kind}", *numbers)
+        out.extend(bytes(-(len(out) + 4) % 16))
+        out.extend(struct.pack("<I", items) + content)
+        return len(out) - len(content) - 4
+
+    def write_table(fields: dict) -> int:
+        count = max(fields, default=-1) + 1
+        align(2)
+        vtable = len(out)
+        out.extend(bytes(4 + 2 * count))
+        align(8)
+        at = len(out)
+        out.extend(struct.pack("<i", at - vtable))
+        later = []
+        for number, value in fields.items():
+            scalar = isinstance(value, tuple) and not isinstance(value[1], list)
+            content = struct.pack("<" + value[0], value[1]) if scalar else bytes(4)
+            align(len(content))
+            struct.pack_into("<H", out, vtable + 4 + 2 * number, len(out) - at)
+            if not scalar:
+                later.append((len(out), value))
+            out.extend(content)
+        struct.pack_into("<HH", out, vtable, 4 + 2 * count, len(out) - at)
+        for place, value in later:
+            refer(place, value)
+        return at
+
+    def refer(place: int, value) -> None:
+        struct.pack_into("<I", out, place, write(value) - place)
+
+    refer(0, table)
+    return bytes(out)
+
+
+_EXECUTORCH_TYPES = {"uint8": 0, "int8": 1, "float16": 5, "float32": 6}
+
+
+def executorch(tensors, named=(), delegates=(), inline=False) -> bytes:
+    """A .pte with constants, data under names, and XNNPACK's programs as delegates.
+
+    Those named "last" lie with their channels last.
+    """
+    values = [{0: ("B", 2), 1: {0: ("q", 7)}}]
+    constants, offsets = bytes(16), [0]
+    for number, (name, value) in enumerate(tensors.items(), 1):
+        order = (0, 2, 3, 1) if name == "last" else range(value.ndim)
+        tensor = {0: ("b", _EXECUTORCH_TYPES[str(value.dtype)]), 5: ("I", number), 9: {1: name}}
+        tensor |= {2: ("i", list(value.shape)), 3: ("B", list(order))}
+        values.append({0: ("B", 5), 1: tensor})
+        offsets.append(len(constants))
+        constants += value.transpose(order).tobytes()
+        constants += bytes(-len(constants) % 16)
+    parts = [constants, *dict(named).values(), *([] if inline else delegates)]
+    segments, at = [], 0
+    for part in parts:
+        segments.append({0: ("Q", at), 1: ("Q", len(part))})
+        at += len(part) + -len(part) % 128
+    first = 0 if inline else len(parts) - len(delegates)
+    held = [{1: {0: ("b", not inline), 1: ("I", first + i)}} for i in range(len(delegates))]
+    program = {
+        **{0: ("I", 0), 1: [{0: "forward", 2: values, 7: held}], 4: segments},
+        5: {0: ("I", 0), 1: ("Q", offsets)},
+        7: [{0: key, 1: ("I", place)} for place, key in enumerate(dict(named), 1)],
+    }
+    if inline:
+        program[3] = [{0: delegate} for delegate in delegates]
+    size = len(flatbuffer(program, b"ET12", bytes(32)))
+    base = size + -size % 128
+    header = b"eh00" + struct.pack("<IQQQ", 32, size, base, at)
+    parts.insert(0, flatbuffer(program, b"ET12", header))
+    return b"".join(part + bytes(-len(part) % 128) for part in parts)
+
+
+def xnnpack(tensors, scales=(), keys=()) -> bytes:
+    """A program of XNNPACK; constants lie behind it, or as named data if they have keys."""
+    kinds = {"float32": 1, "float16": 2, "int8": 6}
+    constants, entries, values = b"", [{0: ("Q", 0)}], []
+    for name, value in (dict(tensors) | dict(scales)).items():
+        if name in keys:
+            entries.append({0: ("Q", (1 << 64) - 1), 1: ("Q", value.nbytes), 2: name})
+            continue
+        entries.append({0: ("Q", len(constants)), 1: ("Q", value.nbytes)})
+        constants += value.tobytes() + bytes(-value.nbytes % 32)
+    for number, value in enumerate(tensors.values(), 1):
+        tensor = {0: ("h", kinds[str(value.dtype)]), 1: ("I", value.ndim)}
+        tensor |= {2: ("I", list(value.shape)), 3: ("I", number)}
+        if scales and value.dtype == np.int8:
+            by = {2: ("I", len(tensors) + 1), 3: ("I", len(value))}
+            values.append({0: ("B", 2), 1: {0: tensor, 1: ("B", 1), 2: by}})
+        else:
+            values.append({0: ("B", 1), 1: tensor})
+    graph = flatbuffer({0: "0", 2: values, 8: entries}, b"XN01")
+    graph += bytes(-len(graph) % 32)
+    header = struct.pack("<4x4sHIIIQ", b"XH00", 30, 32, len(graph), 32 + len(graph), len(constants))
+    return header + bytes(2) + graph + constants

@@ -13,6 +13,7 @@ import torch
 from packlight.coding.archive import read_paths
 from packlight.coding.container import Member
 from packlight.coding.openers import find_tensors
+from packlight.coding.openers.flatbuffers import root
 from packlight.coding.openers.tensor import Tensor
 from packlight.coding.packing import compress, decompress
 from tests.coding.samples import (
@@ -21,6 +22,7 @@ from tests.coding.samples import (
     coreml_program,
     coreml_text,
     coreml_weights,
+    executorch,
     external_onnx,
     gguf,
     npy,
@@ -29,6 +31,7 @@ from tests.coding.samples import (
     torch_exported,
     torch_zip,
     weights,
+    xnnpack,
 )
 from tests.shared import shared
 
@@ -174,6 +177,41 @@ def test_weights_of_older_core_ml_networks_are_found(half):
     same(found, {"conv": CONV.astype(dtype), "linear": product.astype(dtype)})
 
 
+def test_constants_of_executorch_are_found():
+    same(found_in(executorch(NAMED)), NAMED)
+    found = found_in(executorch({"last": CONV}))
+    np.testing.assert_array_equal(found["last"], CONV.transpose(0, 2, 3, 1))
+
+
+@pytest.mark.parametrize("inline", [False, True], ids=["in a segment", "inline"])
+def test_constants_of_xnnpack_delegates_are_found(inline):
+    scales = np.linspace(0.5, 1, len(LINEAR), dtype=np.float32)
+    tensors = {"conv": CONV.transpose(0, 2, 3, 1), "linear": LINEAR, "half": HALF}
+    program = xnnpack(tensors, {"scales": scales}, keys=["conv", "scales"])
+    named = {"conv": CONV.transpose(0, 2, 3, 1).tobytes(), "scales": scales.tobytes()}
+    raw = executorch({}, named, [program], inline)
+    found = find_tensors(raw)
+    contents = {raw[t.offset : t.offset + t.size]: t for t in found}
+    assert len(contents) == 4
+    for value in (*tensors.values(), scales):
+        tensor = contents[value.tobytes()]
+        assert isinstance(tensor, Tensor)
+        assert (tensor.dtype, tensor.shape) == (str(value.dtype), value.shape)
+        assert tensor.channels_last == (value.ndim == 4)
+
+
+def test_a_flatbuffer_that_describes_more_than_it_can_hold_is_given_up():
+    raw = executorch(NAMED)
+    table = root(raw)
+
+    def read_again() -> None:
+        for _ in range(len(raw)):
+            table.tables(1)[0].tables(2)
+
+    with pytest.raises(ValueError, match="more than"):
+        read_again()
+
+
 WRITERS = {
     "onnx": onnx_model(NAMED),
     "safetensors": safetensors(NAMED),
@@ -181,6 +219,8 @@ WRITERS = {
     "npy": npy(CONV),
     "pytorch": torch_zip(NAMED),
     "pytorch, exported": torch_exported(NAMED),
+    "executorch": executorch(NAMED),
+    "xnnpack": executorch({}, {"conv": CONV.tobytes()}, [xnnpack(NAMED, keys=["conv"])]),
     "core ml weights": coreml_weights(NAMED),
     "core ml program": coreml_program(NAMED),
     "core ml text": coreml_text(NAMED),

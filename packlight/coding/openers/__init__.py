@@ -80,6 +80,10 @@ def _opener(data: bytes, depth: int) -> Callable[[bytes], Iterator[Found]] | Non
         from packlight.coding.openers.tflite import tensors as tflite
 
         return tflite
+    if data[4:8] == b"ET12":
+        from packlight.coding.openers.executorch import tensors as executorch
+
+        return executorch
     if data[:6] == b"\x93NUMPY":
         from packlight.coding.openers.numpy import tensors as npy
 

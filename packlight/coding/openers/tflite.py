@@ -1,7 +1,6 @@
 """Tensors of a TFLite file, and the bias scales that follow from two others.
 
-Reads flatbuffers directly (flatbuffers.dev, "Internals"); field numbers are those of TFLite's
-schema.fbs.
+Field numbers are those of TFLite's schema.fbs.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import struct
 from collections.abc import Iterator
 from math import prod
 
+from packlight.coding.openers.flatbuffers import Table, root
 from packlight.coding.openers.tensor import Derived, Tensor
 
 _MODEL_SUBGRAPHS, _MODEL_BUFFERS = 2, 4
@@ -22,62 +22,9 @@ _WEIGHT_LIMIT = 127.0
 _TYPES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 7: "int16", 9: "int8"}
 
 
-class _Table:
-    """One table of a flatbuffer: fields by number, or None where a field is not there."""
-
-    def __init__(self, data: bytes, at: int) -> None:
-        self.data, self.at = data, at
-        self._vtable = at - _int(data, at, "i")
-        self._size = _int(data, self._vtable, "H")
-
-    def _field(self, number: int) -> int | None:
-        place = 4 + 2 * number
-        if place + 2 > self._size:
-            return None
-        offset = _int(self.data, self._vtable + place, "H")
-        return self.at + offset if offset else None
-
-    def number(self, number: int, kind: str) -> int:
-        at = self._field(number)
-        return 0 if at is None else _int(self.data, at, kind)
-
-    def vector(self, number: int, width: int) -> tuple[int, int]:
-        """(first byte, items), (0, 0) if the field is not there."""
-        at = self._field(number)
-        if at is None:
-            return 0, 0
-        at += _int(self.data, at, "I")
-        count = _int(self.data, at, "I")
-        if at + 4 + count * width > len(self.data):
-            raise ValueError("a vector is longer than the file")
-        return at + 4, count
-
-    def table(self, number: int) -> _Table | None:
-        at = self._field(number)
-        return None if at is None else _Table(self.data, at + _int(self.data, at, "I"))
-
-    def tables(self, number: int) -> list[_Table]:
-        at, count = self.vector(number, 4)
-        places = range(at, at + 4 * count, 4)
-        return [_Table(self.data, place + _int(self.data, place, "I")) for place in places]
-
-    def numbers(self, number: int) -> tuple[int, ...]:
-        at, count = self.vector(number, 4)
-        return struct.unpack_from(f"<{count}i", self.data, at)
-
-
-def _int(data: bytes, at: int, kind: str) -> int:
-    if at < 0:
-        raise ValueError("an offset points before the file")
-    try:
-        return int(struct.unpack_from("<" + kind, data, at)[0])
-    except struct.error as problem:
-        raise ValueError("an offset points behind the file") from problem
-
-
 def tensors(data: bytes) -> Iterator[Tensor | Derived]:
     """Every tensor with data, its scales, and the scales of biases."""
-    model = _Table(data, _int(data, 0, "I"))
+    model = root(data)
     buffers = [buffer.vector(_BUFFER_DATA, 1) for buffer in model.tables(_MODEL_BUFFERS)]
     for graph in model.tables(_MODEL_SUBGRAPHS):
         scales: list[tuple[int, int]] = []
@@ -97,20 +44,18 @@ def tensors(data: bytes) -> Iterator[Tensor | Derived]:
                 yield Tensor(at, "float32", (count,), "scale")
 
 
-def _tensor(tensor: _Table, buffers: list[tuple[int, int]]) -> Iterator[Tensor]:
+def _tensor(tensor: Table, buffers: list[tuple[int, int]]) -> Iterator[Tensor]:
     at, size = buffers[tensor.number(_TENSOR_BUFFER, "I")]
     kind = tensor.number(_TENSOR_TYPE, "b")
     shape = tensor.numbers(_TENSOR_SHAPE)
     if not size or kind not in _TYPES or any(n <= 0 for n in shape):
         return
-    name_at, name_size = tensor.vector(_TENSOR_NAME, 1)
-    name = tensor.data[name_at : name_at + name_size].decode("utf-8", "replace")
-    found = Tensor(at, _TYPES[kind], shape, name, channels_last=True)
+    found = Tensor(at, _TYPES[kind], shape, tensor.text(_TENSOR_NAME), channels_last=True)
     if prod(shape) * found.width == size:
         yield found
 
 
-def _limits(quantization: _Table, scale: tuple[int, int]) -> Iterator[Derived]:
+def _limits(quantization: Table, scale: tuple[int, int]) -> Iterator[Derived]:
     """The larger of a channel's -minimum and maximum is 127 times its scale."""
     at, count = scale
     for field, limit in ((_QUANTIZATION_MAX, _WEIGHT_LIMIT), (_QUANTIZATION_MIN, -_WEIGHT_LIMIT)):
@@ -119,7 +64,7 @@ def _limits(quantization: _Table, scale: tuple[int, int]) -> Iterator[Derived]:
             yield Derived(limits, 4 * count, at, struct.pack("<f", limit), "weight limits")
 
 
-def _bias_scale(data: bytes, operator: _Table, scales: list[tuple[int, int]]) -> Iterator[Derived]:
+def _bias_scale(data: bytes, operator: Table, scales: list[tuple[int, int]]) -> Iterator[Derived]:
     """A convolution's bias is held in units of its input's scale times its weights' scales."""
     inputs = operator.numbers(_OPERATOR_INPUTS)
     if len(inputs) < 3 or not all(0 <= i < len(scales) for i in inputs[:3]):
