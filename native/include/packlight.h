@@ -51,7 +51,7 @@ enum plt_codec {
     PLT_CODEC_FOREIGN = 16  /* first of the codecs that only the Python package decodes */
 };
 
-/* A container, or the beginning of one. Do not change what plt_open() and plt_set_base() put here. */
+/* A container, or the beginning of one. Only plt_open() and plt_set_base() change what is here. */
 typedef struct {
     const uint8_t *data;
     size_t data_size;
@@ -130,7 +130,8 @@ int plt_decode_chunk(const plt_file *file, const plt_chunk *chunk, const void *p
 int plt_unpack(const plt_file *file, void *out, size_t out_size, void *work, size_t work_size);
 
 /* Decodes `size` bytes from `offset` on of a container that is in memory, and no more chunks than
- * they need. `scratch` holds file->largest_chunk bytes. Only the chunks' own checksums are checked. */
+ * they need. `scratch` holds file->largest_chunk bytes. Only the chunks' own checksums are
+ * checked. */
 int plt_read(const plt_file *file, uint64_t offset, void *out, size_t size, void *scratch,
              size_t scratch_size, void *work, size_t work_size);
 

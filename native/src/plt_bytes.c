@@ -3,27 +3,24 @@
 
 #include <string.h>
 
-enum { MIN_MATCH = 5, MAX_MATCH = 63, ORDER0 = 10, MATCH0 = 12 };
+enum { MIN_MATCH = 5, MAX_MATCH = 63 };
 
-void plt_bytes_init(plt_bytes *b)
+void plt_bytes_init(plt_bytes *b, const plt_tables *t)
 {
     memset(b, 0, sizeof *b);
-    plt_tables_init(&b->tables);
     for (size_t i = 0; i < PLT_BYTE_LINES * 16; i++)
         b->counter[i] = i % 16 ? PLT_COUNTER_NEW : 0;
     for (size_t s = 0; s < 2; s++)
         for (size_t i = 0; i < 256 * 8; i++)
             for (size_t j = 0; j < PLT_BYTE_INPUTS; j++)
                 b->weight[s][i][j] = PLT_ONE / 5;
-    for (size_t s = 0; s < 2; s++)
-        for (size_t i = 0; i < 4 * 256; i++)
-            b->order0[s][i] = PLT_COUNTER_NEW;
+    for (size_t i = 0; i < 4 * 256; i++)
+        b->order0[i] = PLT_COUNTER_NEW;
     for (uint32_t i = 0; i < 64 * 2; i++)
         b->matched[i] = (65535u - 65536u / (i / 2 + 2)) << 16;
     for (size_t i = 0; i < 1024; i++)
         for (int k = 0; k < 33; k++)
-            b->refine[i * 33 + (size_t)k] =
-                (plt_counter)plt_squash(&b->tables, (k - 16) * 128) << 16;
+            b->refine[i * 33 + (size_t)k] = (plt_counter)plt_squash(t, (k - 16) * 128) << 16;
 }
 
 static uint8_t back(const plt_bytes *b, uint32_t distance)
@@ -109,9 +106,8 @@ static void find_match(plt_bytes *b)
     *slot = b->position;
 }
 
-uint8_t plt_bytes_code(plt_bytes *b, plt_range *rc, uint8_t byte)
+uint8_t plt_bytes_code(plt_bytes *b, const plt_tables *t, plt_range *rc, uint8_t byte)
 {
-    const plt_tables *t = &b->tables;
     int16_t x[PLT_BYTE_INPUTS];
     uint32_t got = 1, column = b->position & 3;
     uint32_t expected = 0;
@@ -122,11 +118,11 @@ uint8_t plt_bytes_code(plt_bytes *b, plt_range *rc, uint8_t byte)
     if (b->match_length)
         expected = 256u | b->history[b->match & (PLT_BYTE_HISTORY - 1)];
     for (int left = 7; left >= 0; left--) {
-        uint32_t node = got;
+        uint32_t half = left == 3 ? got * 0x1000193u : 0;
         if (left == 7 || left == 3)
             for (int i = 0; i < PLT_BYTE_CONTEXTS; i++)
-                b->line[i] = find_line(b, spread(b->hash[i] + (left == 3 ? got * 0x1000193u : 0), 13));
-        node = left >= 4 ? got : (got & ((1u << (3 - left)) - 1)) | 1u << (3 - left);
+                b->line[i] = find_line(b, spread(b->hash[i] + half, 13));
+        uint32_t node = left >= 4 ? got : (got & ((1u << (3 - left)) - 1)) | 1u << (3 - left);
         uint32_t order = 0;
         for (int i = 0; i < PLT_BYTE_CONTEXTS; i++) {
             plt_counter c = b->line[i][node];
@@ -135,7 +131,7 @@ uint8_t plt_bytes_code(plt_bytes *b, plt_range *rc, uint8_t byte)
             x[i] = (int16_t)(seen < 3 ? s * (int)(seen + 1) / 4 : s);
             order += i < 5 && seen > 0;
         }
-        plt_counter *zero = &b->order0[0][column * 256 + got];
+        plt_counter *zero = &b->order0[column * 256 + got];
         x[12] = (int16_t)plt_stretch(t, plt_counter_p16(*zero));
         plt_counter *matched = 0;
         uint32_t predicted = 0;
@@ -153,7 +149,8 @@ uint8_t plt_bytes_code(plt_bytes *b, plt_range *rc, uint8_t byte)
         uint32_t length = !expected ? 0 : b->match_length < 8 ? 1 : b->match_length < 24 ? 2 : 3;
         int16_t *w0 = b->weight[0][(length * 6 + order) * 8 + (uint32_t)left];
         int16_t *w1 = b->weight[1][column * 256 + got];
-        int s0 = plt_mix_dot(x, w0, PLT_BYTE_INPUTS), s1 = plt_mix_dot(x, w1, PLT_BYTE_INPUTS), s = (s0 + s1) >> 1;
+        int s0 = plt_mix_dot(x, w0, PLT_BYTE_INPUTS), s1 = plt_mix_dot(x, w1, PLT_BYTE_INPUTS);
+        int s = (s0 + s1) >> 1;
         uint32_t mixed = plt_squash(t, s);
         uint32_t spot = (uint32_t)(s + 2048), part = spot & 127;
         plt_counter *r = &b->refine[(got + 256 * column) * 33 + (spot >> 7)];

@@ -20,13 +20,12 @@ enum {
 };
 
 typedef struct {
-    plt_tables tables;
     uint32_t position;                  /* bytes coded so far */
     uint32_t match, match_length;       /* where the predicted byte is, and how far it held */
     uint32_t hash[PLT_BYTE_CONTEXTS];
     plt_counter *line[PLT_BYTE_CONTEXTS];
     int16_t weight[2][256 * 8][PLT_BYTE_INPUTS];
-    plt_counter order0[2][4 * 256];
+    plt_counter order0[4 * 256];
     plt_counter matched[64 * 2];
     plt_counter refine[1024 * 33];
     uint32_t recent[PLT_BYTE_MATCHES];
@@ -34,7 +33,7 @@ typedef struct {
     plt_counter counter[PLT_BYTE_LINES * 16];
 } plt_bytes;
 
-void plt_bytes_init(plt_bytes *b);
-uint8_t plt_bytes_code(plt_bytes *b, plt_range *rc, uint8_t byte);
+void plt_bytes_init(plt_bytes *b, const plt_tables *t);
+uint8_t plt_bytes_code(plt_bytes *b, const plt_tables *t, plt_range *rc, uint8_t byte);
 
 #endif

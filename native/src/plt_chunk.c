@@ -17,7 +17,7 @@ void plt_state_init(plt_state *s)
 {
     memset(s, 0, sizeof *s);
     plt_model_init(&s->model);
-    plt_bytes_init(&s->bytes);
+    plt_bytes_init(&s->bytes, &s->model.tables);
     for (size_t i = 0; i < PLT_NUMBERS; i++)
         for (size_t j = 0; j < 96; j++)
             s->number[i][j] = PLT_COUNTER_NEW;
@@ -46,7 +46,7 @@ static uint32_t code_number(plt_state *s, plt_range *rc, int which, uint32_t val
         if (bits < 6 && done == 0)
             bit = (uint32_t)adaptive_bit(s, rc, &c[33 + bits], (int)bit);
         else if (bits < 6 && done < 3)
-            bit = (uint32_t)adaptive_bit(s, rc, &c[40 + bits * 8 + done * 4 + (uint32_t)(got & 3)], (int)bit);
+            bit = (uint32_t)adaptive_bit(s, rc, &c[40 + bits * 8 + done * 4 + (got & 3)], (int)bit);
         else
             bit = plt_raw_bits(rc, bit, 1);
         got = got << 1 | bit;
@@ -93,6 +93,30 @@ static int shape_is_sane(const plt_shape *shape)
            inner * shape->rows < 1u << 31 && shape->tap_width && shape->channels_last < 2;
 }
 
+/* Codes how wide an item is, and in which order its bytes are. Returns whether that makes sense. */
+static int code_item(plt_state *s, plt_range *rc, plt_segment *g)
+{
+    uint32_t item = (g->width >> 1) | g->big_endian << 2;
+    NUMBER(N_ITEM, item);
+    g->width = 1u << (item & 3);
+    g->big_endian = item >> 2;
+    return g->width <= 4 && g->big_endian <= 1;
+}
+
+/* The same of floats, and the largest exponent. */
+static int code_format(plt_state *s, plt_range *rc, plt_segment *g)
+{
+    uint32_t item = g->format | g->big_endian << 2;
+    NUMBER(N_FORMAT, item);
+    g->format = item & 3;
+    g->big_endian = item >> 2;
+    g->width = g->format == PLT_FP32 ? 4 : 2;
+    g->layout.exponent_bits = g->format == PLT_FP16 ? 5 : 8;
+    g->layout.mantissa_bits = g->format == PLT_FP32 ? 23 : g->format == PLT_FP16 ? 10 : 7;
+    NUMBER(N_LARGEST, g->layout.largest);
+    return g->format < PLT_FLOAT_FORMATS && g->big_endian <= 1;
+}
+
 /* Codes where in the base the segment's old bytes begin, told from where the last ones ended. */
 static void code_place(plt_state *s, plt_range *rc, plt_segment *g)
 {
@@ -131,14 +155,11 @@ static uint64_t code_header(plt_state *s, plt_range *rc, plt_segment *g, const u
         NUMBER(N_LENGTH, g->length);
         return g->length % 4 ? 0 : g->length;
     case PLT_INTEGERS: {
-        uint32_t item = (g->width >> 1) | g->big_endian << 2;
-        NUMBER(N_ITEM, item);
-        g->width = 1u << (item & 3);
-        g->big_endian = item >> 2;
+        int sane = code_item(s, rc, g);
         g->centre = code_signed(s, rc, N_CENTRE, g->centre);
         g->range.lowest = code_signed(s, rc, N_LOWEST, g->range.lowest);
         g->range.highest = code_signed(s, rc, N_HIGHEST, g->range.highest);
-        if (g->width > 4 || g->big_endian > 1 || g->range.lowest > g->range.highest)
+        if (!sane || g->range.lowest > g->range.highest)
             return 0;
         uint32_t low = (uint32_t)g->range.lowest, high = (uint32_t)g->range.highest;
         uint32_t most = g->range.lowest < 0 ? ~low : low;
@@ -149,32 +170,19 @@ static uint64_t code_header(plt_state *s, plt_range *rc, plt_segment *g, const u
         break;
     }
     case PLT_FLOATS: {
-        uint32_t item = g->format | g->big_endian << 2;
-        NUMBER(N_FORMAT, item);
-        g->format = item & 3;
-        g->big_endian = item >> 2;
-        if (g->format >= PLT_FLOAT_FORMATS || g->big_endian > 1)
-            return 0;
-        g->width = g->format == PLT_FP32 ? 4 : 2;
-        g->layout.exponent_bits = g->format == PLT_FP16 ? 5 : 8;
-        g->layout.mantissa_bits = g->format == PLT_FP32 ? 23 : g->format == PLT_FP16 ? 10 : 7;
-        NUMBER(N_LARGEST, g->layout.largest);
+        int sane = code_format(s, rc, g);
         NUMBER(N_ZERO_BITS, g->layout.zero_bits);
         NUMBER(N_MODEL_BITS, g->layout.model_bits);
-        if (g->layout.largest >> g->layout.exponent_bits ||
+        if (!sane || g->layout.largest >> g->layout.exponent_bits ||
             g->layout.zero_bits > g->layout.mantissa_bits || g->layout.model_bits > 23)
             return 0;
         break;
     }
     case PLT_PALETTE: {
-        uint32_t item = (g->width >> 1) | g->big_endian << 2;
-        NUMBER(N_ITEM, item);
-        g->width = 1u << (item & 3);
-        g->big_endian = item >> 2;
+        int sane = code_item(s, rc, g);
         NUMBER(N_PALETTE_SIZE, g->palette_size);
         NUMBER(N_PALETTE_ZERO, g->palette_zero);
-        if (g->width > 4 || g->big_endian > 1 || !g->palette_size ||
-            g->palette_size > PLT_PALETTE_LIMIT || g->palette_zero >= g->palette_size)
+        if (!sane || g->palette_size > PLT_PALETTE_LIMIT || g->palette_zero >= g->palette_size)
             return 0;
         uint32_t value = 0;
         for (uint32_t i = 0; i < g->palette_size; i++) {
@@ -190,19 +198,10 @@ static uint64_t code_header(plt_state *s, plt_range *rc, plt_segment *g, const u
     case PLT_FOURIER:
         g->width = 4;
         break;
-    case PLT_CHANGES: {
-        uint32_t item = g->format | g->big_endian << 2;
-        NUMBER(N_FORMAT, item);
-        g->format = item & 3;
-        g->big_endian = item >> 2;
-        NUMBER(N_LARGEST, g->layout.largest);
-        if (g->format >= PLT_FLOAT_FORMATS || g->big_endian > 1 || g->layout.largest > 255)
+    case PLT_CHANGES:
+        if (!code_format(s, rc, g) || g->layout.largest > 255)
             return 0;
-        g->width = g->format == PLT_FP32 ? 4 : 2;
-        g->layout.mantissa_bits = g->format == PLT_FP32 ? 23 : g->format == PLT_FP16 ? 10 : 7;
-        g->layout.exponent_bits = g->format == PLT_FP16 ? 5 : 8;
         break;
-    }
     default:
         return 0;
     }
@@ -238,7 +237,7 @@ static void store(uint8_t *at, uint32_t v, uint32_t width, uint32_t big_endian)
         at[i] = (uint8_t)(v >> 8 * (big_endian ? width - 1 - i : i));
 }
 
-/* Palettes are sorted as numbers: the order of floats' bits, with the negative ones turned round. */
+/* Palettes are sorted as numbers: the order of floats' bits, with negative ones turned round. */
 static uint32_t to_sortable(uint32_t v, uint32_t width)
 {
     uint32_t top = 1u << (8 * width - 1), all = top | (top - 1);
@@ -274,7 +273,6 @@ static int32_t sign_extend(uint32_t v, uint32_t width)
 static uint32_t code_change(plt_state *s, plt_range *rc, const plt_segment *g, uint32_t old,
                             uint32_t value)
 {
-    uint32_t bits = 8 * g->width;
     uint32_t exponent = old >> g->layout.mantissa_bits & ((1u << g->layout.exponent_bits) - 1);
     uint32_t below = exponent < g->layout.largest ? g->layout.largest - exponent : 0;
     plt_integer range = {.lowest = INT32_MIN, .highest = INT32_MAX};
@@ -282,10 +280,10 @@ static uint32_t code_change(plt_state *s, plt_range *rc, const plt_segment *g, u
     range.shift = below < 16 ? below : 16;
     if (g->width == 2)
         range.lowest = -32768, range.highest = 32767;
-    int32_t change = sign_extend(to_sortable(value, g->width) - to_sortable(old, g->width), g->width);
-    change = plt_model_integer(&s->model, rc, change, &range);
-    uint32_t sum = to_sortable(old, g->width) + (uint32_t)change;
-    return from_sortable(bits == 32 ? sum : sum & 0xffffu, g->width);
+    uint32_t from = to_sortable(old, g->width);
+    int32_t change = sign_extend(to_sortable(value, g->width) - from, g->width);
+    from += (uint32_t)plt_model_integer(&s->model, rc, change, &range);
+    return from_sortable(g->width == 2 ? from & 0xffff : from, g->width);
 }
 
 /* Codes `count` items of the tensor at hand. */
@@ -368,9 +366,9 @@ int plt_segment_code(plt_state *s, plt_range *rc, uint8_t *raw, size_t at, size_
             if (bytes > size - at)
                 return -1;
             if (g->kind == PLT_BYTES) {
-                for (size_t i = at; i < at + bytes; i++)
-                    {
-                    uint8_t byte = plt_bytes_code(&s->bytes, rc, raw[i]);
+                for (size_t i = at; i < at + bytes; i++) {
+                    uint8_t byte = decode ? 0 : raw[i];
+                    byte = plt_bytes_code(&s->bytes, &s->model.tables, rc, byte);
                     if (decode)
                         raw[i] = byte;
                 }

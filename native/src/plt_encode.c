@@ -63,7 +63,8 @@ size_t plt_pack_chunk(const void *raw, size_t size, const int32_t *plan, size_t 
         } else {
             i--;
         }
-        if (plt_segment_code(state, &rc, (uint8_t *)(uintptr_t)raw, used, size, &g, palettes, &part))
+        if (plt_segment_code(state, &rc, (uint8_t *)(uintptr_t)raw, used, size, &g, palettes,
+                             &part))
             return 0;
         if (!open && g.kind == PLT_PALETTE)
             palettes += g.palette_size;

@@ -117,7 +117,8 @@ static inline uint32_t step(const uint32_t *slot, uint32_t x, reader *w, uint8_t
 }
 
 /* As step(), where at least two bytes are known to be left. */
-static inline uint32_t quick_step(const uint32_t *slot, uint32_t x, const uint8_t **at, uint8_t *out)
+static inline uint32_t quick_step(const uint32_t *slot, uint32_t x, const uint8_t **at,
+                                  uint8_t *out)
 {
     uint32_t e = slot[x & (TOTAL - 1)];
     *out = (uint8_t)e;

@@ -386,7 +386,9 @@ int plt_decode_chunk(const plt_file *file, const plt_chunk *chunk, const void *p
             return PLT_DAMAGED;
         return PLT_OK;
     case PLT_CODEC_FAST:
-        return plt_fast_decode(&area->other.fast, in, packed_size, out, size) ? PLT_DAMAGED : PLT_OK;
+        if (plt_fast_decode(&area->other.fast, in, packed_size, out, size))
+            return PLT_DAMAGED;
+        return PLT_OK;
     default:
         return chunk->codec >= PLT_CODEC_FOREIGN ? PLT_FOREIGN_CODEC : PLT_VERSION_NEW;
     }

@@ -36,7 +36,7 @@ static const uint32_t knots[225] = {
 
 uint32_t plt_logistic(int64_t t)
 {
-    uint32_t magnitude = t < 0 ? (t < -57343 ? 57343 : (uint32_t)-t) : t > 57343 ? 57343 : (uint32_t)t;
+    uint32_t magnitude = (uint32_t)(t < -57343 || t > 57343 ? 57343 : t < 0 ? -t : t);
     uint32_t i = magnitude >> 8, fraction = magnitude & 255;
     uint32_t value = knots[i] + (((knots[i + 1] - knots[i]) * fraction) >> 8);
     return t < 0 ? (1u << 30) - value : value;

@@ -74,22 +74,23 @@ void plt_model_init(plt_model *m)
         m->exponent[i / 256][i % 256] = PLT_COUNTER_NEW;
 }
 
-/* The nearest earlier taps of the kernel, then the same tap one channel and one row back. */
-static void choose_neighbours(plt_model *m)
+/* The nearest earlier taps of the kernel, then the same tap one channel and one row back. Returns
+ * how far back the contexts reach. */
+static uint32_t choose_neighbours(plt_model *m)
 {
     const plt_shape *s = &m->shape;
     uint32_t tap_stride = s->channels_last ? s->channels : 1;
     uint32_t channel_stride = s->channels_last ? 1 : s->taps;
-    uint32_t row_stride = s->channels * s->taps;
+    uint32_t row_stride = s->channels * s->taps, reach = 2; /* the last two values */
 
     for (uint32_t t = 0; t < PLT_MAX_TAPS && t < s->taps; t++) {
         plt_predictor *p = &m->predictor[t];
         uint32_t n = 0, y = t / s->tap_width, x = t % s->tap_width;
-        for (uint32_t reach = 1; s->taps <= PLT_MAX_TAPS && reach <= 8; reach++)
+        for (uint32_t square = 1; s->taps <= PLT_MAX_TAPS && square <= 8; square++)
             for (uint32_t u = t; u-- > 0 && n < PLT_PREDICTORS - 2;) {
                 uint32_t dy = y - u / s->tap_width;
                 uint32_t ux = u % s->tap_width, dx = x > ux ? x - ux : ux - x;
-                if (dy * dy + dx * dx == reach)
+                if (dy * dy + dx * dx == square)
                     p->distance[n++] = (t - u) * tap_stride;
             }
         if (s->channels > 1) {
@@ -99,10 +100,13 @@ static void choose_neighbours(plt_model *m)
         }
         if (s->rows > 1)
             p->distance[n++] = row_stride;
-        for (uint32_t i = 0; i < n; i++)
+        for (uint32_t i = 0; i < n; i++) {
             if (p->distance[i] >= PLT_HISTORY)
                 p->distance[i] = 0;
+            reach = p->distance[i] > reach ? p->distance[i] : reach;
+        }
     }
+    return reach;
 }
 
 void plt_model_tensor(plt_model *m, const plt_shape *shape, uint32_t kind, int referenced)
@@ -113,14 +117,17 @@ void plt_model_tensor(plt_model *m, const plt_shape *shape, uint32_t kind, int r
     m->row_sum = m->row_count = 0;
     m->mean = m->previous_row = 0;
     m->column_bits = 0;
-    while (((uint64_t)shape->channels * shape->taps - 1) >> m->column_bits >= PLT_COLUMNS)
+    uint32_t inner = shape->channels * shape->taps;
+    while ((inner - 1) >> m->column_bits >= PLT_COLUMNS)
         m->column_bits++;
-    memset(m->column, 0, sizeof m->column);
-    memset(m->channel, 0, sizeof m->channel);
-    memset(m->history, 0, sizeof m->history);
-    memset(m->predictor, 0, sizeof m->predictor);
+    /* Only what this shape reaches, or tiny tensors would cost as much as large ones. */
+    memset(m->column, 0, (((inner - 1) >> m->column_bits) + 1) * sizeof *m->column);
+    memset(m->channel, 0, at_most(shape->channels, PLT_COLUMNS) * sizeof *m->channel);
+    memset(m->predictor, 0, at_most(shape->taps, PLT_MAX_TAPS) * sizeof *m->predictor);
     m->reference = (plt_reference){.on = referenced};
-    choose_neighbours(m);
+    /* what neighbours find before the first value stands at the end of the history */
+    uint32_t reach = choose_neighbours(m);
+    memset(m->history + (PLT_HISTORY - reach), 0, reach * sizeof *m->history);
     for (size_t j = 0; j < PLT_EXACT; j++)
         m->exact[j] = PLT_COUNTER_NEW;
 }
@@ -170,19 +177,14 @@ static void expect(plt_model *m)
     uint32_t chan = e->channel & (PLT_COLUMNS - 1);
 
     uint32_t mean = m->mean >> MEAN_BITS, prior = (mean + m->previous_row) / 2;
-    e->mean_scale = mean;
     e->row_scale = (uint32_t)((m->row_sum + 8ull * prior) / (m->row_count + 8));
     uint32_t nrow = at_most(e->row, 255);
     /* the channel's and the column's mean, each shrunk towards the wider one */
-    e->channel_scale = m->channel[chan] >> MEAN_BITS;
+    uint32_t own = m->channel[chan] >> MEAN_BITS;
     uint64_t column = (uint64_t)(m->column[e->column] >> MEAN_BITS) * nrow;
-    e->column_scale = (uint32_t)((column + 3ull * e->channel_scale) / (nrow + 3));
-    if (e->row == 0) {
-        uint32_t seen = s->channels_last ? e->tap : 0;
-        if (!seen)
-            e->channel_scale = mean;
-        e->column_scale = e->channel_scale;
-    }
+    e->column_scale = (uint32_t)((column + 3ull * own) / (nrow + 3));
+    if (e->row == 0) /* so far only the taps before this one know the channel */
+        e->column_scale = s->channels_last && e->tap ? own : mean;
     uint64_t scale = (uint64_t)e->row_scale * (e->column_scale + 2) / (mean + 2);
     e->scale = (uint32_t)(scale > 1u << 22 ? 1u << 22 : scale);
 
@@ -237,7 +239,7 @@ static void learn(plt_model *m, int32_t value)
     uint32_t chan = e->channel & (PLT_COLUMNS - 1);
     const plt_tables *t = &m->tables;
 
-    m->row_sum = (m->row_sum + size);
+    m->row_sum += size;
     m->row_count++;
     if (m->row_count >= 1024 || m->row_sum > 1u << 30) {
         m->row_sum /= 2;
@@ -340,9 +342,8 @@ static int decide(plt_model *m, plt_range *rc, uint32_t node, uint32_t exact, in
     c[0] = &m->exact[exact];
     for (int i = 1; i < PLT_CONTEXTS; i++)
         c[i] = &m->counter[i - 1][m->base[i - 1] + node];
-    for (int i = 0; i < PLT_CONTEXTS; i++) {
+    for (int i = 0; i < PLT_CONTEXTS; i++)
         x[i] = (int16_t)plt_stretch(t, plt_counter_p16(*c[i]));
-    }
     x[PLT_CONTEXTS] = (int16_t)prior;
     x[PLT_CONTEXTS + 1] = 256;
     int16_t *w0 = m->weight[0][node * PLT_SETS + m->set[0]];
@@ -479,7 +480,8 @@ int32_t plt_model_integer(plt_model *m, plt_range *rc, int32_t value, const plt_
     uint32_t k = m->octave + shift;
     while (k && limit >> k == 0)
         k--;
-    if (!k || cut_octave(m, rc, &in, NODE_FIRST + k, size >> k != 0, integer_edge(1ull << k, shift))) {
+    if (!k || cut_octave(m, rc, &in, NODE_FIRST + k, size >> k != 0,
+                         integer_edge(1ull << k, shift))) {
         while (limit >> k > 1 && cut_octave(m, rc, &in, NODE_UP + k, size >> (k + 1) != 0,
                                             integer_edge(2ull << k, shift)))
             k++;
@@ -497,8 +499,9 @@ int32_t plt_model_integer(plt_model *m, plt_range *rc, int32_t value, const plt_
         if (middle > limit)
             bit = 0;
         else if (done < INTEGER_BITS)
-            bit = (uint32_t)cut(m, rc, &in, bit_node(k, done, got), exact_bit(k, done, got, in.negative),
-                                (int)bit, integer_edge(middle, shift));
+            bit = (uint32_t)cut(m, rc, &in, bit_node(k, done, got),
+                                exact_bit(k, done, got, in.negative), (int)bit,
+                                integer_edge(middle, shift));
         else
             bit = plt_raw_bits(rc, bit, 1);
         got = got * 2 + bit;

@@ -36,7 +36,7 @@ typedef struct {
 /* Everything known about the next value before it is coded. Scales are mean magnitudes in 1/256. */
 typedef struct {
     uint32_t row, column, tap, channel;
-    uint32_t row_scale, column_scale, channel_scale, mean_scale, scale;
+    uint32_t row_scale, column_scale, scale;
     int32_t predicted;       /* least-squares prediction, in 1/16 */
     uint32_t error_scale;    /* mean distance from the prediction at this tap, in 1/256 */
 } plt_expectation;

@@ -139,7 +139,8 @@ static PyObject *decode_chunk(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-/* segments(continues, size, packed, work, base) -> [(kind, bytes, packed bytes)] of a modelled chunk */
+/* segments(continues, size, packed, work, base) -> [(kind, bytes, packed bytes)] of a modelled
+ * chunk */
 static PyObject *list_segments(PyObject *self, PyObject *args)
 {
     int continues;
