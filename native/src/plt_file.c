@@ -323,6 +323,8 @@ static int decode_model(work_area *area, const plt_file *file, const plt_chunk *
         plt_state_init(state);
     else if (area->ready != STATE_READY)
         return PLT_BAD_ARGUMENT;
+    else if (state->base != file->base || state->base_size != file->base_size)
+        return PLT_BAD_ARGUMENT; /* left by another file: its places may lie outside this base */
     area->ready = 0;
     state->base = file->base;
     state->base_size = file->base_size;
@@ -348,7 +350,7 @@ int plt_set_base(plt_file *file, const void *base, size_t base_size)
     plt_sha256_finish(&h, digest);
     if (memcmp(digest, file->base_sha256, 32))
         return PLT_NEEDS_BASE;
-    file->base = base;
+    file->base = base_size ? base : file->data; /* an empty base is one too */
     file->base_size = base_size;
     return PLT_OK;
 }

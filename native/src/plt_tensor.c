@@ -59,6 +59,11 @@ static uint32_t at_most(uint32_t v, uint32_t limit)
     return v < limit ? v : limit;
 }
 
+static int64_t limited(int64_t v, int64_t limit)
+{
+    return v > limit ? limit : v < -limit ? -limit : v;
+}
+
 void plt_model_init(plt_model *m)
 {
     memset(m, 0, sizeof *m);
@@ -141,8 +146,7 @@ static int32_t predict(plt_model *m, const plt_predictor *p)
             p->distance[i] ? m->history[(m->index - p->distance[i]) & (PLT_HISTORY - 1)] : 0;
         sum += (int64_t)p->weight[i] * m->neighbour[i];
     }
-    sum >>= 12;
-    return (int32_t)(sum > 1 << 20 ? 1 << 20 : sum < -(1 << 20) ? -(1 << 20) : sum);
+    return (int32_t)limited(sum >> 12, 1 << 20);
 }
 
 /* The prediction from the reference, in 1/16. A row begins with the ratio of all rows before. */
@@ -155,8 +159,7 @@ static int32_t predict_by_reference(plt_model *m, int row_begins)
         r->square = r->all_square / (m->now.row + 1) / 64 + 1;
         r->dot = r->square * (r->all_dot * 256 / (r->all_square + 1)) / 256;
     }
-    int64_t ratio = (r->dot * 4096) / r->square;
-    ratio = ratio > 1 << 16 ? 1 << 16 : ratio < -(1 << 16) ? -(1 << 16) : ratio;
+    int64_t ratio = limited(limited(r->dot, 32 * r->square) * 4096 / r->square, 1 << 16);
     return (int32_t)(ratio * r->value >> 8);
 }
 
@@ -205,7 +208,7 @@ static void solve(plt_predictor *p)
                     rest -= p->moment[i < j ? i : j][i < j ? j : i] * p->weight[j];
             /* a little ridge keeps weights of rare neighbours near zero */
             int64_t w = rest / (p->moment[i][i] + p->moment[i][i] / 64 + 64);
-            p->weight[i] = (int32_t)(w > 1 << 18 ? 1 << 18 : w < -(1 << 18) ? -(1 << 18) : w);
+            p->weight[i] = (int32_t)limited(w, 1 << 18);
         }
 }
 
@@ -215,6 +218,18 @@ static void towards(const plt_tables *t, uint32_t *mean, uint32_t value, uint32_
 {
     int64_t far = ((int64_t)value << MEAN_BITS) - *mean;
     *mean = (uint32_t)(*mean + (far * t->rate[n] >> 16));
+}
+
+/* Halves the moments now and then, so that older values count for less, and before solve() could
+ * overflow: no moment is larger than the largest square, and ten times 2^18 of them fit. */
+static void forget(plt_predictor *p)
+{
+    int large = p->count % 8192 == 0;
+    for (int i = 0; i < PLT_PREDICTORS; i++)
+        large |= p->moment[i][i] > 1ll << 41;
+    for (int i = 0; large && i < PLT_PREDICTORS; i++)
+        for (int j = i; j <= PLT_PREDICTORS; j++)
+            p->moment[i][j] /= 2;
 }
 
 static void learn_ratio(plt_reference *r, int32_t value)
@@ -265,10 +280,7 @@ static void learn(plt_model *m, int32_t value)
     p->count++;
     if ((p->count & 63) == 0 && !m->reference.on) {
         solve(p);
-        if (p->moment[0][0] > 1ll << 42 || p->count % 8192 == 0)
-            for (int i = 0; i <= PLT_PREDICTORS; i++)
-                for (int j = 0; j <= PLT_PREDICTORS; j++)
-                    p->moment[i][j] /= 2;
+        forget(p);
     }
     m->history[m->index & (PLT_HISTORY - 1)] = (int16_t)value;
     m->index++;
@@ -282,7 +294,7 @@ static uint32_t quantise(uint32_t v, uint32_t per_octave_shift, uint32_t limit)
 /* `v` limited to +-limit, counted from 0. */
 static uint32_t within(int32_t v, int32_t limit)
 {
-    return (uint32_t)((v > limit ? limit : v < -limit ? -limit : v) + limit);
+    return (uint32_t)(limited(v, limit) + limit);
 }
 
 static void choose_contexts(plt_model *m)
@@ -309,8 +321,8 @@ static void choose_contexts(plt_model *m)
     for (int k = 0; k < 4; k++)
         signs = signs * 3 + (uint32_t)((m->neighbour[k] > 0) - (m->neighbour[k] < 0) + 1);
     /* the prediction, in eighths of the scale */
-    int32_t relative = (int32_t)((int64_t)e->predicted * 16 * 8 / ((int32_t)e->scale + 16));
-    relative = relative > 15 ? 15 : relative < -15 ? -15 : relative;
+    int32_t relative =
+        (int32_t)limited((int64_t)e->predicted * 16 * 8 / ((int32_t)e->scale + 16), 15);
 
     c[0] = scale;
     c[1] = row * 32 + column;
@@ -325,7 +337,7 @@ static void choose_contexts(plt_model *m)
     }
     /* Kinds of tensors share the space of every context but seldom meet in it. */
     for (int k = 0; k < PLT_CONTEXTS - 1; k++)
-        m->base[k] = (c[k] ^ m->kind * 0x155) * PLT_NODES;
+        m->base[k] = (c[k] ^ m->kind * 0x155) % PLT_LEVELS * PLT_NODES;
     m->octave = octave < 8 ? 0 : octave - 8;
     m->set[0] = scale >> 3;
     m->set[1] = relative < -4 ? 0 : relative < 0 ? 1 : relative == 0 ? 2 : relative < 5 ? 3 : 4;
@@ -388,7 +400,8 @@ static distribution expected(const plt_expectation *e)
 /* The mass up to `x` (in 1/4096), of 2^30. */
 static uint32_t mass_below(const distribution *d, int64_t x)
 {
-    return plt_logistic((x - d->centre) * d->inverse >> 24);
+    /* so far away all is below or nothing is; further the product would not fit */
+    return plt_logistic(limited(x - d->centre, 1ll << 35) * d->inverse >> 24);
 }
 
 /* 256 ln(v), within 2; v >= 1. Between powers of two log2(1 + f) is f + 0.344 f (1 - f). */
@@ -406,9 +419,7 @@ static int split(uint32_t low, uint32_t middle, uint32_t high)
 {
     uint32_t ones = high > middle ? high - middle : middle - high;
     uint32_t zeros = middle > low ? middle - low : low - middle;
-    int s = ln_256(ones + 32) - ln_256(zeros + 32);
-    return s > PLT_STRETCH_LIMIT ? PLT_STRETCH_LIMIT
-                                 : s < -PLT_STRETCH_LIMIT ? -PLT_STRETCH_LIMIT : s;
+    return (int)limited(ln_256(ones + 32) - ln_256(zeros + 32), PLT_STRETCH_LIMIT);
 }
 
 /* The part of the distribution that the value is known to lie in. */

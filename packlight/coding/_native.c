@@ -157,10 +157,12 @@ static PyObject *list_segments(PyObject *self, PyObject *args)
         PyErr_NoMemory();
     }
     plt_state *state = plt_state_in(work.buf);
-    if (list && !continues)
-        plt_state_init(state);
-    state->base = base.buf;
-    state->base_size = base.buf ? (size_t)base.len : 0;
+    if (list) {
+        if (!continues)
+            plt_state_init(state);
+        state->base = base.buf;
+        state->base_size = base.buf ? (size_t)base.len : 0;
+    }
     plt_range_decode(&rc, packed.buf, (size_t)packed.len);
     size_t before = 0;
     for (size_t at = 0, part = 0; list && at < size; at += part) {

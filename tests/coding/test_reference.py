@@ -340,3 +340,12 @@ def test_kernels_with_their_channels_last():
     packed = container.write(levels.tobytes(), [Chunk(FAST, levels.size, record)])
     assert decompress(packed) == levels.tobytes()
     assert len(record) < 0.99 * len(fast.pack(levels.tobytes(), found))
+
+
+@pytest.mark.parametrize("steps", [[0, 0, 0, 1, -1], [0, 0, 5, -7, 100], [0, 0, 2000]], ids=str)
+def test_floats_that_hardly_changed(steps):
+    old = weights((12, 6, 3, 3))
+    moved = np.random.default_rng(0).choice(steps, old.shape).astype(np.int32)
+    base = onnx_model({"w": old})
+    raw = onnx_model({"w": (old.view(np.int32) + moved).view(np.float32)})
+    assert plt.decode(compress(raw, base=base, verify=False), base) == raw

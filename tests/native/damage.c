@@ -1,8 +1,9 @@
-/* damage FILE RAW [STEP]: FILE unpacks to RAW, and no damaged form of it unpacks to anything.
+/* damage FILE RAW [STEP [BASE]]: FILE unpacks to RAW, and no damaged form of it unpacks to anything.
  *
  * Tries every prefix of FILE, every single-bit flip, every byte added at the end, and every range
- * of bytes by plt_read(); with STEP only every STEP-th of each. Writes how many were tried. Every
- * input lies in memory of exactly its size, so that valgrind and sanitizers see what reads beyond.
+ * of bytes by plt_read(); with STEP only every STEP-th of each; of BASE, every prefix and flip too.
+ * Writes how many were tried. Every input lies in memory of exactly its size, so that valgrind and
+ * sanitizers see what reads beyond.
  */
 #include "packlight.h"
 
@@ -26,6 +27,10 @@ static void fail(const char *what, size_t where)
     exit(1);
 }
 
+/* What the file is a difference to, if it is one. */
+static uint8_t *base;
+static size_t base_size;
+
 /* Unpacks a copy of `data` in memory of its own. */
 static int unpack(const uint8_t *data, size_t size, uint8_t *out, size_t out_size, void *work)
 {
@@ -35,6 +40,8 @@ static int unpack(const uint8_t *data, size_t size, uint8_t *out, size_t out_siz
     int problem = plt_open(&file, copy, size);
     if (!problem && file.size > out_size)
         problem = PLT_TOO_SMALL;
+    if (!problem && base)
+        problem = plt_set_base(&file, base, base_size);
     if (!problem)
         problem = plt_unpack(&file, out, (size_t)file.size, work, plt_work_size());
     free(copy);
@@ -59,6 +66,26 @@ static size_t read_ranges(const plt_file *file, const uint8_t *raw, void *work, 
     return tried;
 }
 
+/* Another base, or none, is an error: PLT_NEEDS_BASE. */
+static size_t try_bases(const plt_file *opened, uint8_t *out, void *work, size_t step)
+{
+    size_t tried = 0;
+    plt_file file = *opened;
+
+    if (plt_unpack(&file, out, (size_t)file.size, work, plt_work_size()) != PLT_NEEDS_BASE)
+        fail("the lack of a base was not seen", 0);
+    for (size_t cut = 0; cut < base_size; cut += step, tried++)
+        if (plt_set_base(&file, base, cut) != PLT_NEEDS_BASE || file.base)
+            fail("a cut base was not seen", cut);
+    for (size_t bit = 0; bit < base_size * 8; bit += step, tried++) {
+        base[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        if (plt_set_base(&file, base, base_size) != PLT_NEEDS_BASE || file.base)
+            fail("a changed base was not seen", bit);
+        base[bit / 8] ^= (uint8_t)(1 << bit % 8);
+    }
+    return tried;
+}
+
 int main(int count, char **words)
 {
     size_t size, raw_size, tried = 0, step = count > 3 ? (size_t)atoi(words[3]) : 1;
@@ -69,6 +96,8 @@ int main(int count, char **words)
     void *work = malloc(plt_work_size());
     plt_file file;
 
+    if (count > 4)
+        base = load(words[4], &base_size);
     if (unpack(data, size, out, raw_size, work) || memcmp(out, raw, raw_size))
         fail("the file did not unpack", 0);
     for (size_t cut = 0; cut < size; cut += step, tried++)
@@ -86,8 +115,16 @@ int main(int count, char **words)
         fail("a byte too many was not seen", size);
     if (plt_open(&file, data, size))
         fail("the file did not open", 0);
+    if (base) {
+        tried += try_bases(&file, out, work, step);
+        if (plt_set_base(&file, base, base_size))
+            fail("the base was not taken", 0);
+    } else if (plt_set_base(&file, data, size) != PLT_BAD_ARGUMENT) {
+        fail("a base was taken that is not needed", 0);
+    }
     tried += read_ranges(&file, raw, work, step);
     printf("%zu\n", tried);
+    free(base);
     free(work);
     free(out);
     free(raw);

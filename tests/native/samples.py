@@ -53,6 +53,8 @@ def small_files() -> dict[str, tuple[bytes, bytes]]:
         "npz": _npz(a=int8, b=weights.astype("<f2"), c=rounded),
         "onnx": _onnx(numpy_helper.from_array(floats, "w")),
         "bf16 in onnx": _onnx(_brain_floats(floats)),
+        "fourier": _npy(_fourier_basis(16)),
+        "fourier, odd": _npy(_fourier_basis(7)),
     }
     packed = {name: (raw, compress(raw, "default")) for name, raw in files.items()}
     packed["lzma"] = files["text"], compress(files["text"], codec="lzma")
@@ -61,6 +63,71 @@ def small_files() -> dict[str, tuple[bytes, bytes]]:
     packed["archive"] = _archive({"a": int8.tobytes(), "b/": b"", "b/c.txt": b"two lines\n" * 2})
     packed["fast"] = _fast(int8, rounded, floats)
     return packed
+
+
+def differences() -> dict[str, tuple[bytes, bytes, bytes]]:
+    """Name -> (raw bytes, packed bytes, base)."""
+    rng = np.random.default_rng(9)
+    floats = rng.normal(0, 0.05, (8, 12)).astype("<f4")
+    steps = rng.integers(-9, 10, floats.shape).astype("<i4")
+    int8 = rng.normal(0, 9, (8, 12)).round().astype("i1")
+    near = (int8 + rng.choice([0, 0, 1], int8.shape)).astype("i1")
+    pairs = {
+        "difference of int8": (_npy(near), _npy(int8)),
+        "difference of fp32": (_npy((floats.view("<i4") + steps).view("<f4")), _npy(floats)),
+        "difference of fp16": (_npy((floats * 1.01).astype("<f2")), _npy(floats.astype("<f2"))),
+        "difference of text": (b"once more, " + b"Pack light. " * 9, b"Pack light. " * 30),
+    }
+    packed = {
+        name: (raw, compress(raw, base=base, verify=False), base)
+        for name, (raw, base) in pairs.items()
+    }
+    packed["difference of every kind"] = every_reference()
+    return packed
+
+
+def fuzz_base() -> bytes:
+    """The base that native/fuzz/fuzz_chunk.c has too."""
+    x, out = 1, bytearray()
+    for _ in range(1024):
+        x = (x * 1664525 + 1013904223) & 0xFFFFFFFF
+        out.append(x >> 24)
+    return bytes(out)
+
+
+def every_reference() -> tuple[bytes, bytes, bytes]:
+    """Whatever can be told from a base, of every type, in chunks that cut some of it."""
+    base = fuzz_base()
+    rng = np.random.default_rng(10)
+    raw, plan = bytearray(b"as before: "), [segments.plain(11), segments.base_copy(50, 30)]
+    raw += base[30:80]
+    for width, big in ((1, 0), (2, 0), (2, 1), (4, 0), (4, 1)):
+        kind, place, count = f"{'<>'[big]}i{width}", 100 + width, 40 // width
+        old = np.frombuffer(base, kind, count, place).astype("i8")
+        limit = 1 << 8 * width - 1
+        new = np.clip(old + rng.integers(-2, 3, count), -limit, limit - 1)
+        raw += new.astype(kind).tobytes()
+        plan.append(_referenced(segments.INTEGERS, width, big, count, place))
+        plan[-1].values.update(lowest=-limit, highest=limit - 1)
+    for form, width, big in ((0, 4, 0), (0, 4, 1), (1, 2, 0), (2, 2, 1)):
+        kind, place, count = f"{'<>'[big]}u{width}", 300 + width, 56 // width
+        old = np.frombuffer(base, kind, count, place).astype("i8")
+        new = np.clip(old + rng.integers(-20, 21, count), 0, (1 << 8 * width) - 1)
+        raw += new.astype(kind).tobytes()
+        plan.append(_referenced(segments.CHANGES, width, big, count, place))
+        plan[-1].values.update(format=form, largest=20 if form == 1 else 130)
+    work = bytearray(_native.work_size())
+    chunks, at = [], 0
+    for size, part in ((70, plan[:3]), (61, plan[3:4]), (len(raw) - 131, plan[4:])):
+        chunks.append(_modelled(bytes(raw[at : at + size]), part, work, at > 0, base))
+        at += size
+    return bytes(raw), container.write(bytes(raw), chunks, base=base), base
+
+
+def _referenced(kind: int, width: int, big_endian: int, count: int, place: int):
+    values = {"kind": kind, "width": width, "big_endian": big_endian, "reference": place + 1}
+    shape = {"rows": 2, "channels": count // 2, "taps": 1, "tap_width": 1}
+    return segments.Segment(count * width, values | shape)
 
 
 def between_others() -> tuple[bytes, bytes]:
@@ -94,9 +161,15 @@ def _integers(count: int) -> segments.Segment:
     return segments.Segment(count, values | shape)
 
 
-def _modelled(raw: bytes, plan: list[segments.Segment], work: bytearray, continues: bool) -> Chunk:
+def _modelled(
+    raw: bytes,
+    plan: list[segments.Segment],
+    work: bytearray,
+    continues: bool,
+    base: bytes | None = None,
+) -> Chunk:
     fields = b"".join(segment.to_bytes() for segment in plan)
-    packed = _native.pack_chunk(raw, fields, b"", continues, work, False, None)
+    packed = _native.pack_chunk(raw, fields, b"", continues, work, False, base)
     return Chunk(MODEL, len(raw), packed, continues)
 
 
@@ -132,6 +205,13 @@ def _fast(integers, rounded, floats) -> tuple[bytes, bytes]:
     ]
     raw = integers.tobytes() + floats.tobytes() + ones.tobytes() + rounded.tobytes() + b"some text"
     return raw, container.write(raw, [Chunk(FAST, len(raw), b"".join(records))])
+
+
+def _fourier_basis(points: int):
+    rows = np.fft.fft(np.eye(points))[: points // 2 + 1]
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(points) / points)
+    basis = np.vstack([rows.real, rows.imag]).astype("<f4")
+    return (basis * window.astype("<f4")).astype("<f4")
 
 
 def _npy(array) -> bytes:

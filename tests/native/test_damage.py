@@ -15,9 +15,11 @@ from packlight.coding.container import LZMA, MODEL, STORED, Chunk, read
 from packlight.coding.packing import compress, decompress
 from packlight.errors import BadInput
 from tests.native.compiling import ROOT, program, run, tool
-from tests.native.samples import small_files
+from tests.native.samples import differences, every_reference, small_files
+from tests.reference import plt
 
-FILES = small_files()
+DIFFERENCES = differences()
+FILES = small_files() | {name: (raw, packed) for name, (raw, packed, _) in DIFFERENCES.items()}
 TEXT = b"Pack light, and the network travels. " * 20
 
 
@@ -28,12 +30,15 @@ def folder(tmp_path_factory):
     for name, (raw, packed) in FILES.items():
         (folder / f"{name}.raw").write_bytes(raw)
         (folder / f"{name}.plt").write_bytes(packed)
+    for name, (_, _, base) in DIFFERENCES.items():
+        (folder / f"{name}.base").write_bytes(base)
     program(folder, ROOT / "tests" / "native" / "damage.c")
     return folder
 
 
-def _inputs(folder, name):
-    return folder / f"{name}.plt", folder / f"{name}.raw"
+def _inputs(folder, name, step=1):
+    base = [folder / f"{name}.base"] if name in DIFFERENCES else []
+    return folder / f"{name}.plt", folder / f"{name}.raw", str(step), *base
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -43,18 +48,56 @@ def test_every_cut_and_every_changed_bit_is_seen(folder, name):
     assert tried >= 9 * len(FILES[name][1])
 
 
-@pytest.mark.parametrize("name", ["int8", "fast"])
+@pytest.mark.parametrize("name", ["int8", "fast", "difference of int8"])
 def test_python_sees_every_cut_and_every_changed_bit(name):
     raw, packed = FILES[name]
-    assert decompress(packed) == raw
+    base = DIFFERENCES[name][2] if name in DIFFERENCES else None
+    assert decompress(packed, base=base) == raw
     for size in range(len(packed)):
         with pytest.raises(BadInput):
-            decompress(packed[:size])
+            decompress(packed[:size], base=base)
     for bit in range(8 * len(packed)):
         changed = bytearray(packed)
         changed[bit // 8] ^= 1 << bit % 8
         with pytest.raises(BadInput):
-            decompress(bytes(changed))
+            decompress(bytes(changed), base=base)
+
+
+def test_the_plain_decoder_reads_every_kind_of_reference():
+    raw, packed, base = every_reference()
+    assert plt.decode(packed, base) == raw
+
+
+def test_a_chunk_does_not_continue_with_another_base():
+    """What is open then says where in the base its old values are."""
+    raw, packed, base = every_reference()
+    first, second, _ = read(packed).chunks
+    work, out = bytearray(_native.work_size()), bytearray(len(raw))
+
+    def decode(chunk, base):
+        end = chunk.packed_offset + chunk.packed_size
+        packed_bytes = packed[chunk.packed_offset : end]
+        _native.decode_chunk(MODEL, chunk.continues, chunk.crc32, chunk.size, packed_bytes, out,
+                             work, base)  # fmt: skip
+
+    for other in (None, b"", bytes(bytearray(base)), base[:100]):
+        decode(first, base)
+        with pytest.raises(ValueError, match="makes no sense"):
+            decode(second, other)
+    decode(first, base)
+    decode(second, base)
+    assert out[:61] == raw[70:131]
+
+
+def test_segments_are_not_listed_in_too_little_work_memory():
+    packed = _only_chunk(compress(TEXT, "default"))
+    with pytest.raises(MemoryError):
+        _native.segments(False, len(TEXT), packed, bytearray(64), None)
+
+
+def test_an_empty_file_can_be_a_base():
+    packed = compress(TEXT, base=b"", verify=False)
+    assert decompress(packed, base=b"") == TEXT == plt.decode(packed, b"")
 
 
 @pytest.fixture(scope="module")
@@ -65,14 +108,28 @@ def sanitized(tmp_path_factory):
     return program(tmp_path_factory.mktemp("sanitized"), source, *checks, cc="clang")
 
 
+@pytest.fixture(scope="module")
+def unset(tmp_path_factory):
+    """The damage program with a check of every decision on unset memory."""
+    source = ROOT / "tests" / "native" / "damage.c"
+    checks = ("-g", "-O1", "-fsanitize=memory")
+    return program(tmp_path_factory.mktemp("unset"), source, *checks, cc="clang")
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_sanitizers_find_nothing(folder, sanitized, name):
-    run(sanitized, *_inputs(folder, name), "20")
+    run(sanitized, *_inputs(folder, name, 20))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_unset_memory_decides_anything(folder, unset, name):
+    run(unset, *_inputs(folder, name, 50))
 
 
 @pytest.mark.parametrize(
     ("shape", "kind"),
     [
+        ((600, 32, 1, 2), "int16, second taps"),  # squares that solve() must not let grow
         ((2, 70_000), "int8"),  # rows out of reach of the history, columns that share a scale
         ((2500, 2, 3, 3), "int16"),  # enough items for the predictors to forget
         ((30, 10, 7, 8), "int8"),  # more taps than have a predictor
@@ -85,7 +142,10 @@ def test_sanitizers_find_nothing_in_large_values_and_shapes(sanitized, tmp_path,
     if kind == "float32":
         values = rng.choice([np.inf, -np.inf, np.nan, 3e38, -3e38, 1e-40, 1.0], shape)
     else:
+        kind, _, second = kind.partition(",")
         values = rng.choice([np.iinfo(kind).min, np.iinfo(kind).max, 1, 2, 3], shape)
+        if second:
+            values[..., 0] = 0
     stream = io.BytesIO()
     np.save(stream, values.astype(kind))
     (tmp_path / "raw").write_bytes(stream.getvalue())
@@ -96,11 +156,13 @@ def test_sanitizers_find_nothing_in_large_values_and_shapes(sanitized, tmp_path,
     run(sanitized, tmp_path / "plt", tmp_path / "raw", every)
 
 
-@pytest.mark.parametrize("name", ["empty", "text", "fp32", "palette", "fast", "lzma"])
+@pytest.mark.parametrize(
+    "name", ["empty", "fp32", "palette", "fast", "lzma", "difference of every kind"]
+)
 def test_valgrind_finds_no_read_of_unset_memory_and_no_leak(folder, name):
     valgrind = tool("valgrind")
     options = ["--quiet", "--error-exitcode=9", "--leak-check=full", "--track-origins=no"]
-    run(valgrind, *options, folder / "damage", *_inputs(folder, name), "40")
+    run(valgrind, *options, folder / "damage", *_inputs(folder, name, 60))
 
 
 def test_the_samples_use_every_codec_and_continue_past_others():
@@ -110,7 +172,7 @@ def test_the_samples_use_every_codec_and_continue_past_others():
 
 
 def test_eight_threads_unpack_at_once():
-    names = [name for name in FILES for _ in range(8)]
+    names = [name for name in small_files() for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(lambda name: decompress(FILES[name][1]), names))
     assert results == [FILES[name][0] for name in names]

@@ -723,7 +723,8 @@ class Model:
             self.square = self.all_square // (self.row + 1) // 64 + 1
             ratio = quotient(self.all_dot * 256, self.all_square + 1)
             self.dot = quotient(self.square * ratio, 256)
-        ratio = limited(quotient(self.dot * 4096, self.square), 1 << 16)
+        dot = limited(self.dot, 32 * self.square)
+        ratio = limited(quotient(dot * 4096, self.square), 1 << 16)
         return ratio * self.reference >> 8
 
     # 3.4.3 Learning
@@ -755,7 +756,8 @@ class Model:
         p.count += 1
         if p.count % 64 == 0 and not self.referenced:
             solve(p)
-            if p.moment[0][0] > 1 << 42 or p.count % 8192 == 0:
+            large = any(p.moment[i][i] > 1 << 41 for i in range(PREDICTORS))
+            if large or p.count % 8192 == 0:
                 p.moment = [[quotient(sum_, 2) for sum_ in row] for row in p.moment]
         self.history[self.index % HISTORY] = to_int16(value)
         self.index += 1
@@ -1001,7 +1003,7 @@ MASS = 1 << 30
 
 def mass_below(part: Interval, x: int) -> int:
     """The mass up to `x` (in 1/4096), of MASS."""
-    return logistic((x - part.centre) * part.inverse >> 24)
+    return logistic(limited(x - part.centre, 1 << 35) * part.inverse >> 24)
 
 
 def split(low: int, middle: int, high: int) -> int:
