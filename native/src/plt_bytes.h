@@ -14,9 +14,15 @@
 enum {
     PLT_BYTE_CONTEXTS = 12,
     PLT_BYTE_INPUTS = 16,
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION /* see plt_tensor.h */
+    PLT_BYTE_LINES = 1 << 5,
+    PLT_BYTE_HISTORY = 1 << 9,
+    PLT_BYTE_MATCHES = 1 << 6
+#else
     PLT_BYTE_LINES = 1 << 16,
     PLT_BYTE_HISTORY = 1 << 20,
     PLT_BYTE_MATCHES = 1 << 16
+#endif
 };
 
 typedef struct {

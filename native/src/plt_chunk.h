@@ -6,7 +6,13 @@
 #include "plt_fourier.h"
 #include "plt_tensor.h"
 
-enum { PLT_PALETTE_LIMIT = 8192, PLT_NUMBERS = 24 };
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION /* see plt_tensor.h */
+enum { PLT_PALETTE_LIMIT = 64 };
+#else
+enum { PLT_PALETTE_LIMIT = 8192 };
+#endif
+
+enum { PLT_NUMBERS = 24 };
 
 enum plt_segment_kind {
     PLT_BYTES,

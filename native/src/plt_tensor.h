@@ -11,16 +11,24 @@
 #include "plt_logistic.h"
 #include "plt_range.h"
 
+/* Fuzzers take small tables: the same code, hundreds of times as often. Another stream, of course. */
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+enum { PLT_COLUMNS = 1 << 5, PLT_HISTORY = 1 << 7, PLT_LEVELS = 1 << 3 };
+#else
 enum {
-    PLT_MAX_TAPS = 49,
     PLT_COLUMNS = 1 << 14,   /* columns with a scale of their own; more share theirs */
     PLT_HISTORY = 1 << 16,   /* values that stay in reach of neighbour contexts */
+    PLT_LEVELS = 1 << 10     /* situations that each context tells apart */
+};
+#endif
+
+enum {
+    PLT_MAX_TAPS = 49,
     PLT_NODES = 240,         /* binary decisions that make up one value */
     PLT_PREDICTORS = 10,
     PLT_CONTEXTS = 6,        /* adaptive counters asked for every decision; the first is exact */
     PLT_INPUTS = 8,          /* those, the distribution, and a constant */
     PLT_SETS = 16,           /* situations with mixing weights of their own */
-    PLT_LEVELS = 1024,       /* situations that each context tells apart */
     PLT_EXACT = 2 * PLT_NODES + 2 * 256 /* decisions by value and sign, up to 255 */
 };
 

@@ -7,11 +7,12 @@ import subprocess
 import pytest
 
 from tests.native.compiling import DECODER, INCLUDE, NATIVE, run, tool
+from tests.native.seeds import SMALL_TABLES
 
 SECONDS = 30
-CHECKS = ("-g", "-O1", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=undefined")
+CHECKS = ("-g", "-O2", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=undefined")
 #: half of the time would go into noting what is compared with what
-QUICK = "-fno-sanitize-coverage=trace-cmp"
+QUICK = ("-fno-sanitize-coverage=trace-cmp", SMALL_TABLES)
 
 
 @pytest.mark.slow
@@ -27,11 +28,11 @@ def test_no_input_makes_the_decoder_misbehave(tmp_path, name):
     # fuzz_chunk.c includes the container's source, to make work memory of its own
     sources = [s for s in DECODER if name == "unpack" or s.name != "plt_file.c"]
     target = tmp_path / f"fuzz_{name}"
-    run(clang, *CHECKS, QUICK, f"-I{INCLUDE}", f"-I{NATIVE / 'src'}",
+    run(clang, *CHECKS, *QUICK, f"-I{INCLUDE}", f"-I{NATIVE / 'src'}",
         NATIVE / "fuzz" / f"fuzz_{name}.c", *sources, "-o", target)  # fmt: skip
     found, seeds = tmp_path / "found", NATIVE / "fuzz" / "corpus" / name
     found.mkdir()
-    limits = (f"-max_total_time={SECONDS}", "-max_len=2000", "-timeout=20", "-rss_limit_mb=1000")
+    limits = (f"-max_total_time={SECONDS}", "-max_len=600", "-timeout=20", "-rss_limit_mb=1000")
     run(target, *limits, "-print_final_stats=1", found, seeds, cwd=tmp_path)
 
 
