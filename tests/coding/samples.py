@@ -350,7 +350,32 @@ def xnnpack(tensors, scales=(), keys=()) -> bytes:
             values.append({0: ("B", 2), 1: {0: tensor, 1: ("B", 1), 2: by}})
         else:
             values.append({0: ("B", 1), 1: tensor})
-    graph = flatbuffer({0: "0", 2: values, 8: entries}, b"XN01")
+    return _xnnpack({2: values, 8: entries}, constants)
+
+
+def _xnnpack(table, constants: bytes) -> bytes:
+    graph = flatbuffer(table, b"XN01")
     graph += bytes(-len(graph) % 32)
     header = struct.pack("<4x4sHIIIQ", b"XH00", 30, 32, len(graph), 32 + len(graph), len(constants))
     return header + bytes(2) + graph + constants
+
+
+def xnnpack_layer(weights, scales, factor: float) -> bytes:
+    """A fully connected layer of XNNPACK in 8 bits; its bias has the scales times the factor."""
+    bias = np.arange(len(weights), dtype=np.int32)
+    constants, entries = b"", [{0: ("Q", 0)}]
+    for value in (weights, scales, bias, scales * np.float32(factor)):
+        entries.append({0: ("Q", len(constants)), 1: ("Q", value.nbytes)})
+        constants += value.tobytes() + bytes(-value.nbytes % 32)
+
+    def quantized(number: int, kind: int, shape, buffer: int, by: tuple[int, dict]) -> dict:
+        tensor = {0: ("h", kind), 2: ("I", list(shape)), 3: ("I", buffer), 6: ("I", number)}
+        return {0: ("B", 2), 1: {0: tensor, 1: ("B", by[0]), 2: by[1]}}
+
+    values = [
+        quantized(0, 3, (1, weights.shape[1]), 0, (2, {0: ("f", factor)})),
+        quantized(1, 6, weights.shape, 1, (1, {2: ("I", 2)})),
+        quantized(2, 7, bias.shape, 3, (1, {2: ("I", 4)})),
+    ]
+    nodes = [{0: ("B", 2), 1: {i: ("I", i) for i in range(3)}}]
+    return _xnnpack({1: nodes, 2: values, 8: entries}, constants)

@@ -14,7 +14,7 @@ from packlight.coding.archive import read_paths
 from packlight.coding.container import Member
 from packlight.coding.openers import find_tensors
 from packlight.coding.openers.flatbuffers import root
-from packlight.coding.openers.tensor import Tensor
+from packlight.coding.openers.tensor import Derived, Tensor
 from packlight.coding.packing import compress, decompress
 from tests.coding.samples import (
     coreml_network,
@@ -32,6 +32,7 @@ from tests.coding.samples import (
     torch_zip,
     weights,
     xnnpack,
+    xnnpack_layer,
 )
 from tests.shared import shared
 
@@ -200,6 +201,19 @@ def test_constants_of_xnnpack_delegates_are_found(inline):
         assert tensor.channels_last == (value.ndim == 4)
 
 
+def test_scales_of_xnnpack_biases_follow_from_those_of_weights():
+    scales = np.linspace(0.5, 1, len(LINEAR), dtype=np.float32)
+    raw = executorch({}, {}, [xnnpack_layer(LINEAR, scales, 0.3)])
+    *_, weight_scales, bias, derived = find_tensors(raw)
+    assert isinstance(weight_scales, Tensor)
+    assert isinstance(bias, Tensor)
+    assert bias.dtype == "int32"
+    assert isinstance(derived, Derived)
+    assert (derived.source, derived.size) == (weight_scales.offset, scales.nbytes)
+    factor = np.frombuffer(derived.factor, "<f4")
+    assert raw[derived.offset : derived.offset + derived.size] == (scales * factor).tobytes()
+
+
 def test_a_flatbuffer_that_describes_more_than_it_can_hold_is_given_up():
     raw = executorch(NAMED)
     table = root(raw)
@@ -221,6 +235,7 @@ WRITERS = {
     "pytorch, exported": torch_exported(NAMED),
     "executorch": executorch(NAMED),
     "xnnpack": executorch({}, {"conv": CONV.tobytes()}, [xnnpack(NAMED, keys=["conv"])]),
+    "xnnpack, 8 bits": executorch({}, {}, [xnnpack_layer(LINEAR, np.ones(6, "f4"), 0.3)]),
     "core ml weights": coreml_weights(NAMED),
     "core ml program": coreml_program(NAMED),
     "core ml text": coreml_text(NAMED),

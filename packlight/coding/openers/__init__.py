@@ -43,8 +43,8 @@ def find_tensors(raw: bytes, members: Sequence[Member] | None = None) -> list[Fo
                     home = places.get(posixpath.normpath(posixpath.join(folder, tensor.file)))
                 if home and 0 <= tensor.offset <= home.size - tensor.size:
                     found.append(tensor.moved(home.offset))
-    # of two that begin at the same place, the one with a shape knows more
-    found.sort(key=lambda t: (t.offset, -len(t.shape) if isinstance(t, Tensor) else 0))
+    # of two that begin at the same place, the one with a shape knows more; a derived one the most
+    found.sort(key=lambda t: (t.offset, isinstance(t, Tensor), -len(getattr(t, "shape", ()))))
     kept: list[Found] = []
     end = 0
     for tensor in found:

@@ -10,7 +10,7 @@ from math import prod
 
 from packlight.coding.openers import xnnpack
 from packlight.coding.openers.flatbuffers import Table, root
-from packlight.coding.openers.tensor import Tensor
+from packlight.coding.openers.tensor import Derived, Tensor
 
 _PLANS, _BUFFERS, _INLINE, _SEGMENTS, _CONSTANTS, _MUTABLES, _NAMED = 1, 2, 3, 4, 5, 6, 7
 _PLAN_VALUES, _PLAN_DELEGATES = 2, 7
@@ -40,8 +40,8 @@ _TYPES = {
 }
 
 
-def tensors(data: bytes) -> Iterator[Tensor]:
-    """Every constant of a known type."""
+def tensors(data: bytes) -> Iterator[Tensor | Derived]:
+    """Every constant of a known type, and the scales of XNNPACK's biases."""
     program = root(data)
     base = 0
     if data[_HEADER] == b"eh00":

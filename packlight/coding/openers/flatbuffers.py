@@ -43,6 +43,11 @@ class Table:
         at = self._field(number)
         return 0 if at is None else _int(self.data, at, kind)
 
+    def fraction(self, number: int) -> float:
+        """An fp32 number, 0 if the field is not there."""
+        bits = self.number(number, "I")
+        return float(struct.unpack("<f", struct.pack("<I", bits))[0])
+
     def vector(self, number: int, width: int) -> tuple[int, int]:
         """(first byte, items), (0, 0) if the field is not there."""
         at = self._field(number)

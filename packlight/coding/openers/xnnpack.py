@@ -6,18 +6,22 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from math import prod
 
 from packlight.coding.openers.flatbuffers import Table
-from packlight.coding.openers.tensor import ITEM_SIZES, Tensor
+from packlight.coding.openers.tensor import ITEM_SIZES, Derived, Tensor
 
-_VALUES, _BUFFERS, _CONSTANTS = 2, 6, 8
+_NODES, _VALUES, _BUFFERS, _CONSTANTS = 1, 2, 6, 8
 _CONSTANT_OFFSET, _CONSTANT_SIZE, _CONSTANT_KEY = 0, 1, 2
 _UNION_KIND, _UNION, _QUANTIZED = 0, 1, 2
 _QUANTIZED_TENSOR, _QUANTIZED_KIND, _QUANTIZED_BY = 0, 1, 2
-_PER_CHANNEL, _SCALES_BUFFER = 1, 2
-_PER_GROUP, _GROUP_SCALES_BUFFER = 4, 4
-_TENSOR_TYPE, _TENSOR_SIZES, _TENSOR_BUFFER = 0, 2, 3
+_PER_TENSOR, _SCALE = 2, 0
+#: kind of quantization (by channel, by group) -> the field that says where the scales are
+_SCALES_BUFFERS = {1: (2, "float32"), 4: (4, "bfloat16")}
+_TENSOR_TYPE, _TENSOR_SIZES, _TENSOR_BUFFER, _TENSOR_NUMBER = 0, 2, 3, 6
+#: fully connected, convolution, depthwise, transposed -> the first of input, weights and bias
+_NODE_INPUTS = {2: 0, 7: 15, 13: 15, 39: 15}
 _TYPES = {
     1: "float32",
     2: "float16",
@@ -29,12 +33,13 @@ _TYPES = {
     12: "int32",
     14: "bfloat16",
 }
+Found = Tensor | Derived
 _MAGIC = b"XH00"
 _PLAIN_MAGICS = (b"XN00", b"XN01")
 
 
-def tensors(program: Table, start: int, named: Mapping[str, tuple[int, int]]) -> Iterator[Tensor]:
-    """Every constant of a known type.
+def tensors(program: Table, start: int, named: Mapping[str, tuple[int, int]]) -> Iterator[Found]:
+    """Every constant of a known type, and the scales of biases.
 
     Args:
         program: of ExecuTorch.
@@ -52,8 +57,14 @@ def tensors(program: Table, start: int, named: Mapping[str, tuple[int, int]]) ->
     places = [buffer.vector(0, 1) for buffer in graph.tables(_BUFFERS)]
     if not places:
         places = [_place(entry, base, named) for entry in graph.tables(_CONSTANTS)]
-    for value in graph.tables(_VALUES):
-        yield from _value(value, places)
+    values: dict[int, _Value] = {}
+    for table in graph.tables(_VALUES):
+        value = _value(table, places)
+        if value:
+            values[value.number] = value
+            yield from value.found
+    for node in graph.tables(_NODES):
+        yield from _bias_scales(node, values)
 
 
 def _place(entry: Table, base: int, named: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
@@ -63,29 +74,59 @@ def _place(entry: Table, base: int, named: Mapping[str, tuple[int, int]]) -> tup
     return base + entry.number(_CONSTANT_OFFSET, "Q"), entry.number(_CONSTANT_SIZE, "Q")
 
 
-def _value(value: Table, places: list[tuple[int, int]]) -> Iterator[Tensor]:
+@dataclass
+class _Value:
+    """A tensor of the graph: its items and scales if the file holds them, its one scale if not."""
+
+    number: int
+    found: list[Tensor]
+    scales: Tensor | None = None
+    scale: float = 0.0
+
+
+def _value(value: Table, places: list[tuple[int, int]]) -> _Value | None:
     tensor = value.table(_UNION)
+    quantized = None
     if tensor and value.number(_UNION_KIND, "B") == _QUANTIZED:
-        yield from _scales(tensor, places)
-        tensor = tensor.table(_QUANTIZED_TENSOR)
+        quantized, tensor = tensor, tensor.table(_QUANTIZED_TENSOR)
     if not tensor:
-        return
+        return None
+    found = _Value(tensor.number(_TENSOR_NUMBER, "I"), list(_tensor(tensor, places)))
+    by = quantized.table(_QUANTIZED_BY) if quantized else None
+    if quantized and by:
+        kind = quantized.number(_QUANTIZED_KIND, "B")
+        if kind == _PER_TENSOR:
+            found.scale = by.fraction(_SCALE)
+        elif kind in _SCALES_BUFFERS:
+            field, dtype = _SCALES_BUFFERS[kind]
+            number = by.number(field, "I")
+            at, size = places[number]
+            if number and size:
+                found.scales = Tensor(at, dtype, (size // ITEM_SIZES[dtype],), "scales")
+                found.found.append(found.scales)
+    return found
+
+
+def _tensor(tensor: Table, places: list[tuple[int, int]]) -> Iterator[Tensor]:
     number, kind = tensor.number(_TENSOR_BUFFER, "I"), tensor.number(_TENSOR_TYPE, "h")
     shape = tensor.numbers(_TENSOR_SIZES, "I")
-    if not number or kind not in _TYPES or not all(shape):
-        return
-    at, size = places[number]
-    if prod(shape) * ITEM_SIZES[_TYPES[kind]] == size:
-        yield Tensor(at, _TYPES[kind], shape, channels_last=len(shape) == 4)
+    if number and kind in _TYPES and all(shape):
+        at, size = places[number]
+        if prod(shape) * ITEM_SIZES[_TYPES[kind]] == size:
+            yield Tensor(at, _TYPES[kind], shape, channels_last=len(shape) == 4)
 
 
-def _scales(quantized: Table, places: list[tuple[int, int]]) -> Iterator[Tensor]:
-    """The scales of weights that lie beside them."""
-    by, kind = quantized.table(_QUANTIZED_BY), quantized.number(_QUANTIZED_KIND, "B")
-    if not by or kind not in (_PER_CHANNEL, _PER_GROUP):
+def _bias_scales(node: Table, values: Mapping[int, _Value]) -> Iterator[Derived]:
+    """A bias is held in units of its input's scale times its weights' scales."""
+    kind, inputs = node.number(_UNION_KIND, "B"), node.table(_UNION)
+    if not inputs or kind not in _NODE_INPUTS:
         return
-    field = _SCALES_BUFFER if kind == _PER_CHANNEL else _GROUP_SCALES_BUFFER
-    at, size = places[by.number(field, "I")]
-    dtype = "float32" if kind == _PER_CHANNEL else "bfloat16"
-    if by.number(field, "I") and size:
-        yield Tensor(at, dtype, (size // ITEM_SIZES[dtype],), "scales")
+    first = _NODE_INPUTS[kind]
+    x, weights, bias = (values.get(inputs.number(first + i, "I")) for i in range(3))
+    if not (x and weights and bias and weights.scales and bias.scales):
+        return
+    old, new = weights.scales, bias.scales
+    alike = old.dtype == new.dtype == "float32" and old.size == new.size
+    if alike and x.scale and old.offset + old.size <= new.offset:
+        factor = struct.pack("<f", x.scale)
+        yield Derived(new.offset, new.size, old.offset, factor, "bias scales")
