@@ -92,21 +92,27 @@ def safetensors(tensors) -> bytes:
     return struct.pack("<Q", len(text)) + text + body
 
 
-def gguf(tensors) -> bytes:
+def gguf(tensors, blocks=()) -> bytes:
+    """A GGUF file; `blocks` are Q8_0: rows x blocks x 34 bytes."""
+
     def text(value: str) -> bytes:
         return struct.pack("<Q", len(value)) + value.encode()
 
     kinds = {"float32": 0, "float16": 1, "int8": 24}
-    out = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), 3)
+    blocks = dict(blocks)
+    out = b"GGUF" + struct.pack("<IQQ", 3, len(tensors) + len(blocks), 3)
     out += text("general.name") + struct.pack("<I", 8) + text("tiny")
     out += text("general.alignment") + struct.pack("<II", 4, 64)
     out += text("words") + struct.pack("<IIQ", 9, 8, 2) + text("a") + text("b")
     body = b""
-    for name, value in tensors.items():
+    for name, value in (tensors | blocks).items():
         body += bytes(-len(body) % 64)
         shape = tuple(reversed(value.shape))
+        if name in blocks:
+            shape = 32 * shape[1], shape[2]
         out += text(name) + struct.pack(f"<I{len(shape)}Q", len(shape), *shape)
-        out += struct.pack("<IQ", kinds[str(value.dtype)], len(body))
+        kind = 8 if name in blocks else kinds[str(value.dtype)]
+        out += struct.pack("<IQ", kind, len(body))
         body += value.tobytes()
     return out + bytes(-len(out) % 64) + body
 

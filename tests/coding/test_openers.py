@@ -64,6 +64,8 @@ def test_tensors_are_found_by_name_and_shape(write):
 
 def test_gguf_tensors_are_found():
     same(found_in(gguf(NAMED)), NAMED)
+    blocks = {"blocks": weights((6, 3, 34), "int8")}
+    same(found_in(gguf(NAMED, blocks)), NAMED | blocks)
 
 
 def test_initializers_in_subgraphs_and_float_data_are_found():
@@ -254,6 +256,12 @@ def test_a_damaged_file_is_packed_all_the_same(raw):
         tensors = find_tensors(damaged)
         assert all(0 <= t.offset <= len(damaged) - t.size for t in tensors)
         assert decompress(compress(damaged, "fast", verify=False)) == damaged
+
+
+@pytest.mark.parametrize("raw", WRITERS.values(), ids=WRITERS.keys())
+def test_the_beginning_of_a_file_is_no_reason_to_fail(raw):
+    for size in range(min(len(raw), 300)):
+        assert all(t.offset + t.size <= size for t in find_tensors(raw[:size]))
 
 
 @pytest.mark.parametrize("write", [torch_zip, torch_exported], ids=lambda f: f.__name__)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import posixpath
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 
@@ -17,7 +18,10 @@ from packlight.coding.container import Member
 from packlight.coding.openers.tensor import Derived, Tensor
 
 Found = Tensor | Derived
-_ODD = (ValueError, TypeError, LookupError, OverflowError, RecursionError, MemoryError)
+_ODD = (
+    *(ValueError, TypeError, LookupError, AttributeError),
+    *(OverflowError, RecursionError, MemoryError, struct.error),
+)
 
 #: zips within zips
 _DEPTH = 4
