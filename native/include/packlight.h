@@ -9,7 +9,7 @@
  * No function allocates, does input or output, or keeps anything between calls: all memory is the
  * caller's, and any number of threads may decode at once, each with a work area of its own.
  * Functions return PLT_OK or a negative enum plt_error. Nothing in a result counts before
- * plt_unpack(), or plt_verify() after the last chunk, has returned PLT_OK.
+ * plt_unpack(), or plt_verify() or plt_verify_end() after the last chunk, has returned PLT_OK.
  *
  * Files that are too large for memory are decoded chunk by chunk: plt_header_size() says how many
  * bytes plt_open() needs, plt_get_chunk() where a chunk's packed bytes lie and how many bytes it
@@ -91,6 +91,13 @@ typedef struct {
     uint32_t number, next_at; /* as in plt_chunk */
 } plt_member;
 
+/* What plt_verify_add() has seen so far; the caller keeps it and leaves it alone. */
+typedef struct {
+    uint32_t state[8];
+    uint64_t length;
+    uint8_t block[64];
+} plt_check;
+
 /* Version of the library, to compare with PLT_VERSION. */
 int plt_version(void);
 
@@ -137,6 +144,12 @@ int plt_read(const plt_file *file, uint64_t offset, void *out, size_t size, void
 
 /* Checks all of the unpacked data. */
 int plt_verify(const plt_file *file, const void *out, size_t out_size);
+
+/* The same in parts, for what does not stay in memory: begin, add all parts in their order, and
+ * end; that is PLT_DAMAGED unless they are what was packed, all of it. */
+void plt_verify_begin(plt_check *check);
+void plt_verify_add(plt_check *check, const void *part, size_t size);
+int plt_verify_end(plt_check *check, const plt_file *file);
 
 #ifdef __cplusplus
 }

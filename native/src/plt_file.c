@@ -396,17 +396,33 @@ int plt_decode_chunk(const plt_file *file, const plt_chunk *chunk, const void *p
     }
 }
 
+void plt_verify_begin(plt_check *check)
+{
+    plt_sha256_init(check);
+}
+
+void plt_verify_add(plt_check *check, const void *part, size_t size)
+{
+    plt_sha256_add(check, part, size);
+}
+
+int plt_verify_end(plt_check *check, const plt_file *file)
+{
+    uint8_t digest[32];
+
+    plt_sha256_finish(check, digest);
+    return memcmp(digest, file->sha256, 32) ? PLT_DAMAGED : PLT_OK;
+}
+
 int plt_verify(const plt_file *file, const void *out, size_t out_size)
 {
-    plt_sha256 h;
-    uint8_t digest[32];
+    plt_check check;
 
     if (out_size != file->size)
         return PLT_BAD_ARGUMENT;
-    plt_sha256_init(&h);
-    plt_sha256_add(&h, out, out_size);
-    plt_sha256_finish(&h, digest);
-    return memcmp(digest, file->sha256, 32) ? PLT_DAMAGED : PLT_OK;
+    plt_verify_begin(&check);
+    plt_verify_add(&check, out, out_size);
+    return plt_verify_end(&check, file);
 }
 
 int plt_unpack(const plt_file *file, void *out, size_t out_size, void *work, size_t work_size)

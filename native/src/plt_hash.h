@@ -2,16 +2,11 @@
 #ifndef PLT_HASH_H
 #define PLT_HASH_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "packlight.h"
 
 uint32_t plt_crc32(const uint8_t *data, size_t size);
 
-typedef struct {
-    uint32_t state[8];
-    uint64_t length;
-    uint8_t block[64];
-} plt_sha256;
+typedef plt_check plt_sha256;
 
 void plt_sha256_init(plt_sha256 *h);
 void plt_sha256_add(plt_sha256 *h, const uint8_t *data, size_t size);

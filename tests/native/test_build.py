@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from packlight.coding import container
+from packlight.coding.container import Chunk, read
 from packlight.coding.packing import compress
 from tests.native.compiling import DECODER, INCLUDE, NATIVE, ROOT, SOURCES, objects, run, tool
 
@@ -90,6 +92,21 @@ def test_the_guides_examples_compile_and_unpack(tmp_path, packed, example):
     refused = subprocess.run([tmp_path / "unpack", cut], capture_output=True)
     assert refused.returncode == 1
     assert b"ends too early" in refused.stderr
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=["at once", "chunk by chunk"])
+def test_the_guides_examples_check_all_that_they_unpack(tmp_path, packed, example):
+    """Chunks that are right, each, but not those of the file that the header speaks of."""
+    (chunk,) = read(packed.read_bytes()).chunks
+    body = packed.read_bytes()[chunk.packed_offset :]
+    wrong = container.write(TEXT[::-1], [Chunk(chunk.codec, len(TEXT), body)])
+    (tmp_path / "wrong.plt").write_bytes(wrong)
+    (tmp_path / "unpack.c").write_text(example)
+    run(tool("cc"), "-O2", f"-I{INCLUDE}", tmp_path / "unpack.c", *DECODER,
+        "-o", tmp_path / "unpack")  # fmt: skip
+    refused = subprocess.run([tmp_path / "unpack", tmp_path / "wrong.plt"], capture_output=True)
+    assert refused.returncode == 1
+    assert b"the file is damaged" in refused.stderr
 
 
 def test_the_guide_lists_every_error():
