@@ -11,7 +11,7 @@
 #include "plt_logistic.h"
 #include "plt_range.h"
 
-/* Fuzzers take small tables: the same code, hundreds of times as often. Another stream, of course. */
+/* Fuzzers take small tables: the same code, many times as often, of another stream. */
 #ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
 enum { PLT_COLUMNS = 1 << 5, PLT_HISTORY = 1 << 7, PLT_LEVELS = 1 << 3 };
 #else

@@ -1,4 +1,4 @@
-/* damage FILE RAW [STEP [BASE]]: FILE unpacks to RAW, and no damaged form of it unpacks to anything.
+/* damage FILE RAW [STEP [BASE]]: FILE unpacks to RAW; no damaged form of it unpacks to anything.
  *
  * Tries every prefix of FILE, every single-bit flip, every byte added at the end, and every range
  * of bytes by plt_read(); with STEP only every STEP-th of each; of BASE, every prefix and flip too.
