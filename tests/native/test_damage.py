@@ -149,7 +149,7 @@ def test_sanitizers_find_nothing_in_large_values_and_shapes(sanitized, tmp_path,
     stream = io.BytesIO()
     np.save(stream, values.astype(kind))
     (tmp_path / "raw").write_bytes(stream.getvalue())
-    packed = compress(stream.getvalue(), "default")
+    packed = compress(stream.getvalue(), "max")
     assert {chunk.codec for chunk in read(packed).chunks} == {MODEL}
     (tmp_path / "plt").write_bytes(packed)
     every = str(1 << 25)  # none but the first cut and bit

@@ -32,7 +32,7 @@ def test_no_input_makes_the_decoder_misbehave(tmp_path, name):
         NATIVE / "fuzz" / f"fuzz_{name}.c", *sources, "-o", target)  # fmt: skip
     found, seeds = tmp_path / "found", NATIVE / "fuzz" / "corpus" / name
     found.mkdir()
-    limits = (f"-max_total_time={SECONDS}", "-max_len=600", "-timeout=20", "-rss_limit_mb=1000")
+    limits = (f"-max_total_time={SECONDS}", "-max_len=600", "-timeout=20", "-rss_limit_mb=2000")
     run(target, *limits, "-print_final_stats=1", found, seeds, cwd=tmp_path)
 
 
