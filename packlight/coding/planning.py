@@ -36,9 +36,9 @@ PLAIN_LEAST = 1 << 12
 #: fewer plain bytes in one run are stored with their neighbours at level fast
 FAST_PLAIN_LIMIT = 1 << 14
 #: smaller tensors are not worth leaving the models for speed
-FAST_LEAST = 1 << 12
+FAST_LEAST = 1 << 11
 #: at level default a record of the fast codec may be this much larger than what the models make
-FAST_WORTH = 1.025
+FAST_WORTH = 1.05
 DEDUPE_LEAST = 64
 
 T = TypeVar("T")
