@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from math import prod
 from threading import local
 from typing import TypeVar
 
@@ -89,7 +91,7 @@ class Packer:
             if plan.codec == MODEL:
                 model = chains[-1]
         packed = self._each("packing", self._pack_chain, chains)
-        return [chunk for _, chunk in sorted(one for chain in packed for one in chain)]
+        return [chunk for _, chunk in sorted(chain.from_iterable(packed))]
 
     def fast(self, members: Sequence[Member] | None) -> list[Chunk]:
         """Tensors in planes with static tables, everything between them stored or LZMA."""
@@ -117,9 +119,9 @@ class Packer:
 
     def _segments(self, span: Span, thorough: bool) -> list[Segment]:
         """The models for a span: one, or more where parts of it come from the base."""
-        data = self._raw[span.offset : span.offset + span.size]
+        data = self._bytes(span)
         if self._base is None:
-            return [self._segment(span, data, thorough)]
+            return self._alone(span, data, thorough)
         same = self._base.same(data)
         if same is not None:
             return [segments.base_copy(span.size, same)]
@@ -143,7 +145,7 @@ class Packer:
             return []
         whole = end - start == span.size
         part = span if whole else Span(span.offset + start, end - start, None)
-        return [self._segment(part, data[start:end], thorough)]
+        return self._alone(part, data[start:end], thorough)
 
     def _near(self, span: Span) -> int:
         """About where the base holds what this span holds here: behind the tensor before."""
@@ -153,26 +155,36 @@ class Packer:
         last = max(before)
         return self._pairs[last] + span.offset - last
 
-    def _segment(self, span: Span, data: bytes, thorough: bool) -> Segment:
+    def _alone(self, span: Span, data: bytes, thorough: bool) -> list[Segment]:
+        """The models for a span without a base: one, or quick records where those are nearly as
+        good."""
         if isinstance(span.found, Derived):
-            return segments.product(span.found)
+            return [segments.product(span.found)]
         if span.found is None:
             if span.size > PLAIN_LIMIT:
-                return Segment(span.size, as_lzma=True)
+                return [Segment(span.size, as_lzma=True)]
             if span.size < PLAIN_LEAST:
-                return segments.plain(span.size)
-            return segments.best_plain(data, self._work)
+                return [segments.plain(span.size)]
+            return [segments.best_plain(data, self._work)]
         segment = segments.best(span.found, data, self._work, thorough)
-        if thorough or span.size < FAST_LEAST or segment.as_lzma:
-            return segment
+        whole = segment.as_lzma or (
+            span.found.width > 1 and segment.values["kind"] != segments.PALETTE
+        )
+        if thorough or whole or span.size < FAST_LEAST:
+            return [segment]
+        quick = [
+            Segment(part.size, record=fast.pack(self._bytes(part), part.found, kernels=True))
+            for part in parted(span)
+        ]
+        size = sum(len(part.record) for part in quick)
         cost = segments.cost(segment, data, self._work)
-        if span.found.width > 1 and segment.values["kind"] != segments.PALETTE:
-            return segment
-        record = fast.pack(data, span.found, kernels=True)
-        return Segment(span.size, record=record) if len(record) <= FAST_WORTH * cost else segment
+        return quick if size <= FAST_WORTH * cost else [segment]
 
-    def _pack_chain(self, chain: list[Plan]) -> list[tuple[int, Chunk]]:
-        return [(plan.offset, self._pack(plan)) for plan in chain]
+    def _bytes(self, span: Span) -> bytes:
+        return self._raw[span.offset : span.offset + span.size]
+
+    def _pack_chain(self, plans: list[Plan]) -> list[tuple[int, Chunk]]:
+        return [(plan.offset, self._pack(plan)) for plan in plans]
 
     def _pack(self, plan: Plan) -> Chunk:
         raw = memoryview(self._raw)[plan.offset : plan.offset + plan.size]
@@ -191,9 +203,7 @@ class Packer:
         raw = self._raw[start:end]
         if len(run) == 1 and run[0].found is None and run[0].size >= FAST_PLAIN_LIMIT:
             return lzma_or_stored(raw)
-        packed = b"".join(
-            fast.pack(self._raw[span.offset : span.offset + span.size], span.found) for span in run
-        )
+        packed = b"".join(fast.pack(self._bytes(span), span.found) for span in run)
         return Chunk(FAST, len(raw), packed) if len(packed) < len(raw) else _stored(raw)
 
 
@@ -209,6 +219,25 @@ def find_spans(raw: bytes, members: Sequence[Member] | None) -> list[Span]:
     if at < len(raw):
         spans.append(Span(at, len(raw) - at, None))
     return spans
+
+
+def parted(span: Span) -> list[Span]:
+    """A tensor too large for a chunk, as several of some of its rows each."""
+    found = span.found
+    if not isinstance(found, Tensor) or span.size <= CHUNK_LIMIT:
+        return [span]
+    inner = found.shape[1:] if len(found.shape) > 1 else ()
+    row = prod(inner) * found.width
+    if row > CHUNK_LIMIT:  # no row fits: its items in a line
+        inner, row = (), found.width
+    step = CHUNK_LIMIT // row
+    parts = []
+    for at in range(0, span.size // row, step):
+        count = min(step, span.size // row - at)
+        offset = span.offset + at * row
+        part = replace(found, offset=offset, shape=(count, *inner))
+        parts.append(Span(offset, count * row, part))
+    return parts
 
 
 def lay(raw: bytes, spans: Sequence[Span], chosen: Iterable[list[Segment]]) -> list[Plan]:
@@ -294,7 +323,7 @@ def fast_runs(spans: Sequence[Span]) -> list[list[Span]]:
     """Spans that share a fast chunk; long plain ones stand alone."""
     runs: list[list[Span]] = []
     size = 0
-    for span in spans:
+    for span in chain.from_iterable(map(parted, spans)):
         alone = span.found is None and span.size >= FAST_PLAIN_LIMIT
         if not runs or alone or size + span.size > CHUNK_LIMIT:
             runs.append([])

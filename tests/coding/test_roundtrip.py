@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from packlight.coding.container import read
 from packlight.coding.packing import LEVELS, compress, decompress
+from packlight.coding.planning import CHUNK_LIMIT
 from tests.coding.samples import DTYPES, npy, onnx_model, palette, safetensors, weights
 
 
@@ -121,3 +123,12 @@ def test_files_that_are_no_models_are_packed_as_xz_would_at_least():
     reference = len(lzma.compress(source, preset=9 | lzma.PRESET_EXTREME))
     for level in ("default", "max"):
         assert len(there_and_back(source, level)) <= reference * 1.001 + 64
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("shape", [(1500, 3000), (5_000_000,), (2, 2_300_000)])
+def test_no_chunk_of_a_model_is_larger_than_its_limit(level, shape):
+    array = np.random.default_rng(0).choice([-1, 0, 0, 0, 1, 2], shape).astype(np.int8)
+    chunks = read(there_and_back(npy(array), level)).chunks
+    assert len(chunks) > 1
+    assert max(chunk.size for chunk in chunks) <= CHUNK_LIMIT
