@@ -120,6 +120,8 @@ def read_packed(path: Path) -> bytes:
 def _free(path: Path, force: bool) -> Path:
     if path.exists() and not force:
         raise BadInput(f"{path} is there already; replace it with --force, or say -o elsewhere")
+    if not path.parent.is_dir():
+        raise BadInput(f"{path.parent} is no folder that can be written to; say -o elsewhere")
     if path.is_dir() and path.name in ("", ".", ".."):
         raise BadInput(f"{path} can not be replaced; say -o NAME")
     return path

@@ -48,7 +48,7 @@ def test_codecs_are_listed(folder):
         (["pack", "m.onnx", "-o", "m.onnx"], ["--force"]),
         (["pack", "m.onnx", "--level", "best"], ["fast", "max"]),
         (["pack", "m.onnx", "--codec", "rar"], ["rar", "brotli"]),
-        (["pack", "m.onnx", "-o", "no/such/folder.plt"], ["can not be written to"]),
+        (["pack", "m.onnx", "-o", "no/such/folder.plt"], ["no folder that can be written to"]),
         (["unpack", "m.onnx"], ["does not end in .plt"]),
         (["unpack", "m.onnx", "-o", "x"], ["not a .plt file"]),
         (["unpack", "m.onnx", "-o", "x", "--max-output", "lots"], ["--max-output", "lots"]),

@@ -151,7 +151,7 @@ def test_names_that_meet_on_some_systems_are_refused(tmp_path, names):
 
 
 def test_a_folder_that_can_not_be_written_to_is_told(model, tmp_path, monkeypatch):
-    with pytest.raises(BadInput, match="can not be written to"):
+    with pytest.raises(BadInput, match="can be written to"):
         pack(model, tmp_path / "no such folder" / "x.plt")
 
 
