@@ -181,20 +181,23 @@ static void decode_planes(plt_fast *f, reader *r, uint8_t *out, uint32_t width, 
     }
 }
 
-static void decode_palette(plt_fast *f, reader *r, uint8_t *out, uint32_t width, uint64_t items)
+static void read_palette(plt_fast *f, reader *r, uint32_t width)
 {
     uint64_t count = read_number(r);
-    if (!count || count > 256) {
-        r->failed = 1;
-        return;
-    }
-    const uint8_t *values = read_bytes(r, count * width);
-    if (r->failed)
-        return;
+    r->failed |= !count || count > 256;
+    const uint8_t *values = read_bytes(r, r->failed ? 0 : count * width);
     memset(f->palette, 0, sizeof f->palette);
-    memcpy(f->palette, values, (size_t)count * width);
+    if (!r->failed)
+        memcpy(f->palette, values, (size_t)count * width);
+}
+
+static void decode_palette(plt_fast *f, reader *r, uint8_t *out, uint32_t width, uint64_t items)
+{
     plane p = {0};
-    open_plane(f, r, &p, items);
+
+    read_palette(f, r, width);
+    if (!r->failed)
+        open_plane(f, r, &p, items);
     if (r->failed)
         return;
     for (uint64_t done = 0; done < items;) {
@@ -239,14 +242,8 @@ static void decode_kernels(plt_fast *f, reader *r, uint8_t *out, uint32_t width,
     int32_t before[PLT_FAST_TAPS] = {0};
     uint32_t tap = 0, inside = 0;
 
-    memset(f->palette, 0, sizeof f->palette);
-    if (width > 1) {
-        uint64_t count = read_number(r);
-        r->failed |= !count || count > 256;
-        const uint8_t *values = read_bytes(r, r->failed ? 0 : count * width);
-        if (!r->failed)
-            memcpy(f->palette, values, (size_t)count * width);
-    }
+    if (width > 1)
+        read_palette(f, r, width);
     if (!r->failed)
         read_kernel(k, r, width);
     for (uint32_t c = 0; c < 2 * k->reach + 1 && !r->failed; c++) {

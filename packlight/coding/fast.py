@@ -50,7 +50,7 @@ def pack(raw: bytes, found: Found | None, *, kernels: bool = False) -> bytes:
             indices = symbols.astype(np.uint8).tobytes()
             candidates.append(_native.pack_fast(PALETTE, width, items, indices, palette))
     if kernels and isinstance(found, Tensor) and (width == 1 or palette):
-        candidates.extend(_kernels(found, symbols.astype(np.uint8), width, palette))
+        candidates.extend(kernel_records(found, symbols.astype(np.uint8), width, palette))
     return min(candidates, key=len) + tail
 
 
@@ -67,7 +67,15 @@ def _places(values: Array) -> tuple[Array, Array]:
     return np.where(order & top, order & ~top, ~order), places
 
 
-def _kernels(found: Tensor, symbols: Array, width: int, palette: bytes) -> Iterator[bytes]:
+def kernel_records(found: Tensor, symbols: Array, width: int, palette: bytes) -> Iterator[bytes]:
+    """Records of kernels with classes of different widths; none where there are no kernels.
+
+    Args:
+        found: its shape tells rows, channels and taps.
+        symbols: (items,) uint8, the bytes themselves or places in the palette.
+        width: bytes of an item.
+        palette: the values, if it is not bytes.
+    """
     shape = shape_values(found)
     taps = shape["taps"]
     stride = shape["channels"] if shape["channels_last"] else 1

@@ -9,8 +9,9 @@ from unittest import mock
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from packlight.coding import _native, container, planning, segments
+from packlight.coding import _native, container, fast, planning, segments
 from packlight.coding.container import FAST, LZMA, MODEL, STORED, Chunk, Member
+from packlight.coding.openers.tensor import Tensor
 from packlight.coding.packing import compress
 from packlight.progress import Progress
 
@@ -62,6 +63,7 @@ def small_files() -> dict[str, tuple[bytes, bytes]]:
     packed["other chunks between"] = between_others()
     packed["archive"] = _archive({"a": int8.tobytes(), "b/": b"", "b/c.txt": b"two lines\n" * 2})
     packed["fast"] = _fast(int8, rounded, floats)
+    packed["fast kernels"] = _fast_kernels()
     return packed
 
 
@@ -204,6 +206,28 @@ def _fast(integers, rounded, floats) -> tuple[bytes, bytes]:
         _native.pack_fast(_FAST_STORED, 1, 9, b"some text", b""),
     ]
     raw = integers.tobytes() + floats.tobytes() + ones.tobytes() + rounded.tobytes() + b"some text"
+    return raw, container.write(raw, [Chunk(FAST, len(raw), b"".join(records))])
+
+
+def _fast_kernels() -> tuple[bytes, bytes]:
+    """Records of kernels: taps in a row, taps apart, and places in a palette."""
+    rng = np.random.default_rng(11)
+    kernels = np.rint(rng.laplace(size=(12, 1)) * 9 + rng.laplace(size=(12, 9))).astype("i1")
+    apart = np.ascontiguousarray(kernels.reshape(4, 3, 9).transpose(0, 2, 1))
+    few = (kernels // 4).astype("<f4")
+    tensors = [
+        (kernels, Tensor(0, "int8", (12, 1, 3, 3))),
+        (apart, Tensor(0, "int8", (4, 3, 3, 3), channels_last=True)),
+        (few, Tensor(0, "float32", (12, 1, 3, 3))),
+    ]
+    records = []
+    for values, tensor in tensors:
+        symbols, palette = values.view("u1").ravel(), b""
+        if tensor.width > 1:
+            sorted_values, places = np.unique(values.view("<u4"), return_inverse=True)
+            symbols, palette = places.astype("u1").ravel(), sorted_values.tobytes()
+        records.append(next(fast.kernel_records(tensor, symbols, tensor.width, palette)))
+    raw = b"".join(values.tobytes() for values, _ in tensors)
     return raw, container.write(raw, [Chunk(FAST, len(raw), b"".join(records))])
 
 
