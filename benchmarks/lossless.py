@@ -24,7 +24,7 @@ import zstandard
 from rich.console import Console
 from rich.table import Table
 
-from packlight.coding.codecs import CODECS, Codec
+from packlight.coding.codecs import CODECS
 from packlight.coding.packing import LEVELS, compress, decompress
 
 PROGRAMS = {
@@ -59,8 +59,7 @@ def main() -> None:
 
 def _codecs(raw: bytes) -> list[dict[str, Any]]:
     rows = [
-        _timed(codec.title, raw, codec.encode, partial(_decode, codec, len(raw)))
-        for codec in CODECS.values()
+        _timed(codec.title, raw, codec.encode, codec.decoder(len(raw))) for codec in CODECS.values()
     ]
     rows.append({"codec": "xz lc0 lp2 pb2", "bytes": len(_tuned_xz(raw))})
     for name, command in PROGRAMS.items():
@@ -75,10 +74,6 @@ def _codecs(raw: bytes) -> list[dict[str, Any]]:
             if way in row:
                 row[f"{way}_of_zstd"] = unit[way] / row[way]
     return rows
-
-
-def _decode(codec: Codec, size: int, packed: bytes) -> bytes:
-    return codec.decode(packed, size)
 
 
 def _updates(old: bytes, new: bytes) -> list[dict[str, Any]]:

@@ -11,6 +11,18 @@ from torch import Tensor, fx, nn
 aten = torch.ops.aten
 quantized = torch.ops.quantized_decomposed
 
+#: calls that give back what they got, once a network only infers
+IDENTITIES = (
+    aten.alias,
+    aten.clone,
+    aten.contiguous,
+    aten.detach,
+    aten.dropout,
+    aten.dropout_,
+    aten.feature_dropout,
+    aten.lift_fresh_copy,
+)
+
 
 def is_call(node: Any, *operators: Any) -> bool:
     """Whether `node` calls one of these ATen operators (any overload of a packet counts)."""

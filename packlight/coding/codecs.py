@@ -34,6 +34,10 @@ class Codec:
     encode: Callable[[bytes], bytes]
     decode: Callable[[bytes, int], bytes]
 
+    def decoder(self, size: int) -> Callable[[bytes], bytes]:
+        """`decode` for results of one size."""
+        return lambda packed: self.decode(packed, size)
+
 
 def _library(name: str) -> Any:
     try:

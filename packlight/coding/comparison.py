@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from packlight.coding.archive import read_paths
-from packlight.coding.codecs import CODECS, Codec
+from packlight.coding.codecs import CODECS
 from packlight.coding.packing import LEVELS, compress, decompress
 from packlight.errors import BadInput, MissingExtra
 from packlight.progress import Progress
@@ -49,7 +49,7 @@ def compare(source: str | Path, progress: Progress | None = None) -> list[Row]:
 def _rows(raw: bytes) -> Iterator[Row]:
     for codec in CODECS.values():
         try:
-            yield _row(codec.title, raw, codec.encode, partial(_decode, codec, len(raw)))
+            yield _row(codec.title, raw, codec.encode, codec.decoder(len(raw)))
         except MissingExtra:
             yield Row(codec.title, None)
     for level in LEVELS:
@@ -59,10 +59,6 @@ def _rows(raw: bytes) -> Iterator[Row]:
             partial(compress, level=level, verify=False, jobs=1),
             decompress,
         )
-
-
-def _decode(codec: Codec, size: int, packed: bytes) -> bytes:
-    return codec.decode(packed, size)
 
 
 def _row(

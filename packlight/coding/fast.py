@@ -15,7 +15,7 @@ from packlight.coding import _native
 from packlight.coding.container import number
 from packlight.coding.openers import Found
 from packlight.coding.openers.tensor import Tensor
-from packlight.coding.segments import shape_values
+from packlight.coding.segments import shape_values, to_sortable
 from packlight.types import Array
 
 STORED, PLANES, PALETTE, KERNELS = range(4)
@@ -62,8 +62,7 @@ def _planes(values: Array, width: int) -> bytes:
 def _places(values: Array) -> tuple[Array, Array]:
     """A palette in the order of the floats it holds, and every value's place in it."""
     top = values.dtype.type(1 << (8 * values.dtype.itemsize - 1))
-    sortable = np.where(values & top, ~values, values | top)
-    order, places = np.unique(sortable, return_inverse=True)
+    order, places = np.unique(to_sortable(values), return_inverse=True)
     return np.where(order & top, order & ~top, ~order), places
 
 

@@ -154,7 +154,7 @@ def _candidates(tensor: Tensor, raw: bytes) -> list[Segment]:
         return [_integers(tensor, values, common)]
     found = [_floats(tensor, values, common)]
     if values.size >= _FEW_ITEMS:
-        sortable = _to_sortable(values)
+        sortable = to_sortable(values)
         palette = np.unique(sortable)
         if palette.size <= min(_PALETTE_LIMIT, values.size * 3 // 4):
             found.append(_palette(tensor, sortable, palette, common))
@@ -212,7 +212,7 @@ def _palette(
     return Segment(sortable.size * tensor.width, common | extra, palette.astype("<u4").tobytes())
 
 
-def _to_sortable(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def to_sortable(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Floats' bits as numbers in the floats' order."""
     top = values.dtype.type(1 << (8 * values.dtype.itemsize - 1))
     return np.where(values & top, ~values, values | top)
@@ -226,6 +226,7 @@ def quickly(raw: bytes) -> float:
 
 
 def cost(segment: Segment, raw: bytes, work: bytearray, base: bytes | None = None) -> int:
+    """The bytes that a segment packs to on its own."""
     if segment.as_lzma:
         return min(len(lzma_best(raw)), len(raw)) + OWN_CHUNK
     packed = _native.pack_chunk(raw, segment.to_bytes(), segment.palette, False, work, True, base)

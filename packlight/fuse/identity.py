@@ -12,19 +12,9 @@ from __future__ import annotations
 
 from torch import fx
 
-from packlight.graph import argument, aten, is_call
+from packlight.graph import IDENTITIES, argument, aten, is_call
 from packlight.network import Network
 
-_ALWAYS = (
-    aten.alias,
-    aten.clone,
-    aten.contiguous,
-    aten.detach,
-    aten.dropout,
-    aten.dropout_,
-    aten.feature_dropout,
-    aten.lift_fresh_copy,
-)
 _ASSERTIONS = (aten._assert_tensor_metadata, aten._assert_async, aten._assert_scalar)
 _CASTS = (aten._to_copy, aten.to)
 _RESHAPES = (aten.view, aten.reshape, aten.flatten, aten.expand, aten.squeeze, aten.unsqueeze)
@@ -54,7 +44,7 @@ def remove_identities(network: Network) -> int:
 
 
 def _is_identity(node: fx.Node) -> bool:
-    if is_call(node, *_ALWAYS):
+    if is_call(node, *IDENTITIES):
         return True
     if not is_call(node, *_CASTS, *_RESHAPES, aten.constant_pad_nd):
         return False

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from torch import Tensor, fx
 
-from packlight.graph import aten, is_call, quantized, value_of
+from packlight.graph import IDENTITIES, aten, is_call, quantized, value_of
 from packlight.network import Network
 from packlight.weighing.operators import (
     GATED,
@@ -30,14 +30,7 @@ from packlight.weighing.sizes import Sizes, first_tensor, tensors
 from packlight.weighing.table import LayerRow
 
 _SILENT = (
-    aten.alias,
-    aten.clone,
-    aten.contiguous,
-    aten.detach,
-    aten.dropout,
-    aten.dropout_,
-    aten.feature_dropout,
-    aten.lift_fresh_copy,
+    *IDENTITIES,
     aten.select,
     aten.squeeze,
     aten.unsqueeze,
