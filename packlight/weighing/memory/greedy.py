@@ -6,7 +6,7 @@ arXiv:2001.03288, section 5.2 (greedy by size, offset calculation); it plans TFL
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from packlight.weighing.memory.buffers import Buffer, Plan, aligned, lower_bound
 
@@ -17,14 +17,19 @@ def greedy_by_size(buffers: Sequence[Buffer]) -> Plan:
     return place_in_order(buffers, order)
 
 
-def place_in_order(buffers: Sequence[Buffer], order: Sequence[int]) -> Plan:
+def place_in_order(
+    buffers: Sequence[Buffer], order: Sequence[int], fixed: Mapping[int, int] | None = None
+) -> Plan:
     """One buffer after the other, each into the smallest gap that takes it.
 
     Args:
-        order: indices of buffers, each once.
+        order: indices of the buffers to place, each once.
+        fixed: offsets of buffers that lie already, by index.
     """
     offsets = [0] * len(buffers)
-    placed: list[int] = []  # by offset
+    for index, offset in (fixed or {}).items():
+        offsets[index] = offset
+    placed = sorted(fixed or (), key=offsets.__getitem__)
     for index in order:
         buffer = buffers[index]
         best, room = None, 0
