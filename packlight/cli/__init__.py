@@ -33,7 +33,7 @@ def cli() -> None:
 
 
 for command in (
-    *(networks.fit, networks.weigh, networks.check, networks.demo),
+    *(networks.fit, networks.weigh, networks.reorder, networks.check, networks.demo),
     *(files.pack, files.unpack, files.info, files.codecs),
 ):
     cli.add_command(command)

@@ -3,13 +3,11 @@
 1. What only prepares constants is no step. Sizes and assertions are none either.
 2. A reshape, or a call that gives back what it got, is a view.
 3. An elementwise call may overwrite inputs of its output's size, and so may a batch norm.
-4. A call whose inputs are all dequantised and whose result is only quantised runs on integers: no
-   float value is ever held there, neither ahead of the pair nor behind it.
+4. Quantised calls run on integers: see integers.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -20,6 +18,7 @@ from torch import Tensor, fx
 from packlight.errors import BadInput
 from packlight.graph import IDENTITIES, aten, is_call
 from packlight.network import Network
+from packlight.weighing.integers import on_integers
 from packlight.weighing.operators import ACTIVATIONS, operator_name
 from packlight.weighing.program import Program, Step, Value
 from packlight.weighing.sizes import tensors
@@ -47,8 +46,6 @@ _NOTHING_IF_SAME = (
     aten.to,
 )
 _BATCH_NORMS = (aten.batch_norm, aten._native_batch_norm_legit_no_training)
-_QUANTIZE = ("quantize_per_tensor", "quantize_per_channel", "quantize_per_token")
-_DEQUANTIZE = ("dequantize_per_tensor", "dequantize_per_channel", "dequantize_per_token")
 
 
 def program_of_graph(
@@ -68,7 +65,7 @@ def program_of_graph(
     walk = _Walk(network, batch or fixed or 1)
     for node in network.module.graph.nodes:
         walk.visit(node)
-    return _on_integers(walk.program())
+    return on_integers(walk.program())
 
 
 def _reshaped(network: Network, shapes: dict[str, tuple[int, ...]]) -> Network:
@@ -198,75 +195,3 @@ def _is_elementwise(node: fx.Node) -> bool:
         or operator_name(node) in ACTIVATIONS
         or is_call(node, *_BATCH_NORMS)
     )
-
-
-def _on_integers(program: Program) -> Program:
-    """The program as integer kernels run it: rule 4 of this file."""
-    maker = {name: step for step in program.steps for name in step.writes}
-    readers: dict[str, list[Step]] = {name: [] for name in program.values}
-    for step in program.steps:
-        for name in step.reads:
-            readers[name].append(step)
-
-    def dequantized(name: str) -> bool:
-        step = maker.get(name)
-        if step is None:
-            return False
-        return step.kind in _DEQUANTIZE or (step.view_of is not None and dequantized(step.view_of))
-
-    values, integer, views = dict(program.values), set(), {}
-    for step in program.steps:
-        if step.kind not in _QUANTIZE:
-            continue
-        ahead = _fused_ahead(step.reads[0], maker, readers, program.outputs, dequantized)
-        for name in ahead:
-            held = values[step.writes[0]]
-            values[name] = replace(values[name], dtype=held.dtype, bytes=held.bytes)
-            integer.add(maker[name])
-        if ahead:
-            views[step] = step.reads[0]
-
-    def stays_integer(name: str) -> bool:
-        return name not in program.outputs and all(
-            reader in integer
-            or (reader.view_of is not None and all(map(stays_integer, reader.writes)))
-            for reader in readers[name]
-        )
-
-    for step in program.steps:
-        if step.kind in _DEQUANTIZE and stays_integer(step.writes[0]):
-            held = values[step.reads[0]]
-            values[step.writes[0]] = replace(
-                values[step.writes[0]], dtype=held.dtype, bytes=held.bytes
-            )
-            views[step] = step.reads[0]
-    steps = tuple(
-        replace(step, view_of=views.get(step, step.view_of), may_overwrite=_fitting(step, values))
-        for step in program.steps
-    )
-    return replace(program, values=values, steps=steps)
-
-
-def _fused_ahead(
-    name: str,
-    maker: dict[str, Step],
-    readers: dict[str, list[Step]],
-    outputs: tuple[str, ...],
-    dequantized: Callable[[str], bool],
-) -> list[str]:
-    """The float values between an integer kernel and the quantisation of its result."""
-    found: list[str] = []
-    while name in maker and len(readers[name]) == 1 and name not in outputs:
-        step = maker[name]
-        found.append(name)
-        if all(map(dequantized, step.reads)):
-            return found
-        if len(step.reads) != 1 or not (step.may_overwrite or step.view_of):
-            break
-        name = step.reads[0]
-    return []
-
-
-def _fitting(step: Step, values: dict[str, Value]) -> tuple[str, ...]:
-    size = values[step.writes[0]].bytes if step.writes else 0
-    return tuple(name for name in step.may_overwrite if values[name].bytes == size)

@@ -75,6 +75,11 @@ def best_order(program: Program, *, seconds: float = 10.0, alignment: int = ALIG
     return Order(tuple(order if peak < known else given), min(peak, known), proved)
 
 
+def peak_of(program: Program, alignment: int = ALIGNMENT) -> int:
+    """The most bytes alive at once, in the order given."""
+    return _Graph(program, alignment).peak_of(list(range(len(program.steps))))
+
+
 class _Graph:
     """Steps as bits, values by the storage they are in."""
 
