@@ -46,11 +46,12 @@ def timeline(memory: Timeline, better: Timeline | None = None, *, name: str = "m
     grid.append(_label(right, bottom + 20, f"step {count}", "end", "soft"))
     drawn = [element("polygon", points=_area(memory, at, axis, bottom), class_="installed")]
     if better:
-        drawn.append(element("polyline", points=_stairs(better.live, at, axis), class_="budget"))
+        stairs = _stairs(better.live, at, axis)
+        drawn.append(element("polyline", points=stairs, class_="budget", fill="none"))
     drawn.append(_peak(memory, at, axis))
     if better:
-        words = f"in a better order: {size(better.peak)}"
-        drawn.append(_label(right, axis.at(better.peak) - 10, words, "end", "halo"))
+        words = f"dashed: a better order, peak {size(better.peak)}"
+        drawn.append(_label((left + right) / 2, bottom + 20, words, "middle"))
     tensors = _tensors(memory, bottom + 52)
     description = (
         f"{count} steps; at most {size(memory.peak)} are alive at once, in step "

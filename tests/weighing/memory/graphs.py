@@ -93,9 +93,14 @@ def mobilenet_v2() -> Program:
     return net.program(net.layer("linear", [x], 1000))
 
 
-def randomly_wired(nodes: int = 32, seed: int = 0) -> Program:
+def randomly_wired(nodes: int = 32, seed: int = 0, *, by_level: bool = False) -> Program:
     """A Watts-Strogatz graph of ring degree 4, rewired with probability 0.75, made acyclic by its
-    numbering; a node adds what it reads and convolves (Xie et al., arXiv:1904.01569)."""
+    numbering; a node adds what it reads and convolves (Xie et al., arXiv:1904.01569).
+
+    Args:
+        by_level: the nodes in the order of their distance from the input, as some exporters write
+            them; otherwise by their number.
+    """
     rng = random.Random(seed)
     edges = set()
     for node in range(nodes):
@@ -104,11 +109,14 @@ def randomly_wired(nodes: int = 32, seed: int = 0) -> Program:
             if rng.random() < 0.75:
                 other = rng.choice([x for x in range(nodes) if x != node])
             edges.add((min(node, other), max(node, other)))
-    net = Builder(32, 32, 16)
-    made: list[str] = []
+    level = [0] * nodes
     for node in range(nodes):
+        level[node] = 1 + max((level[a] for a, b in edges if b == node), default=0)
+    net = Builder(32, 32, 16)
+    made: dict[int, str] = {}
+    for node in sorted(range(nodes), key=lambda node: level[node] if by_level else node):
         reads = [made[a] for a, b in sorted(edges) if b == node] or [net.input]
-        made.append(net.layer("node", reads, 32, 32, 16))
+        made[node] = net.layer("node", reads, 32, 32, 16)
     ends = [made[node] for node in range(nodes) if not any(a == node for a, _ in edges)]
     return net.program(net.layer("mean", ends, 32, 32, 16))
 
