@@ -14,10 +14,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch._subclasses import FakeTensorMode
+from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 
 from packlight.errors import BadInput
 from packlight.graph import IDENTITIES, aten, is_call
-from packlight.network import Network
+from packlight.network import Network, quiet_torch
 from packlight.weighing.integers import on_integers
 from packlight.weighing.operators import ACTIVATIONS, operator_name
 from packlight.weighing.program import Program, Step, Value
@@ -77,10 +79,13 @@ def _reshaped(network: Network, shapes: dict[str, tuple[int, ...]]) -> Network:
         torch.zeros(shapes.get(name, tuple(example.shape)), dtype=example.dtype)
         for name, example in zip(network.input_names, network.example_inputs, strict=True)
     )
+    network = network.copy()
+    network = replace(network, example_inputs=examples, dynamic_batch=(False,) * len(examples))
     try:
-        return replace(
-            network, example_inputs=examples, dynamic_batch=(False,) * len(examples)
-        ).retraced()
+        with quiet_torch():
+            mode = FakeTensorMode(allow_non_fake_inputs=True)
+            FakeTensorProp(network.module, mode).propagate(*examples)
+        return network
     except Exception as problem:
         written = ", ".join(f"{name}={'x'.join(map(str, size))}" for name, size in shapes.items())
         reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:300]

@@ -41,7 +41,7 @@ def most_alive(buffers: Sequence[Buffer]) -> int:
 def smallest_arena(buffers: Sequence[Buffer]) -> int:
     """The best of all plans.
 
-    In some best plan every buffer rests on the ground or on another one. Putting the buffers down in
+    In some best plan every buffer rests on the ground or on another one. Putting them down in
     the order of their offsets, each as low as it can lie above those it overlaps, gives that plan.
     """
     best = sum(buffer.size + buffer.alignment for buffer in buffers)

@@ -57,7 +57,7 @@ class Timeline:
     @property
     def peak_step(self) -> int:
         """The index of the first step with that many."""
-        return self.live.index(self.peak)
+        return self.live.index(self.peak) if self.live else 0
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values that JSON can hold."""
