@@ -78,7 +78,7 @@ class Stacking:
         self.stale: list[dict[int, None]] = [{}, {}]  # buffers whose bounds may rise
         self.moved: dict[int, None] = {}  # sections in which a bound rose
         self.together = together
-        self.largest = [max(self.size[item] for item in alive) for alive in together]
+        self.slack = [capacity - sum(self.size[item] for item in alive) for alive in together]
         self.watch: list[list[list[int]]] = [[] for _ in range(2 * pairs)]
         self.gain = 1.0
         self.queue = [(-self.activity[pair], pair) for pair in range(pairs)]
@@ -358,26 +358,38 @@ class Stacking:
         the same with above and below exchanged.
         """
         heads, tails, size = self.bound[side], self.bound[1 - side], self.size
-        alive, largest, room = self.together[section], self.largest[section], self.capacity
+        alive, room, slack = self.together[section], self.capacity, self.slack[section]
         order = sorted(alive, key=heads.__getitem__, reverse=True)
         for tail in {tails[item] for item in alive}:
             total = tail
             for at, item in enumerate(order):
+                head = heads[item]
+                if head + tail <= slack:
+                    break  # even all of the section's buffers would fit between the two
                 if tails[item] < tail:
                     continue
                 total += size[item]
-                head = heads[item]
-                if head + total + largest <= room:
-                    continue
-                chosen = [other for other in order[: at + 1] if tails[other] >= tail]
                 if head + total > room:
-                    return (), self._bounds_of(chosen, side, head, tail)
+                    return (), self._bounds_of(
+                        self._chosen(order, at, tail, side), side, head, tail
+                    )
+                left, top = room - total, head + total - tail
                 for other in alive:
-                    if min(head, heads[other]) + total + size[other] > room and other not in chosen:
+                    ground = heads[other]
+                    if ground >= head:
+                        if tails[other] >= tail or ground >= top:
+                            continue  # in the set or in the next one, or known to lie above
+                        ground = head
+                    if ground + size[other] > left:
+                        chosen = self._chosen(order, at, tail, side)
                         conflict = self._put_beyond(other, chosen, side, head, tail)
                         if conflict:
                             return conflict
         return None
+
+    def _chosen(self, order: list[int], at: int, tail: int, side: int) -> list[int]:
+        tails = self.bound[1 - side]
+        return [item for item in order[: at + 1] if tails[item] >= tail]
 
     def _put_beyond(
         self, item: int, chosen: list[int], side: int, head: int, tail: int
