@@ -4,11 +4,13 @@
 
 LiteRT: the arena is read off the interpreter, as the span of addresses that its steps' tensors lie
 at, with the default delegate off (a delegate keeps its tensors to itself). The plan is for the same
-steps and tensors, as the interpreter lists them.
+steps and tensors, as the interpreter lists them; scratch of its kernels is in the arena as well.
 
 onnxruntime: the growth of resident memory in one run, in a process of its own with the memory arena
 off: the high-water mark during the second run less what is resident before it, so weights and code
-are counted out. It holds what the kernels need for themselves, too.
+are counted out. It holds what the kernels need for themselves, too, and not the input.
+
+LiteRT keeps the network's inputs until the run is over, so its plans here do too.
 """
 
 from __future__ import annotations
@@ -60,7 +62,8 @@ def litert(path: Path) -> tuple[Program, int]:
         )
         for number, operator in enumerate(operators)
     ]
-    outputs = tuple(str(detail["index"]) for detail in interpreter.get_output_details())
+    kept = [*interpreter.get_output_details(), *interpreter.get_input_details()]
+    outputs = tuple(str(detail["index"]) for detail in kept)
     program = Program(values, tuple(steps), tuple(map(str, inputs)), outputs)
     return program, max(end for _, end in spans) - min(start for start, _ in spans)
 
