@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from packlight.readers import load as load
     from packlight.shrink.fit import fit as fit
     from packlight.weighing import weigh as weigh
+    from packlight.weighing.memory.reorder import reorder as reorder
 
 _HOME = {
     "BadInput": "packlight.errors",
@@ -37,6 +38,7 @@ _HOME = {
     "load": "packlight.readers",
     "pack": "packlight.coding.files",
     "unpack": "packlight.coding.files",
+    "reorder": "packlight.weighing.memory.reorder",
     "weigh": "packlight.weighing",
 }
 

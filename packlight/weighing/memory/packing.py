@@ -46,8 +46,8 @@ def best_plan(
     tried: set[int] = set()
     while best.peak > target and time.monotonic() < deadline:
         # the wanted peak is worth most of the time; then whatever is better than the best
-        share = 1.0 if capacity is not None else 0.6 if not tried else 0.4
-        until = time.monotonic() + share * (deadline - time.monotonic())
+        share = 1.0 if capacity is not None else 0.85 if not tried else 0.5
+        until = _share_of(deadline, share)
         tried.add(target)
         found = _fit(buffers, target, best.offsets, until)
         if found:
@@ -98,7 +98,8 @@ def _fit(
     complete = Stacking(buffers, capacity, known) if pairs <= _MAX_PAIRS else None
     patience = _FIRST_TRY
     while time.monotonic() < deadline:
-        for hint in _from_cores(buffers, capacity, rng, deadline):
+        hints = _from_cores(buffers, capacity, rng, _share_of(deadline, 0.15))
+        for hint in hints:
             if max(x + buffer.size for x, buffer in zip(hint, buffers, strict=True)) <= capacity:
                 return hint
             if complete is not None:
@@ -106,12 +107,17 @@ def _fit(
                 found = complete.solve(min(deadline, time.monotonic() + patience))
                 if found is not None:
                     return found
-        if complete is not None:
-            found = complete.solve(min(deadline, time.monotonic() + patience))
+        if complete is not None and not hints:
+            found = complete.solve(_share_of(deadline, 0.7))
             if found is not None:
                 return found
         patience *= 2
     return None
+
+
+def _share_of(deadline: float, share: float) -> float:
+    """When that share of the time left will be over."""
+    return time.monotonic() + share * (deadline - time.monotonic())
 
 
 def _from_cores(

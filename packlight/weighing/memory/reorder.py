@@ -117,6 +117,12 @@ def program_of_proto(proto: onnx.ModelProto, examples: Mapping[str, Array]) -> P
     steps = []
     for node in graph.node:
         names = list(dict.fromkeys(name for name in _reads(node) if name))
+        late = [x for x in names if x in measured and x not in values and x not in constants]
+        if late:
+            raise BadInput(
+                f"node {node.name!r} reads {late[0]!r} before it is written; ONNX asks for nodes "
+                "in an order in which they can run"
+            )
         reads = tuple(name for name in names if name in values)
         made = tuple(name for name in node.output if name in measured)
         if not reads and all(name in constants for name in names):

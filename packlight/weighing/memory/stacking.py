@@ -83,6 +83,7 @@ class Stacking:
         self.gain = 1.0
         self.queue = [(-self.activity[pair], pair) for pair in range(pairs)]
         heapq.heapify(self.queue)
+        self.queued = list(self.activity)  # what each pair's entry in the queue says; -1: none
         self.start_from(hint)
 
     def start_from(self, offsets: Sequence[int]) -> None:
@@ -192,7 +193,7 @@ class Stacking:
                 self.saved[literal >> 1] = literal
                 self.beyond[0][high].pop()
                 self.beyond[1][low].pop()
-                heapq.heappush(self.queue, (-self.activity[literal >> 1], literal >> 1))
+                self._enqueue(literal >> 1)
             else:
                 detail = self.detail[position]
                 assert detail is not None
@@ -207,7 +208,10 @@ class Stacking:
         """Choose the order of one more pair; False if all are chosen."""
         while self.queue:
             activity, pair = heapq.heappop(self.queue)
-            if self.value[2 * pair] == 0 and -activity == self.activity[pair]:
+            if -activity != self.queued[pair]:
+                continue
+            self.queued[pair] = -1.0
+            if self.value[2 * pair] == 0:
                 self.starts.append(len(self.trail))
                 self._assign(self.saved[pair], _NONE)
                 return True
@@ -499,7 +503,15 @@ class Stacking:
                 if self.value[2 * pair] == 0
             ]
             heapq.heapify(self.queue)
+            self.queued = [-1.0] * len(self.activity)
+            for activity, other in self.queue:
+                self.queued[other] = -activity
         elif self.value[2 * pair] == 0:
+            self._enqueue(pair)
+
+    def _enqueue(self, pair: int) -> None:
+        if self.queued[pair] != self.activity[pair]:
+            self.queued[pair] = self.activity[pair]
             heapq.heappush(self.queue, (-self.activity[pair], pair))
 
 

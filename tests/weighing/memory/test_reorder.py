@@ -100,6 +100,16 @@ def test_weights_in_further_files_are_refused(tmp_path):
         reorder(path)
 
 
+def test_nodes_that_can_not_run_in_their_order_are_refused(tmp_path):
+    model = onnx.load(branches(tmp_path / "branches.onnx"))
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes[::-1])
+    (tmp_path / "backwards.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(BadInput):
+        reorder(tmp_path / "backwards.onnx")
+
+
 def test_what_is_no_model_is_refused(tmp_path):
     path = tmp_path / "no.onnx"
     path.write_bytes(b"no model")
