@@ -57,7 +57,7 @@ def best_plan(
             low = target + max(grain, 1)
         if capacity is not None:
             break
-        target = low if low not in tried else (low + best.peak) // 2 // grain * grain
+        target = max(low, (low + best.peak) // 2 // grain * grain)
         if target in tried or target >= best.peak:
             break
     low = min(low, best.peak)

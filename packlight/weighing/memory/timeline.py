@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from packlight.weighing.memory.buffers import Plan
+from packlight.weighing.memory.buffers import Plan, lower_bound
 from packlight.weighing.memory.greedy import greedy_by_size
 from packlight.weighing.memory.lifetimes import (
     ALIGNMENT,
@@ -126,7 +126,8 @@ class MemoryPlan:
 
     @property
     def lower_bound(self) -> int:
-        """The most bytes alive at once: no arena can be smaller in the order given."""
+        """What no arena can go below in the order given: the most bytes alive at once, or more
+        where it was proved that those can not be stacked."""
         return self.plan.lower_bound
 
     def to_dict(self) -> dict[str, Any]:
@@ -162,7 +163,7 @@ def memory_of(
     plan = best_plan(found.buffers, seconds=seconds / 3)
     order = best_order(program, seconds=seconds / 3, alignment=alignment)
     reordered = None
-    if order.peak < plan.lower_bound:
+    if order.peak < lower_bound(found.buffers):
         other = in_order(program, order.steps)
         after = lifetimes(other, alignment)
         rest = max(deadline - time.monotonic(), 0.0)
