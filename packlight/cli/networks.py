@@ -175,7 +175,10 @@ def weigh(
 )
 @click.option("--force", is_flag=True, help="Replace what is there.")
 def reorder(model: Path, out: Path | None, input_shapes: tuple[str, ...], **options: Any) -> None:
-    """Put the nodes of an ONNX file into an order that needs less memory, with the same answers."""
+    """Put the nodes of an ONNX file into an order that needs less memory, with the same answers.
+
+    It counts where a runtime or converter follows the file's order; onnxruntime has its own.
+    """
     from packlight.units import show_size
     from packlight.weighing.memory.reorder import reorder as reorder_file
 
