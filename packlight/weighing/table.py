@@ -33,6 +33,10 @@ class LayerRow:
         parameter_count: weights and biases; those counted in an earlier row are not counted again.
         macs: multiplications with an addition, in convolutions and matrix products.
         bytes: of the parameters as they are stored, with the scales of quantised ones.
+        bits_per_weight: stored for each weight of the layer's kernels, their scales, zero points
+            and codebooks shared out; of all parameters where none has more than one axis; None
+            without parameters.
+        zeros: how many of the row's parameters are exactly zero, among those that can be looked at.
     """
 
     layer: str
@@ -45,6 +49,8 @@ class LayerRow:
     parameter_count: int
     macs: int
     bytes: int
+    bits_per_weight: float | None = None
+    zeros: int = 0
 
     @property
     def shape_text(self) -> str:
