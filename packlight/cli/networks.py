@@ -144,11 +144,11 @@ def weigh(
     as_csv: bool,
 ) -> None:
     """Where the bytes and the arithmetic of MODEL go, layer by layer, for one sample."""
-    from packlight.readers import load
     from packlight.weighing import weigh as weigh_network
 
-    network = load(model, _examples(model, input_shapes), constants=_constants(constants))
-    table = weigh_network(network)
+    table = weigh_network(
+        model, input_shapes=_shapes(input_shapes), constants=_constants(constants)
+    )
     if as_json:
         click.echo(json.dumps(table.to_dict(), indent=1))
     else:

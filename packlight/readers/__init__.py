@@ -53,9 +53,9 @@ def _load_file(
         raise BadInput(f"{path} is a folder; give a model file (.onnx or .pt2)")
     suffix = path.suffix.lower()
     if suffix == ".onnx":
-        from packlight.readers import onnx as onnx_reader
+        from packlight.readers.onnx.reader import read
 
-        return onnx_reader.read(path, example_inputs, constants)
+        return read(path, example_inputs, constants)
     if suffix == ".pt2":
         from packlight.readers import torch as torch_reader
 

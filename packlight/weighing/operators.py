@@ -61,8 +61,6 @@ ACTIVATIONS = {
     "clamp_max": "Clip",
     "threshold": "Threshold",
 }
-# x * sigmoid(x) and x * hardsigmoid(x), which files often spell out
-GATED = {"Sigmoid": "SiLU", "HardSigmoid": "HardSwish"}
 
 _NAMES = {
     "linear": "Dense",

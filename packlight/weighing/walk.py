@@ -16,8 +16,8 @@ from torch import Tensor, fx
 
 from packlight.graph import IDENTITIES, aten, is_call, quantized, value_of
 from packlight.network import Network
+from packlight.weighing.formats.operations import GATED, Weight, bits_per_weight
 from packlight.weighing.operators import (
-    GATED,
     activation_name,
     is_quantize,
     is_spatial,
@@ -204,7 +204,26 @@ class _Walk:
                 stored += _bytes(value_of(self.module, grid))
         for item in (*weights, *grids):
             self._first_use.setdefault(str(item.target), row.layer)
-        return replace(row, parameters=text, parameter_count=count, bytes=stored)
+        return replace(
+            row,
+            parameters=text,
+            parameter_count=count,
+            bytes=stored,
+            bits_per_weight=self._bits_per_weight(new),
+            zeros=sum(_zeros(value_of(self.module, weight)) for weight in new),
+        )
+
+    def _bits_per_weight(self, weights: list[fx.Node]) -> float | None:
+        """With the scales and zero points of those that have some."""
+        listed = []
+        for weight in weights:
+            value = value_of(self.module, weight)
+            parts = [item for user in weight.users for item in self._constants.get(user, [])]
+            grids = [item for item in dict.fromkeys(parts) if self._describes_a_grid(item)]
+            stored = [value_of(self.module, grid) for grid in grids]
+            size = _bytes(value) + sum(_bytes(item) for item in stored if bool(item.any()))
+            listed.append(Weight(weight.name, tuple(value.shape), size))
+        return bits_per_weight(listed)
 
     def _parameters(self, node: fx.Node) -> tuple[list[fx.Node], list[fx.Node]]:
         """The weights a call reads, and the scales and zero points of those on a grid."""
@@ -248,6 +267,10 @@ def _owner(weight: fx.Node) -> str:
 
 def _bytes(value: Tensor) -> int:
     return value.numel() * value.element_size()
+
+
+def _zeros(value: Tensor) -> int:
+    return 0 if value.is_meta else value.numel() - int(value.count_nonzero())
 
 
 def _notes(unknown: list[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """ONNX files -> Network.
 
+    reader.py     the steps in order
     file.py       bytes -> a ModelProto that keeps its promises (external data read, sizes right)
     graph.py      ModelProto -> Graph: nodes with checked attributes, constants as arrays
     examples.py   the inputs to trace with, and whether the batch may vary
@@ -10,7 +11,3 @@
 
 A file is executed once on symbolic tensors by `torch.export`; what the nodes called is the graph.
 """
-
-from packlight.readers.onnx.reader import read
-
-__all__ = ["read"]

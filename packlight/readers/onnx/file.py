@@ -41,9 +41,13 @@ _SMALL_FLOATS = frozenset(
 )
 
 
-def read_proto(path: Path) -> onnx.ModelProto:
+def read_proto(path: Path, *, whole: bool = True) -> onnx.ModelProto:
     """Parse a file, bring in its external data, and check what later steps rely on.
 
+    Args:
+        path: the file.
+        whole: False leaves external data where it is and lets sparse tensors pass: enough for
+            whoever asks for shapes and never for numbers.
     Raises:
         BadInput: what was found instead of an ONNX model, or which part of it is damaged.
     """
@@ -64,7 +68,7 @@ def read_proto(path: Path) -> onnx.ModelProto:
         raise BadInput(_not_onnx(path, data))
     _check_versions(model, path.name)
     _bring_in_functions(model, path.name)
-    _check_graph(model.graph, path)
+    _check_graph(model.graph, path, whole)
     return model
 
 
@@ -128,8 +132,8 @@ def _bring_in_functions(model: onnx.ModelProto, where: str) -> None:
         raise BadInput(f"the functions of {where} are damaged: {first_line(problem)}") from None
 
 
-def _check_graph(graph: onnx.GraphProto, path: Path) -> None:
-    if graph.sparse_initializer:
+def _check_graph(graph: onnx.GraphProto, path: Path, whole: bool) -> None:
+    if graph.sparse_initializer and whole:
         name = graph.sparse_initializer[0].values.name
         raise BadInput(
             f"tensor {name!r} of {path.name} is stored sparse; only dense tensors can be read"
@@ -141,7 +145,7 @@ def _check_graph(graph: onnx.GraphProto, path: Path) -> None:
         if not tensor.name:
             raise BadInput(f"{path.name} holds an initializer without a name")
         _check_text([tensor.name], path)
-        _check_tensor(tensor, tensor.name, path)
+        _check_tensor(tensor, tensor.name, path, whole)
     for node in graph.node:
         _check_text([node.name, *node.input, *node.output], path)
         if not all(isinstance(n, str) and n.isprintable() for n in (node.op_type, node.domain)):
@@ -150,11 +154,11 @@ def _check_graph(graph: onnx.GraphProto, path: Path) -> None:
         for attribute in node.attribute:
             label = (node.output[0] if node.output else "") or f"{node.name}.{attribute.name}"
             if attribute.HasField("t"):
-                _check_tensor(attribute.t, label, path)
+                _check_tensor(attribute.t, label, path, whole)
             for tensor in attribute.tensors:
-                _check_tensor(tensor, label, path)
+                _check_tensor(tensor, label, path, whole)
             for body in [attribute.g] if attribute.HasField("g") else attribute.graphs:
-                _check_graph(body, path)
+                _check_graph(body, path, whole)
 
 
 def _check_text(names: list[Any], path: Path) -> None:
@@ -164,7 +168,7 @@ def _check_text(names: list[Any], path: Path) -> None:
             raise BadInput(f"{path.name} holds the name {name!r:.100}, which is no text")
 
 
-def _check_tensor(tensor: onnx.TensorProto, name: str, path: Path) -> None:
+def _check_tensor(tensor: onnx.TensorProto, name: str, path: Path, whole: bool) -> None:
     where = f"tensor {name!r} of {path.name}"
     kind = tensor.data_type
     if kind == TensorProto.STRING:
@@ -172,7 +176,7 @@ def _check_tensor(tensor: onnx.TensorProto, name: str, path: Path) -> None:
     if kind in (TensorProto.COMPLEX64, TensorProto.COMPLEX128) or kind in _SMALL_FLOATS:
         return  # `tensor_array` refuses them, should a node need them
     try:
-        bits = _bits(kind)
+        bits = bits_of(kind)
     except KeyError:
         raise BadInput(f"{where} has the unknown data type {kind}") from None
     if any(size < 0 for size in tensor.dims):
@@ -180,6 +184,8 @@ def _check_tensor(tensor: onnx.TensorProto, name: str, path: Path) -> None:
     count = math.prod(tensor.dims)
     size = (count * bits + 7) // 8
     if tensor.data_location == TensorProto.EXTERNAL:
+        if not whole:
+            return
         tensor.raw_data = _external(tensor, size, where, path)
         tensor.data_location = TensorProto.DEFAULT
         del tensor.external_data[:]
@@ -197,7 +203,8 @@ def _check_tensor(tensor: onnx.TensorProto, name: str, path: Path) -> None:
         )
 
 
-def _bits(kind: int) -> int:
+def bits_of(kind: int) -> int:
+    """Bits of an item of a data type; KeyError for one that has none."""
     name = TensorProto.DataType.Name(kind) if kind in TensorProto.DataType.values() else ""
     if name in ("INT4", "UINT4"):
         return 4
@@ -207,6 +214,21 @@ def _bits(kind: int) -> int:
 
 
 def _external(tensor: onnx.TensorProto, size: int, where: str, path: Path) -> bytes:
+    target, offset = external_place(tensor, size, where, path)
+    try:
+        with target.open("rb") as stream:
+            stream.seek(offset)
+            return stream.read(size)
+    except (OSError, ValueError, OverflowError) as problem:
+        raise BadInput(f"{where} keeps its data in {target.name!r}: {problem}") from None
+
+
+def external_place(tensor: onnx.TensorProto, size: int, where: str, path: Path) -> tuple[Path, int]:
+    """The file that holds a tensor's bytes, and where they begin in it.
+
+    Raises:
+        BadInput: the file is outside the model's folder, not there, or too short.
+    """
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
     _check_text([*entries, *entries.values()], path)
@@ -235,24 +257,20 @@ def _external(tensor: onnx.TensorProto, size: int, where: str, path: Path) -> by
             f"{location!r} are named; the file is damaged"
         )
     try:
-        if not target.is_file():
-            raise BadInput(
-                f"{where} keeps its data in {location!r}, which is not there; put that file next "
-                f"to {path.name}"
-            )
-        available = target.stat().st_size
-        if offset + size > available:
-            raise BadInput(
-                f"{where} needs bytes {offset:,} to {offset + size:,} of {location!r}, which has "
-                f"{available:,}; download that file again"
-            )
-        with target.open("rb") as stream:
-            stream.seek(offset)
-            return stream.read(size)
-    except (OSError, ValueError, OverflowError) as problem:
-        if isinstance(problem, BadInput):
-            raise
+        available = target.stat().st_size if target.is_file() else None
+    except (OSError, ValueError) as problem:
         raise BadInput(f"{where} keeps its data in {location!r}: {problem}") from None
+    if available is None:
+        raise BadInput(
+            f"{where} keeps its data in {location!r}, which is not there; put that file next "
+            f"to {path.name}"
+        )
+    if offset + size > available:
+        raise BadInput(
+            f"{where} needs bytes {offset:,} to {offset + size:,} of {location!r}, which has "
+            f"{available:,}; download that file again"
+        )
+    return target, offset
 
 
 def tensor_array(tensor: onnx.TensorProto, name: str) -> Array:

@@ -1,0 +1,36 @@
+"""Model files and objects -> rows of the layer table, one format per file.
+
+A format lists its operations (`operations.py`) from what its file says; nothing is executed and no
+weights are loaded that are not looked at. What is no format of its own goes through
+`packlight.load` and `packlight.weighing.walk`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from packlight.weighing.formats.operations import Listing
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def listing_of(
+    model: Any, input_shapes: Shapes | None = None, constants: Mapping[str, Any] | None = None
+) -> Listing | None:
+    """What a format tells; None where only the network's graph can.
+
+    Raises:
+        BadInput: the file is damaged, or leaves sizes open that are needed.
+    """
+    if not isinstance(model, (str, Path)):
+        return None
+    path = Path(model)
+    if not path.is_file():
+        return None  # `packlight.load` has the words for it
+    if path.suffix.lower() == ".onnx":
+        from packlight.weighing.formats.onnx import read_listing
+
+        return read_listing(path, input_shapes, constants)
+    return None

@@ -1,0 +1,444 @@
+"""ONNX files -> operations, from what the file says and without its weights.
+
+Shapes are inferred twice where the batch may vary, for one sample and for two: an axis that grows
+from 1 to 2 counts samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import NodeProto
+
+from packlight.errors import BadInput
+from packlight.readers.onnx.file import STANDARD, Array, first_line, read_proto
+from packlight.weighing.formats import onnx_rules as rules
+from packlight.weighing.formats.onnx_contrib import attribute
+from packlight.weighing.formats.onnx_shapes import OpenBranch, Shape, Shapes, shape_of
+from packlight.weighing.formats.onnx_store import Store, dtype_of
+from packlight.weighing.formats.onnx_weights import Weights
+from packlight.weighing.formats.operations import Datum, Listing, Operation
+
+#: sizes of one sample that no network for a phone has
+_LARGEST = 1 << 28
+
+
+def read_listing(
+    path: Path,
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+    constants: Mapping[str, Any] | None = None,
+) -> Listing | None:
+    """List a file's operations; None where a branch depends on an input that nobody gave.
+
+    Args:
+        input_shapes: input name -> whole shape; "" stands for the first input.
+        constants: values for inputs that steer the graph.
+    Raises:
+        BadInput: no ONNX file, damaged, sizes other than the batch are open, a loop.
+    """
+    model = read_proto(path, whole=False)
+    inputs = _Inputs.of(model.graph, path.name, dict(input_shapes or {}), dict(constants or {}))
+    try:
+        passes, notes = _passes(model, path, inputs)
+        return _Reader(passes, inputs, notes, model).listing()
+    except OpenBranch:
+        return None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as problem:
+        if isinstance(problem, BadInput):
+            raise
+        raise BadInput(
+            f"{path.name} contradicts itself ({first_line(problem)}); the file is damaged"
+        ) from problem
+
+
+def _passes(
+    model: onnx.ModelProto, path: Path, inputs: _Inputs
+) -> tuple[tuple[Shapes, Shapes | None], list[str]]:
+    """Shapes for one sample, and for two where that many can be run."""
+    store = Store(path)
+    one = Shapes(model, store, inputs.sized(1), inputs.known).run()
+    if not inputs.varies:
+        return (one, None), []
+    try:
+        return (one, Shapes(model, store, inputs.sized(2), inputs.known).run()), []
+    except BadInput as problem:
+        return (one, None), [f"the batch is fixed to 1: {problem}"]
+
+
+class _Inputs:
+    """The inputs of a graph with every size decided but the batch's."""
+
+    def __init__(
+        self, sizes: dict[str, tuple[int, list[int | None]]], known: dict[str, Array], varies: bool
+    ) -> None:
+        self._sizes = sizes
+        self.known = known
+        self.varies = varies
+
+    @property
+    def names(self) -> list[str]:
+        """In the file's order."""
+        return [*self._sizes]
+
+    def sized(self, batch: int) -> dict[str, tuple[int, tuple[int, ...]]]:
+        """(data type, shape) of every input at this batch."""
+        return {
+            name: (kind, tuple(batch if size is None else size for size in shape))
+            for name, (kind, shape) in self._sizes.items()
+        }
+
+    @classmethod
+    def of(
+        cls,
+        graph: onnx.GraphProto,
+        where: str,
+        given: dict[str, tuple[int, ...]],
+        constants: dict[str, Any],
+    ) -> _Inputs:
+        """Decide on every size, by what the file says and the user gives."""
+        initialised = {tensor.name for tensor in graph.initializer}
+        ports = {port.name: port.type for port in graph.input if port.name not in initialised}
+        if "" in given and ports:
+            given = {next(iter(ports)) if name == "" else name: s for name, s in given.items()}
+        for name in [*given, *constants]:
+            if name not in ports:
+                raise BadInput(f"{where} has no input {name!r}; it has {', '.join(ports)}")
+        batch = next(
+            (
+                kind.tensor_type.shape.dim[0].dim_param
+                for name, kind in ports.items()
+                if name not in constants and kind.tensor_type.shape.dim
+            ),
+            "",
+        )
+        sizes: dict[str, tuple[int, list[int | None]]] = {}
+        known: dict[str, Array] = {}
+        for name, kind in ports.items():
+            if not kind.HasField("tensor_type"):
+                raise BadInput(f"input {name!r} of {where} is not a tensor, and can not be weighed")
+            shape = _shape(name, kind, given.get(name), batch, where)
+            sizes[name] = (kind.tensor_type.elem_type, shape)
+            if name in constants:
+                dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.tensor_type.elem_type)
+                whole = [1 if size is None else size for size in shape]
+                known[name] = np.broadcast_to(np.asarray(constants[name], dtype), whole)
+                sizes[name] = (kind.tensor_type.elem_type, [*whole])
+        varies = any(None in shape for _, shape in sizes.values())
+        return cls(sizes, known, varies)
+
+
+def _shape(
+    name: str, kind: onnx.TypeProto, given: tuple[int, ...] | None, batch: str, where: str
+) -> list[int | None]:
+    """One input's sizes; None where the batch goes."""
+    said = shape_of(kind)
+    if said is None and given is None:
+        raise BadInput(
+            f"the file does not say how many dimensions input {name!r} has; give its shape (on "
+            "the command line: --input-shape)"
+        )
+    if said is None or given is None:
+        said = said if said is not None else given or ()
+    elif len(given) != len(said) or any(
+        size is not None and size != wanted for size, wanted in zip(said, given, strict=True)
+    ):
+        allowed = "x".join("?" if size is None else str(size) for size in said) or "scalar"
+        raise BadInput(
+            f"input {name!r} of {where} can not have the shape {'x'.join(map(str, given))}; the "
+            f"file says {allowed}"
+        )
+    dims = kind.tensor_type.shape.dim
+    shape: list[int | None] = []
+    for axis, size in enumerate(said):
+        symbol = dims[axis].dim_param if axis < len(dims) else ""
+        if size is None and (axis == 0 or (batch and symbol == batch)):
+            shape.append(None)
+        elif size is not None:
+            shape.append(size)
+        elif given is not None:
+            shape.append(given[axis])
+        else:
+            named = f" ({symbol!r})" if symbol else ""
+            raise BadInput(
+                f"input {name!r} leaves dimension {axis}{named} open, and only the batch may "
+                "vary; give its shape (on the command line: --input-shape)"
+            )
+    total = 1
+    for size in shape:
+        total *= size or 1
+    if not 0 <= total <= _LARGEST or any(size is not None and size < 0 for size in shape):
+        raise BadInput(
+            f"input {name!r} of shape {shape} is larger than any network for a phone takes"
+        )
+    return shape
+
+
+class _Reader:
+    """From shapes to operations."""
+
+    def __init__(
+        self,
+        passes: tuple[Shapes, Shapes | None],
+        inputs: _Inputs,
+        notes: list[str],
+        model: onnx.ModelProto,
+    ) -> None:
+        self.one, self.two = passes
+        self.inputs = inputs
+        self.notes = notes
+        self.outputs = list(dict.fromkeys(value.name for value in model.graph.output))
+        self.store = self.one.store
+        self.batch = self._fixed_batch()
+        self.weights = Weights(
+            self.one.nodes,
+            self.store,
+            {
+                name: tuple(size or 0 for size in shape)
+                for name, shape in self.one.shapes.items()
+                if shape is not None and name in self.one.constants
+            },
+        )
+        self.values: dict[str, Datum] = {}
+        self.operations: list[Operation] = []
+        self._unknown = {id(node) for node in self.one.unknown}
+
+    def listing(self) -> Listing:
+        """Every operation that depends on an input."""
+        moving = [
+            node
+            for node in self.one.nodes
+            if any(name and name not in self.one.constants for name in node.output)
+        ]
+        images = _images(moving, self.inputs.names, self.one)
+        for name in self.inputs.names:
+            self.values[name] = self._datum(name, name in images)
+        for node in moving:
+            for name in filter(None, node.output):
+                self.values[name] = self._datum(name, name in images)
+            if node.op_type in rules.RECURRENT and node.output[0] in self.values:
+                self.values[node.output[0]] = _directions_joined(self.values[node.output[0]])
+            self._operation(node, images)
+        for name, value in self.inputs.known.items():
+            if value.size == 1:
+                self.notes.insert(0, f"input {name} is taken as {value.reshape(-1)[0]}")
+        outputs = [name for name in self.outputs if name in self.values]
+        notes = [*self.notes, *self._custom(), *self.store.notes()]
+        return Listing(self.values, self.operations, self.inputs.names, outputs, notes)
+
+    def _custom(self) -> list[str]:
+        kinds = dict.fromkeys(
+            node.op_type if node.domain in STANDARD else f"{node.domain}.{node.op_type}"
+            for node in self.one.unknown
+        )
+        return [f"not standard operators: {', '.join(kinds)}"] if kinds else []
+
+    def _operation(self, node: NodeProto, images: set[str]) -> None:
+        op = node.op_type
+        reads = [self._size(name) for name in node.input]
+        written = [self._size(name) for name in node.output]
+        moving = tuple(name for name in node.input if name in self.values)
+        weights = self.weights.of(node, self.one.constants) if op not in rules.SILENT else []
+        role = self._role(node, moving, reads, written)
+        name = weights[0].name if weights else ""
+        owner = name.rpartition(".")[0] or name
+        if owner.startswith("onnx::"):
+            owner = ""
+        label = owner or node.name or node.output[0]
+        if op in ("Conv", "MaxPool", "AveragePool") and role == "layer":
+            moving = self._padded(node, label, moving, images)
+        kind = rules.activation_of(node, self._bounds(node)) if not weights else None
+        if kind is None:
+            data = [self.values[item] for item in (*moving[:1], *node.output[:1])]
+            shown = (data[0].shown, data[-1].shown)
+            kind = rules.type_of(node, reads, shown, weights, self._axes(node))
+        fused = rules.ACTIVATIONS.get(_text(node, "activation"), "")
+        self.operations.append(
+            Operation(
+                name=label,
+                type=kind,
+                reads=moving,
+                writes=tuple(filter(None, node.output)),
+                role=role,
+                weights=tuple(weights),
+                parameters=rules.written_out(node, reads, weights),
+                macs=None if id(node) in self._unknown else rules.macs_of(node, reads, written),
+                activation=fused,
+                in_parts=op in ("Split", "SplitToSequence"),
+                is_view=op in rules.VIEWS,
+                overwrites=op in rules.OVERWRITES,
+            )
+        )
+
+    def _role(
+        self, node: NodeProto, moving: tuple[str, ...], reads: list[Shape], written: list[Shape]
+    ) -> str:
+        op = node.op_type
+        if not moving or id(node) in self._unknown:
+            return "layer"
+        if op in rules.SILENT or (op in rules.SILENT_IF_SAME and reads[0] == written[0]):
+            return "silent"
+        if op == "Gather" and node.input[0] in self.values:
+            index = self.one.data.get(node.input[1])
+            if index is not None and index.ndim == 0:
+                return "silent"  # picking one of several
+        return "activation" if op in rules.ACTIVATIONS and len(moving) == 1 else "layer"
+
+    def _padded(
+        self, node: NodeProto, label: str, moving: tuple[str, ...], images: set[str]
+    ) -> tuple[str, ...]:
+        """Padding that differs by side is a step of its own, as runtimes without it need it."""
+        source, shape = node.input[0], self.one.shapes.get(node.input[0])
+        before, after = self._pads(node, shape)
+        if before == after or shape is None or source not in self.values:
+            return moving
+        sides = [0, 0, *(a + b for a, b in zip(before, after, strict=True))]
+        grown = tuple(
+            None if size is None else size + more for size, more in zip(shape, sides, strict=True)
+        )
+        name = f"{label}.padding"
+        while name in self.values:
+            name += "_"
+        self.values[name] = self._shown(
+            grown, source, dtype_of(self.one.kinds[source]), source in images
+        )
+        self.operations.append(Operation(name, "Padding", (source,), (name,)))
+        return tuple(name if item == source else item for item in moving)
+
+    def _pads(self, node: NodeProto, shape: Shape) -> tuple[list[int], list[int]]:
+        """Padding ahead of and behind each axis of positions."""
+        pads = attribute(node, "pads")
+        auto = _text(node, "auto_pad")
+        axes = len(shape or ()) - 2
+        if not auto.startswith("SAME") or shape is None:
+            whole = list(pads or [0] * 2 * axes)
+            return whole[: len(whole) // 2], whole[len(whole) // 2 :]
+        kernel = attribute(node, "kernel_shape") or (self._size(node.input[1]) or ())[2:]
+        before, after = [], []
+        for axis in range(axes):
+            step = (attribute(node, "strides") or [1] * axes)[axis]
+            dilation = (attribute(node, "dilations") or [1] * axes)[axis]
+            size = shape[axis + 2] or 1
+            extent = dilation * ((kernel[axis] or 1) - 1) + 1
+            total = max((-(-size // step) - 1) * step + extent - size, 0)
+            less, more = total // 2, total - total // 2
+            before.append(less if auto == "SAME_UPPER" else more)
+            after.append(more if auto == "SAME_UPPER" else less)
+        return before, after
+
+    def _bounds(self, node: NodeProto) -> tuple[Any, Any]:
+        """The bounds of a Clip; None for one that is not there."""
+        bounds: list[Any] = []
+        for position, name in ((1, "min"), (2, "max")):
+            value = attribute(node, name)
+            if len(node.input) > position and node.input[position]:
+                array = self.one.data.get(node.input[position])
+                value = array.item() if array is not None and array.size == 1 else "unknown"
+            bounds.append(value)
+        low, high = bounds
+        return low, None if high is not None and high != "unknown" and high > 1e30 else high
+
+    def _axes(self, node: NodeProto) -> Sequence[int] | None:
+        if not node.op_type.startswith("Reduce"):
+            return None
+        if len(node.input) > 1 and node.input[1]:
+            array = self.one.data.get(node.input[1])
+            return None if array is None else [int(axis) for axis in array.reshape(-1)]
+        rank = len(self._size(node.input[0]) or ())
+        return attribute(node, "axes") or [*range(rank)]
+
+    def _datum(self, name: str, image: bool) -> Datum:
+        shape = self.one.shapes.get(name)
+        return self._shown(shape, name, dtype_of(self.one.kinds.get(name, 0)), image)
+
+    def _shown(self, shape: Shape, like: str, dtype: str, image: bool) -> Datum:
+        """A value for one sample; its batch axis is that of the value `like`."""
+        if shape is None:
+            return Datum(None, dtype)
+        sizes, axis = list(shape), self._batch_axis(like)
+        if self.batch > 1:
+            for found in [
+                *(i for i, size in enumerate(sizes) if size == self.batch),
+                *(i for i, size in enumerate(sizes) if size is not None and not size % self.batch),
+            ][:1]:
+                sizes[found] = (sizes[found] or 1) // self.batch
+        shown = [size for i, size in enumerate(sizes) if i != axis]
+        if image and len(shown) > 1:
+            shown = [*shown[1:], shown[0]]
+        return Datum(tuple(sizes), dtype, tuple(shown))
+
+    def _size(self, name: str) -> Shape:
+        """The shape for one sample."""
+        if name in self.values:
+            return self.values[name].shape
+        return self.one.shapes.get(name)
+
+    def _batch_axis(self, name: str) -> int | None:
+        shape = self.one.shapes.get(name) or ()
+        if self.two is not None:
+            double = self.two.shapes.get(name) or ()
+            pairs = zip(shape, double, strict=False)
+            return next((axis for axis, pair in enumerate(pairs) if pair == (1, 2)), None)
+        axes = [axis for axis, size in enumerate(shape) if size == self.batch]
+        if self.batch == 1 and (axes[:1] != [0] or len(shape) < 2):
+            return None
+        return axes[0] if axes else None
+
+    def _fixed_batch(self) -> int:
+        """Samples of a run, where the file fixes them: what all inputs and outputs begin with."""
+        if self.two is not None:
+            return 1
+        ends = [self.one.shapes.get(name) for name in chain(self.inputs.names, self.outputs)]
+        leading = {shape[0] for shape in ends if shape and any(size != 1 for size in shape)}
+        only = leading.pop() if len(leading) == 1 else 1
+        return only or 1
+
+
+def _images(nodes: Sequence[NodeProto], inputs: Sequence[str], shapes: Shapes) -> set[str]:
+    """The values that have their channels ahead of their positions."""
+    readers: dict[str, list[NodeProto]] = {}
+    for node in nodes:
+        for name in dict.fromkeys(node.input):
+            readers.setdefault(name, []).append(node)
+    found: set[str] = set()
+
+    def read_as_image(name: str) -> bool:
+        return any(
+            node.op_type in rules.SPATIAL and node.input[0] == name
+            for node in readers.get(name, ())
+        )
+
+    for name in inputs:
+        rank = len(shapes.shapes.get(name) or ())
+        turned = readers.get(name) and all(
+            node.op_type in rules.REARRANGED for node in readers[name]
+        )
+        if rank > 2 and (read_as_image(name) or (rank == 4 and not turned)):
+            found.add(name)
+    for node in nodes:
+        for name in filter(None, node.output):
+            rank = len(shapes.shapes.get(name) or ())
+            if rank < 3:
+                continue
+            kept = rank == 4 and node.op_type not in rules.REARRANGED and found & {*node.input}
+            if node.op_type in rules.SPATIAL or read_as_image(name) or kept:
+                found.add(name)
+    return found
+
+
+def _directions_joined(datum: Datum) -> Datum:
+    """(steps, directions, hidden) shown as (steps, directions x hidden), as Keras has it."""
+    if datum.shown is None or len(datum.shown) != 3:
+        return datum
+    steps, directions, hidden = datum.shown
+    return replace(datum, shown=(steps, (directions or 1) * hidden if hidden else None))
+
+
+def _text(node: NodeProto, name: str) -> str:
+    value = attribute(node, name, b"")
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""
