@@ -241,7 +241,8 @@ class _Reader:
     def _operation(self, node: NodeProto, images: set[str]) -> None:
         op = node.op_type
         reads = [self._size(name) for name in node.input]
-        written = [self._size(name) for name in node.output]
+        writes = tuple(filter(None, node.output))
+        written = [self._size(name) for name in writes]
         moving = tuple(name for name in node.input if name in self.values)
         weights = self.weights.of(node, self.one.constants) if op not in rules.SILENT else []
         role = self._role(node, moving, reads, written)
@@ -249,12 +250,12 @@ class _Reader:
         owner = name.rpartition(".")[0] or name
         if owner.startswith("onnx::"):
             owner = ""
-        label = owner or node.name or node.output[0]
+        label = owner or node.name or writes[0]
         if op in ("Conv", "MaxPool", "AveragePool") and role == "layer":
             moving = self._padded(node, label, moving, images)
         kind = rules.activation_of(node, self._bounds(node)) if not weights else None
         if kind is None:
-            data = [self.values[item] for item in (*moving[:1], *node.output[:1])]
+            data = [self.values[item] for item in (*moving[:1], *writes[:1])]
             shown = (data[0].shown, data[-1].shown)
             kind = rules.type_of(node, reads, shown, weights, self._axes(node))
         fused = rules.ACTIVATIONS.get(_text(node, "activation"), "")
@@ -263,7 +264,7 @@ class _Reader:
                 name=label,
                 type=kind,
                 reads=moving,
-                writes=tuple(filter(None, node.output)),
+                writes=writes,
                 role=role,
                 weights=tuple(weights),
                 parameters=rules.written_out(node, reads, weights),

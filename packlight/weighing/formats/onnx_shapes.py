@@ -176,7 +176,7 @@ class Shapes:
 
     def _inferred(self, node: NodeProto, inputs: list[str]) -> dict[str, TypeProto]:
         op = node.op_type
-        label = f"node {node.name or node.output[0]!r} ({op})"
+        label = f"node {node.name or next(filter(None, node.output))!r} ({op})"
         try:
             if op not in self._schemas:
                 self._schemas[op] = onnx.defs.get_schema(op, self._opsets[""], "")
@@ -203,7 +203,7 @@ class Shapes:
 
     def _compute(self, node: NodeProto) -> None:
         """The small integers that the node makes, if it makes such."""
-        name, op = node.output[0], node.op_type
+        name, op = next(filter(None, node.output)), node.op_type
         read = self.shapes.get(node.input[0]) if node.input else None
         if op == "Shape" and read is not None and None not in read:
             ends = {item.name: item.i for item in node.attribute}
