@@ -29,8 +29,13 @@ def listing_of(
     path = Path(model)
     if not path.is_file():
         return None  # `packlight.load` has the words for it
-    if path.suffix.lower() == ".onnx":
-        from packlight.weighing.formats.onnx import read_listing
+    match path.suffix.lower():
+        case ".onnx":
+            from packlight.weighing.formats import onnx
 
-        return read_listing(path, input_shapes, constants)
+            return onnx.read_listing(path, input_shapes, constants)
+        case ".tflite":
+            from packlight.weighing.formats import tflite
+
+            return tflite.read_listing(path)
     return None

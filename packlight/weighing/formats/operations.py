@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 
+from packlight.errors import BadInput
 from packlight.weighing.program import Program, Step, Value
 from packlight.weighing.table import LayerRow
 
@@ -179,6 +180,8 @@ class _Joiner:
             for name in dict.fromkeys(operation.reads):
                 self._readers.setdefault(name, []).append(operation)
             for name in operation.writes:
+                if name in self._made_by or name in listing.inputs:
+                    raise BadInput(f"the value {name!r} is made twice; the file is damaged")
                 self._made_by[name] = operation
         for name in dict.fromkeys(listing.outputs):
             self._readers.setdefault(name, []).append(None)
