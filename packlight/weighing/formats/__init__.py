@@ -25,7 +25,9 @@ def listing_of(
         BadInput: the file is damaged, or leaves sizes open that are needed.
     """
     if not isinstance(model, (str, Path)):
-        return None
+        from packlight.weighing.formats import keras
+
+        return keras.read_model(model, input_shapes) if keras.is_model(model) else None
     path = Path(model)
     if not path.is_file():
         return None  # `packlight.load` has the words for it
@@ -34,6 +36,10 @@ def listing_of(
             from packlight.weighing.formats import onnx
 
             return onnx.read_listing(path, input_shapes, constants)
+        case ".keras":
+            from packlight.weighing.formats import keras
+
+            return keras.read_file(path, input_shapes)
         case ".tflite":
             from packlight.weighing.formats import tflite
 
