@@ -58,8 +58,11 @@ class _Reader:
             self.at += _SCALARS[kind]
 
 
-def tensors(data: bytes) -> Iterator[Tensor]:
-    """Every tensor of a known type."""
+def entries(data: bytes) -> tuple[int, list[tuple[str, tuple[int, ...], int, int]]]:
+    """Where the items begin, and (name, shape, type, offset from there) of every tensor.
+
+    Shapes are GGUF's own: the first axis is the first to change.
+    """
     read = _Reader(data)
     count, pairs = read.number("Q"), read.number("Q")
     alignment = 32
@@ -69,13 +72,18 @@ def tensors(data: bytes) -> Iterator[Tensor]:
             alignment = max(read.number("I"), 1)
         else:
             read.skip(kind)
-    entries = []
+    found = []
     for _ in range(count):
         name = read.text()
         shape = tuple(read.number("Q") for _ in range(min(read.number("I"), 8)))
-        entries.append((name, shape, read.number("I"), read.number("Q")))
-    start = -(-read.at // alignment) * alignment
-    for name, shape, kind, offset in entries:
+        found.append((name, shape, read.number("I"), read.number("Q")))
+    return -(-read.at // alignment) * alignment, found
+
+
+def tensors(data: bytes) -> Iterator[Tensor]:
+    """Every tensor of a known type."""
+    start, found = entries(data)
+    for name, shape, kind, offset in found:
         if kind in _BLOCKS and shape and all(shape):
             items, size, dtype = _BLOCKS[kind]
             bytes_shape = prod(shape[1:]), shape[0] // items, size

@@ -44,4 +44,8 @@ def listing_of(
             from packlight.weighing.formats import tflite
 
             return tflite.read_listing(path)
+        case ".safetensors" | ".gguf" | ".npz" | ".pt" | ".pth" | ".bin" | ".ckpt":
+            from packlight.weighing.formats import tensors
+
+            return tensors.read_listing(path)
     return None

@@ -88,7 +88,7 @@ class Operation:
         type: in Keras' words where it has one.
         reads, writes: names of values.
         role: "layer" becomes a row, "activation" joins the row it alone reads, "silent" always
-            joins: it moves nothing.
+            joins: it moves nothing; "tensor" is a mere weight, and shown with its own shape.
         weights: in the order they are written out.
         parameters: the weights written out, as 3x3x64x64+64.
         macs: multiplications with an addition; None where nobody can tell.
@@ -255,6 +255,8 @@ class _Joiner:
         if operation.macs is None:
             self.uncounted.append(operation.name)
         shown = next((datum.shown or datum.shape for datum in data), ())
+        if operation.role == "tensor":
+            shown = operation.weights[0].shape
         return LayerRow(
             layer=operation.name,
             type=operation.type,
