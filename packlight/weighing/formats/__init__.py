@@ -29,9 +29,10 @@ def listing_of(
 
         return keras.read_model(model, input_shapes) if keras.is_model(model) else None
     path = Path(model)
-    if not path.is_file():
+    suffix = path.suffix.lower()
+    if not (path.is_file() or (suffix == ".mlpackage" and path.is_dir())):
         return None  # `packlight.load` has the words for it
-    match path.suffix.lower():
+    match suffix:
         case ".onnx":
             from packlight.weighing.formats import onnx
 
@@ -40,6 +41,14 @@ def listing_of(
             from packlight.weighing.formats import keras
 
             return keras.read_file(path, input_shapes)
+        case ".mlpackage" | ".mlmodel":
+            from packlight.weighing.formats import coreml
+
+            return coreml.read_listing(path)
+        case ".pte":
+            from packlight.weighing.formats import executorch
+
+            return executorch.read_listing(path)
         case ".tflite":
             from packlight.weighing.formats import tflite
 
