@@ -1,4 +1,4 @@
-"""Four classic image classifiers, written out as their papers and torchvision have them."""
+"""Classic image classifiers, written out as their papers and torchvision have them."""
 
 from __future__ import annotations
 
@@ -107,4 +107,75 @@ def resnet18() -> nn.Module:
         *(nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(True)),
         *(nn.MaxPool2d(3, 2, 1), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten()),
         nn.Linear(512, 1000),
+    )
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions and a way around them; the 3x3 has the stride."""
+
+    def __init__(self, inputs: int, few: int, stride: int) -> None:
+        super().__init__()
+        outputs = 4 * few
+        self.path = nn.Sequential(
+            *(nn.Conv2d(inputs, few, 1, bias=False), nn.BatchNorm2d(few), nn.ReLU(True)),
+            *(nn.Conv2d(few, few, 3, stride, 1, bias=False), nn.BatchNorm2d(few), nn.ReLU(True)),
+            *(nn.Conv2d(few, outputs, 1, bias=False), nn.BatchNorm2d(outputs)),
+        )
+        self.around: nn.Module = nn.Identity()
+        if inputs != outputs:
+            self.around = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.path(x) + self.around(x))
+
+
+def resnet50() -> nn.Module:
+    """He et al., arXiv:1512.03385, 50 layers, strides as torchvision has them."""
+    blocks, inputs = [], 64
+    for few, repeats, stride in ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)):
+        for index in range(repeats):
+            blocks.append(Bottleneck(inputs, few, 1 if index else stride))
+            inputs = 4 * few
+    return nn.Sequential(
+        *(nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(True)),
+        *(nn.MaxPool2d(3, 2, 1), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        nn.Linear(2048, 1000),
+    )
+
+
+class Inverted(nn.Module):
+    """Expand, filter each channel, project; a way around where the shape stays."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, times: int) -> None:
+        super().__init__()
+        wide = inputs * times
+        expand = [nn.Conv2d(inputs, wide, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU6(True)]
+        self.path = nn.Sequential(
+            *(expand if times > 1 else []),
+            nn.Conv2d(wide, wide, 3, stride, 1, groups=wide, bias=False),
+            *(nn.BatchNorm2d(wide), nn.ReLU6(True)),
+            *(nn.Conv2d(wide, outputs, 1, bias=False), nn.BatchNorm2d(outputs)),
+        )
+        self.same = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.path(x) if self.same else self.path(x)
+
+
+def mobilenet_v2() -> nn.Module:
+    """Sandler et al., arXiv:1801.04381."""
+    blocks, inputs = [], 32
+    for times, outputs, repeats, stride in (
+        *((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2)),
+        *((6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)),
+    ):
+        for index in range(repeats):
+            blocks.append(Inverted(inputs, outputs, 1 if index else stride, times))
+            inputs = outputs
+    return nn.Sequential(
+        *(nn.Conv2d(3, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU6(True), *blocks),
+        *(nn.Conv2d(320, 1280, 1, bias=False), nn.BatchNorm2d(1280), nn.ReLU6(True)),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(1280, 1000)),
     )

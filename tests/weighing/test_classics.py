@@ -1,4 +1,4 @@
-"""The table of four classics, against what is published about them."""
+"""The table of classics, against what is published about them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ import pytest
 from torch import nn
 
 from packlight.weighing import LayerTable, weigh
-from tests.weighing.classics import alexnet, resnet18, squeezenet, traced, vgg16
+from tests.weighing.classics import (
+    alexnet,
+    mobilenet_v2,
+    resnet18,
+    resnet50,
+    squeezenet,
+    traced,
+    vgg16,
+)
 
 VGG16 = """
 InputLayer 224x224x3    150528                                 0
@@ -72,6 +80,8 @@ def test_vgg16_fits_a_terminal(vgg: LayerTable) -> None:
         (squeezenet, 1_235_496, 349_151_936),
         # 11,689,512 to train, and the mean and variance of 4,800 channels
         (resnet18, 11_689_512 + 2 * 4_800, 1_814_073_344),
+        (resnet50, 25_557_032 + 2 * 26_560, 4_089_184_256),
+        (mobilenet_v2, 3_504_872 + 2 * 17_056, 300_774_272),
     ],
 )
 def test_classics_have_their_published_size(
