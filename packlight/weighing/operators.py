@@ -267,6 +267,9 @@ def written_out(node: fx.Node, parameters: Sequence[Tensor]) -> str:
         return _plus(_kernel(node, first), *map(_plain, rest))
     if is_call(node, aten.addmm):  # addmm(bias, x, weight)
         return _plus(*(_plain(item) for item in sorted(parameters, key=lambda item: -item.ndim)))
+    matrix = _operand(node, 1)
+    if is_call(node, aten.linear) and matrix is not None and matrix.shape != first.shape:
+        return _plus(*map(_plain, parameters))  # it is stored as inputs x outputs, and turned
     if is_call(node, aten.linear) or is_call(node, *_RECURRENT, *_CELLS):
         return _plus(*(_plain(item.T if item.ndim == 2 else item) for item in parameters))
     same = {tuple(item.shape) for item in parameters}

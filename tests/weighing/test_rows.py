@@ -242,6 +242,19 @@ def test_what_only_prepares_constants_belongs_to_its_reader() -> None:
     assert second.type == "Add"
 
 
+def test_a_matrix_is_written_as_inputs_x_outputs_however_it_is_stored() -> None:
+    class Turned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.matrix = nn.Parameter(torch.ones(6, 4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.linear(x, self.matrix.t())
+
+    (row,) = rows(Turned(), 1, 6)
+    assert (row.type, row.parameters, row.macs) == ("Dense", "6x4", 24)
+
+
 def test_batch_norm_embedding_and_layer_norm_are_written_out() -> None:
     norm, *_ = rows(nn.BatchNorm2d(6), 1, 6, 2, 2)
     assert (norm.type, norm.parameters, norm.parameter_count) == ("BatchNormalization", "4x6", 24)
