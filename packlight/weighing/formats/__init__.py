@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from packlight.errors import BadInput
 from packlight.weighing.formats.operations import Listing
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -57,4 +58,9 @@ def listing_of(
             from packlight.weighing.formats import tensors
 
             return tensors.read_listing(path)
-    return None
+        case ".pt2":
+            return None
+    raise BadInput(
+        f"{path.name} ends in {suffix or 'nothing'}; weigh takes .onnx, .pt2, .keras, .tflite, "
+        ".mlpackage, .mlmodel, .pte, .safetensors, .gguf, .npz and PyTorch's .pt and .pth"
+    )

@@ -6,6 +6,8 @@ from 1 to 2 counts samples.
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -27,6 +29,9 @@ from packlight.weighing.formats.operations import Datum, Listing, Operation
 
 #: sizes of one sample that no network for a phone has
 _LARGEST = 1 << 28
+#: values of an input that are tried to find the branch it chooses
+_TRIED = 16
+_WHOLE = (onnx.TensorProto.INT32, onnx.TensorProto.INT64)
 
 
 def read_listing(
@@ -43,9 +48,12 @@ def read_listing(
         BadInput: no ONNX file, damaged, sizes other than the batch are open, a loop.
     """
     model = read_proto(path, whole=False)
-    inputs = _Inputs.of(model.graph, path.name, dict(input_shapes or {}), dict(constants or {}))
     try:
-        passes, notes = _passes(model, path, inputs)
+        inputs = _Inputs.of(model.graph, path.name, dict(input_shapes or {}), dict(constants or {}))
+        try:
+            passes, notes = _passes(model, path, inputs)
+        except OpenBranch:
+            passes, notes = _steered(model, path, inputs)
         return _Reader(passes, inputs, notes, model).listing()
     except OpenBranch:
         return None
@@ -71,6 +79,38 @@ def _passes(
         return (one, None), [f"the batch is fixed to 1: {problem}"]
 
 
+def _steered(
+    model: onnx.ModelProto, path: Path, inputs: _Inputs
+) -> tuple[tuple[Shapes, Shapes | None], list[str]]:
+    """Shapes where an input that chooses a branch is what makes the condition true, if one does.
+
+    Raises:
+        OpenBranch: none does.
+    """
+    tried = {
+        number
+        for tensor in [
+            *model.graph.initializer,
+            *(item.t for node in model.graph.node for item in node.attribute if item.HasField("t")),
+        ]
+        if tensor.data_type in _WHOLE and math.prod(tensor.dims) == 1
+        for number in onnx.numpy_helper.to_array(tensor).reshape(-1).tolist()
+    }
+    for name, (kind, shape) in inputs.sized(1).items():
+        if kind not in (*_WHOLE, onnx.TensorProto.BOOL) or math.prod(shape) != 1:
+            continue
+        for value in [True] if kind == onnx.TensorProto.BOOL else sorted(tried)[:_TRIED]:
+            steered = inputs.taking(name, _value(name, value, kind, [*shape]))
+            with contextlib.suppress(OpenBranch, BadInput):
+                passes, notes = _passes(model, path, steered)
+                taken = next(iter(passes[0].taken.items()), ("", ""))
+                if taken[1] == "then_branch":
+                    inputs.known = steered.known
+                    chosen = f"input {name} is taken as {value}: the other branch of {taken[0]} is"
+                    return passes, [f"{chosen} dropped (on the command line: --set)", *notes]
+    raise OpenBranch
+
+
 class _Inputs:
     """The inputs of a graph with every size decided but the batch's."""
 
@@ -92,6 +132,10 @@ class _Inputs:
             name: (kind, tuple(batch if size is None else size for size in shape))
             for name, (kind, shape) in self._sizes.items()
         }
+
+    def taking(self, name: str, value: Array) -> _Inputs:
+        """The same with an input that is taken as a constant."""
+        return _Inputs(self._sizes, self.known | {name: value}, self.varies)
 
     @classmethod
     def of(
@@ -125,12 +169,24 @@ class _Inputs:
             shape = _shape(name, kind, given.get(name), batch, where)
             sizes[name] = (kind.tensor_type.elem_type, shape)
             if name in constants:
-                dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.tensor_type.elem_type)
                 whole = [1 if size is None else size for size in shape]
-                known[name] = np.broadcast_to(np.asarray(constants[name], dtype), whole)
+                known[name] = _value(name, constants[name], kind.tensor_type.elem_type, whole)
                 sizes[name] = (kind.tensor_type.elem_type, [*whole])
         varies = any(None in shape for _, shape in sizes.values())
         return cls(sizes, known, varies)
+
+
+def _value(name: str, given: Any, kind: int, shape: list[int]) -> Array:
+    """What an input is taken as."""
+    dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind))
+    array = np.asarray(given)
+    fits = array.dtype.kind in "biuf" and np.can_cast(array.dtype, dtype, "same_kind")
+    if not fits or array.size not in (1, math.prod(shape)):
+        raise BadInput(
+            f"the value of input {name!r} is {given!r}; a value of type {dtype} and of shape "
+            f"{'x'.join(map(str, shape)) or 'scalar'} is needed"
+        )
+    return np.broadcast_to(array.astype(dtype).reshape(shape if array.size > 1 else ()), shape)
 
 
 def _shape(
@@ -225,7 +281,7 @@ class _Reader:
                 self.values[node.output[0]] = _directions_joined(self.values[node.output[0]])
             self._operation(node, images)
         for name, value in self.inputs.known.items():
-            if value.size == 1:
+            if value.size == 1 and not any(f"input {name} is taken" in note for note in self.notes):
                 self.notes.insert(0, f"input {name} is taken as {value.reshape(-1)[0]}")
         outputs = [name for name in self.outputs if name in self.values]
         notes = [*self.notes, *self._custom(), *self.store.notes()]

@@ -52,6 +52,7 @@ class Shapes:
     kinds: dict[str, int] = field(default_factory=dict)
     data: dict[str, Array] = field(default_factory=dict)
     constants: set[str] = field(default_factory=set)  # what depends on no input's numbers
+    taken: dict[str, str] = field(default_factory=dict)  # name of an If -> its branch
     unknown: list[NodeProto] = field(default_factory=list)  # operators that nobody here knows
 
     def __post_init__(self) -> None:
@@ -145,6 +146,7 @@ class Shapes:
         if condition is None or condition.size != 1:
             raise OpenBranch
         wanted = "then_branch" if condition.reshape(-1)[0] else "else_branch"
+        self.taken[node.name or node.output[0]] = wanted
         (branch,) = [item.g for item in node.attribute if item.name == wanted]
         self._said |= {value.name: value.type for value in [*branch.value_info, *branch.output]}
         self._graph(branch)

@@ -147,6 +147,8 @@ def program_of(listing: Listing) -> Program:
     }
     steps = []
     for operation in listing.operations:
+        if operation.role == "tensor":
+            continue
         reads = tuple(dict.fromkeys(name for name in operation.reads if name in values))
         sizes = {values[name].bytes for name in operation.writes if name in values}
         same = tuple(name for name in reads if {values[name].bytes} == sizes)

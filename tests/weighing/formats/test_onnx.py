@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +245,26 @@ def test_a_branch_on_data_is_refused_by_name(tmp_path: Path) -> None:
         weighed(tmp_path, nodes, ["N", 3], {"zero": np.float32(0)})
 
 
+def test_an_input_that_chooses_a_branch_is_found(tmp_path: Path) -> None:
+    rates = {16000: normal(4, 3), 8000: normal(4, 2)}
+    branches = {}
+    for name, rate in (("then_branch", 16000), ("else_branch", 8000)):
+        out = helper.make_tensor_value_info("h", TensorProto.FLOAT, None)
+        weight = numpy_helper.from_array(rates[rate], "w")
+        branches[name] = helper.make_graph([node("MatMul", "x w", "h")], name, [], [out], [weight])
+    nodes = [
+        helper.make_node("Equal", ["rate", "wanted"], ["c"]),
+        helper.make_node("If", ["c"], ["y"], name="which", **branches),
+    ]
+    inputs = {"x": ["N", 4], "rate": []}
+    kinds = {"rate": TensorProto.INT64}
+    path = saved(build(nodes, inputs, ["y"], {"wanted": np.array(16000)}, types=kinds), tmp_path)
+    table = weigh(path)
+    assert table.rows[-1].parameters == "4x3"
+    assert "rate is taken as 16000: the other branch of which is dropped" in table.notes[0]
+    assert weigh(path, constants={"rate": 8000}).rows[-1].parameters == "4x2"
+
+
 def test_weights_in_a_missing_file_of_gigabytes_are_not_missed(tmp_path: Path) -> None:
     model = build(
         [node("MatMul", "x w", "h"), node("Add", "h b", "y")], {"x": ["N", 40_000]}, ["y"]
@@ -267,6 +289,31 @@ def test_zeros_are_counted_in_other_files_too(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     onnx.save(model, path, save_as_external_data=True, size_threshold=0, location="w.bin")
     assert weigh(path).rows[-1].zeros == int((weight == 0).sum())
+
+
+def test_torch_is_not_imported(tmp_path: Path) -> None:
+    path = saved(
+        build([node("MatMul", "x w", "y")], {"x": ["N", 3]}, ["y"], {"w": normal(3, 2)}), tmp_path
+    )
+    program = (
+        f"import sys, packlight; packlight.weigh({str(path)!r}); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("value", ["many", 0.5, [1, 2]])
+def test_a_value_that_its_input_can_not_have_is_refused(tmp_path: Path, value: Any) -> None:
+    nodes = [node("Gather", "x which", "y")]
+    inputs = {"x": ["N", 3], "which": []}
+    model = build(nodes, inputs, ["y"], types={"which": TensorProto.INT64})
+    with pytest.raises(BadInput, match="the value of input 'which'"):
+        weigh(saved(model, tmp_path), constants={"which": value})
+
+
+def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "model.h5").touch()
+    with pytest.raises(BadInput, match=r"model\.h5 ends in \.h5; weigh takes \.onnx"):
+        weigh(tmp_path / "model.h5")
 
 
 def test_a_damaged_file_is_refused_or_weighed(tmp_path: Path) -> None:
