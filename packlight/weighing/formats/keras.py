@@ -260,6 +260,8 @@ class _Reader:
                     f"input {name!r} leaves dimension {axis + 1} open, and only the batch may "
                     "vary; give its shape (on the command line: --input-shape)"
                 )
+        if any(int(size) < 0 for size in sizes):
+            raise ValueError(f"input {name!r} has the sizes {sizes}")
         self.values[name] = Datum(tuple(int(n) for n in sizes), str(config.get("dtype", "float32")))
         self.inputs.append(name)
         return name
@@ -291,6 +293,9 @@ class _Reader:
             shape = tuple(None if size is None else int(size) for size in said[1:])
         stored = layers.kept_by(kind, config, shapes, shape) if ours else None
         weights = self._weights(path, config, stored)
+        for sizes in (shape or (), *(weight.shape for weight in weights)):
+            if not all(size is None or (isinstance(size, int) and size >= 0) for size in sizes):
+                raise ValueError(f"layer {path!r} has the sizes {sizes}")
         if stored is None:
             what = "holds Python code that is never run" if kind == "Lambda" else "is not known"
             counted = "its bytes are counted" if self.kept else "its weights are not counted"

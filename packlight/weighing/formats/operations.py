@@ -203,6 +203,8 @@ class _Joiner:
             self.rows.append(self._row(operation))
 
     def _joins_as_activation(self, operation: Operation) -> bool:
+        if not operation.reads:
+            return False
         source, name = operation.reads[0], operation.type
         gate = self._gate(operation, source) if name in GATED else None
         if gate is not None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -166,3 +168,28 @@ def test_every_truncation_is_refused_and_nothing_else_is_raised(tmp_path: Path) 
         path.write_bytes(whole[:size])
         with pytest.raises(BadInput):
             weigh(path)
+
+
+def test_damaged_configurations_are_refused_or_weighed(tmp_path: Path) -> None:
+    text = json.dumps(config_of(branching()))
+    places: list[list[Any]] = []
+
+    def walk(part: Any, path: list[Any]) -> None:
+        keys = (
+            part if isinstance(part, dict) else range(len(part)) if isinstance(part, list) else ()
+        )
+        for key in keys:
+            places.append([*path, key])
+            walk(part[key], places[-1])
+
+    walk(json.loads(text), [])
+    choose = random.Random(0)
+    for _ in range(300):
+        config = json.loads(text)
+        *path, last = choose.choice(places)
+        owner = config
+        for key in path:
+            owner = owner[key]
+        owner[last] = choose.choice((None, 0, -1, 10**30, "x", [], {}, [1], True, 1.5))
+        with contextlib.suppress(BadInput):
+            str(weigh(saved(config, tmp_path)))
