@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from math import prod
 
 from packlight.errors import BadInput
+from packlight.weighing.integers import on_integers
 from packlight.weighing.program import Program, Step, Value
 from packlight.weighing.table import LayerRow
 
@@ -139,7 +140,7 @@ def rows_of(listing: Listing) -> tuple[tuple[LayerRow, ...], tuple[str, ...]]:
 
 
 def program_of(listing: Listing) -> Program:
-    """What memory planning needs to know."""
+    """What memory planning needs to know; Q/DQ pairs run on integers, as runtimes run them."""
     values = {
         name: Value(name, datum.shape if datum.shape is not None else (None,), datum.dtype, size)
         for name, datum in listing.values.items()
@@ -163,7 +164,7 @@ def program_of(listing: Listing) -> Program:
                 may_overwrite=same if operation.overwrites and not is_view else (),
             )
         )
-    return Program(values, tuple(steps), tuple(listing.inputs), tuple(listing.outputs))
+    return on_integers(Program(values, tuple(steps), tuple(listing.inputs), tuple(listing.outputs)))
 
 
 class _Joiner:

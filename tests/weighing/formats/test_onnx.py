@@ -15,6 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from packlight.errors import BadInput
 from packlight.weighing import LayerRow, LayerTable, _weigh_graph, weigh
+from packlight.weighing.formats import listing_of
+from packlight.weighing.formats.operations import program_of
 from tests.readers.models import build, node
 from tests.shared import shared
 
@@ -112,6 +114,27 @@ def test_int8_weights_count_as_they_are_stored(tmp_path: Path) -> None:
     assert row.bytes == (216 + 24 + 6) + (24 + 4)
     assert row.bits_per_weight == 8 * 246 / 216
     assert row.zeros == int((levels == 1).sum()) + 1  # a weight at its zero point is zero
+
+
+def test_memory_of_quantised_layers_is_that_of_integers(tmp_path: Path) -> None:
+    nodes = [
+        node("QuantizeLinear", "x s z", "q"),
+        node("DequantizeLinear", "q s z", "d"),
+        node("Conv", "d w", "c"),
+        node("Relu", "c", "r"),
+        node("QuantizeLinear", "r s z", "rq"),
+        node("DequantizeLinear", "rq s z", "y"),
+    ]
+    weights = {"s": np.float32(0.1), "z": np.uint8(0), "w": normal(6, 4, 3, 3)}
+    path = saved(build(nodes, {"x": ["N", 4, 8, 8]}, ["y"], weights), tmp_path)
+    listing = listing_of(path)
+    assert listing is not None
+    program = program_of(listing)
+    assert {name: program.values[name].bytes for name in "xqcry"} == {
+        **{"x": 4 * 256, "q": 256, "c": 216, "r": 216, "y": 4 * 216}
+    }
+    (relu,) = [step for step in program.steps if step.kind == "ReLU"]
+    assert relu.may_overwrite == ("c",)
 
 
 def test_int4_in_blocks_has_its_scales_shared_out(tmp_path: Path) -> None:
