@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from packlight.errors import BadInput
 from packlight.weighing.table import LayerRow, LayerTable, Totals
 
 __all__ = ["LayerRow", "LayerTable", "Totals", "weigh"]
+
+SECONDS = 1.0  # for the search of a better plan of memory; most networks take far less
 
 
 def weigh(
@@ -17,8 +21,9 @@ def weigh(
     *,
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
     constants: Mapping[str, Any] | None = None,
+    batch: int = 1,
 ) -> LayerTable:
-    """Weigh a network: one row per layer, everything for one sample.
+    """Weigh a network: one row per layer, everything for one run.
 
     Args:
         model: a path to a model file (docs/weigh.md names the kinds), a Network, a
@@ -27,20 +32,40 @@ def weigh(
         input_shapes: input name -> whole shape, for files that leave sizes open; the name ""
             stands for the first input.
         constants: values for inputs that steer the graph, such as `{"sr": 16000}`.
+        batch: samples of the run: data, MACs and memory grow with them.
     Raises:
-        BadInput: the model can not be read.
+        BadInput: the model can not be read, or not run with this batch.
     """
+    from packlight.weighing.bytes import bytes_of
     from packlight.weighing.formats import listing_of
-    from packlight.weighing.formats.operations import rows_of
 
+    if batch < 1:
+        raise BadInput(f"a batch of {batch} is not possible; give at least 1")
     listing = None
     if example_inputs is None:
         listing = listing_of(model, input_shapes, constants)
+    path = Path(model) if isinstance(model, (str, Path)) else None
     if listing is not None:
-        name = Path(model).name if isinstance(model, (str, Path)) else ""
-        rows, notes = rows_of(listing)
-        return LayerTable(rows=rows, model=name, notes=notes)
-    return _weigh_graph(model, example_inputs, input_shapes, constants)
+        table = _weigh_listing(listing, path, batch)
+    else:
+        table, path = _weigh_graph(model, example_inputs, input_shapes, constants, batch)
+    if path is not None and path.exists():
+        table = replace(table, file=bytes_of(path))
+    return table.for_batch(batch)
+
+
+def _weigh_listing(listing: Any, path: Path | None, batch: int) -> LayerTable:
+    """Weigh what a format lists."""
+    from packlight.weighing.formats.operations import program_of, rows_of
+    from packlight.weighing.memory import memory_of
+
+    rows, notes = rows_of(listing)
+    program = program_of(listing)
+    values = {
+        name: replace(value, bytes=batch * value.bytes) for name, value in program.values.items()
+    }
+    memory = memory_of(replace(program, values=values), seconds=SECONDS)
+    return LayerTable(rows=rows, model=path.name if path else "", notes=notes, memory=memory)
 
 
 def _weigh_graph(
@@ -48,9 +73,12 @@ def _weigh_graph(
     example_inputs: Sequence[Any] | None,
     input_shapes: Mapping[str, tuple[int, ...]] | None,
     constants: Mapping[str, Any] | None,
-) -> LayerTable:
-    """Weigh what becomes a Network."""
+    batch: int,
+) -> tuple[LayerTable, Path | None]:
+    """Weigh what becomes a Network; the file it came from."""
     from packlight.readers import load
+    from packlight.weighing.memory import memory_of
+    from packlight.weighing.program import program_of
     from packlight.weighing.walk import rows_of
 
     if input_shapes and isinstance(model, (str, Path)):
@@ -58,6 +86,13 @@ def _weigh_graph(
 
         example_inputs = examples_of(Path(model), input_shapes)
     network = load(model, example_inputs, constants=constants)
-    name = network.source.name if network.source else ""
+    source = network.source
     rows, notes = rows_of(network)
-    return LayerTable(rows=rows, model=name, notes=(*network.notes, *notes))
+    program = program_of(network, batch=batch if batch > 1 else None)
+    table = LayerTable(
+        rows=rows,
+        model=source.name if source else "",
+        notes=(*network.notes, *notes),
+        memory=memory_of(program, seconds=SECONDS),
+    )
+    return table, source

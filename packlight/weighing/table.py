@@ -1,20 +1,21 @@
-"""The layer table, and the forms it is shown in: text, dict, CSV, HTML."""
+"""The layer table: what is known about a network, and its plain forms. `shown` draws it."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
-from dataclasses import asdict, astuple, dataclass, fields
-from html import escape
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from packlight.units import show_size
-
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
-TEXT_WIDTH = 100  # columns of text that `str(table)` may take
+    from packlight.weighing.bytes import FileBytes
+    from packlight.weighing.memory import MemoryPlan
+    from packlight.weighing.shown import View
+
+FLOAT32 = 4  # bytes
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class LayerRow:
             and codebooks shared out; of all parameters where none has more than one axis; None
             without parameters.
         zeros: how many of the row's parameters are exactly zero, among those that can be looked at.
+        read_bytes: of the values the layer reads, parameters left out; None where not known.
+        tensors: names in the file of the parameters that `bytes` counts.
     """
 
     layer: str
@@ -51,11 +54,28 @@ class LayerRow:
     bytes: int
     bits_per_weight: float | None = None
     zeros: int = 0
+    read_bytes: int | None = None
+    tensors: tuple[str, ...] = ()
 
     @property
     def shape_text(self) -> str:
         """The shape as 224x224x64."""
         return "x".join("?" if size is None else str(size) for size in self.shape) or "scalar"
+
+    @property
+    def reuse(self) -> float | None:
+        """MACs per parameter; None where either is missing."""
+        return self.macs / self.parameter_count if self.macs and self.parameter_count else None
+
+    @property
+    def moved_bytes(self) -> int | None:
+        """Parameters, inputs and output: what passes between memory and processor once each."""
+        return None if self.read_bytes is None else self.read_bytes + self.data_bytes + self.bytes
+
+    @property
+    def intensity(self) -> float | None:
+        """Arithmetic intensity, MACs per byte moved (Williams et al., CACM 52(4), 2009)."""
+        return self.macs / self.moved_bytes if self.macs and self.moved_bytes else None
 
 
 @dataclass(frozen=True)
@@ -78,11 +98,17 @@ class LayerTable:
         rows: the layers.
         model: the file's name, or "".
         notes: sentences about what the figures do not show.
+        batch: samples in one run; the rows' data and MACs are those of all of them.
+        file: what the file holds, where the network came from one.
+        memory: the plan of what a run takes, where the network's steps are known.
     """
 
     rows: tuple[LayerRow, ...]
     model: str = ""
     notes: tuple[str, ...] = ()
+    batch: int = 1
+    file: FileBytes | None = None
+    memory: MemoryPlan | None = None
 
     @property
     def totals(self) -> Totals:
@@ -94,12 +120,70 @@ class LayerTable:
         }
         return Totals(layers=len(self.rows), **sums)
 
+    @property
+    def ram_bytes(self) -> int | None:
+        """What a run takes, values and weights together; None where no plan is known.
+
+        A file that holds only tensors has no values between layers, and so no plan.
+        """
+        peak = self.memory.peak if self.memory else 0
+        return peak + self.totals.bytes if peak else None
+
+    @property
+    def float32_bytes(self) -> int:
+        """What all parameters would take as float32."""
+        return FLOAT32 * self.totals.parameter_count
+
+    def for_batch(self, batch: int) -> LayerTable:
+        """The figures of one run on several samples: weights stay, data and MACs grow."""
+        rows = tuple(
+            replace(
+                row,
+                elements=row.elements * batch,
+                data_bytes=row.data_bytes * batch,
+                macs=row.macs * batch,
+                read_bytes=None if row.read_bytes is None else row.read_bytes * batch,
+            )
+            for row in self.rows
+        )
+        return replace(self, rows=rows, batch=self.batch * batch)
+
+    def packed_bytes(self, row: LayerRow) -> int | None:
+        """What a row's parameters are estimated to cost packed; None where that is not known."""
+        if not row.bytes:
+            return 0
+        known = self._packed_by_name
+        if not row.tensors or any(name not in known for name in row.tensors):
+            return None
+        return sum(known[name] for name in row.tensors)
+
+    @cached_property
+    def _packed_by_name(self) -> dict[str, int]:
+        tensors = self.file.tensors if self.file else ()
+        return {tensor.name: tensor.packed for tensor in tensors if tensor.name}
+
     def to_dict(self) -> dict[str, Any]:
-        """As plain values that JSON can hold."""
+        """As plain values that JSON can hold; docs/weigh.md describes every key."""
+        from packlight.weighing.summary import summary
+
+        layers = [
+            asdict(row)
+            | {
+                "shape": list(row.shape),
+                "tensors": list(row.tensors),
+                "packed_bytes": self.packed_bytes(row),
+                "reuse": row.reuse,
+                "intensity": row.intensity,
+            }
+            for row in self.rows
+        ]
         return {
             "model": self.model,
-            "layers": [asdict(row) | {"shape": list(row.shape)} for row in self.rows],
+            "batch": self.batch,
+            "layers": layers,
             "totals": asdict(self.totals),
+            "summary": summary(self).to_dict(),
+            "memory": self.memory.to_dict() if self.memory else None,
             "notes": list(self.notes),
         }
 
@@ -107,128 +191,35 @@ class LayerTable:
         """One line per layer under a line of names; numbers without separators."""
         text = io.StringIO()
         lines = csv.writer(text, lineterminator="\n")
-        lines.writerow(field.name for field in fields(LayerRow))
+        lines.writerow([*(field.name for field in fields(LayerRow)), "packed_bytes"])
         for row in self.rows:
-            values = asdict(row) | {"shape": row.shape_text}
-            lines.writerow(values.values())
+            values = asdict(row) | {"shape": row.shape_text, "tensors": " ".join(row.tensors)}
+            lines.writerow([*values.values(), self.packed_bytes(row)])
         return text.getvalue()
 
+    def text(self, view: View = "layers", *, sort: str | None = None, fold: bool = True) -> str:
+        """The table and its summary, at most 100 columns wide.
+
+        Args:
+            view: "layers", "bytes" or "arithmetic".
+            sort: a column to sort by, largest first; as the network runs without it.
+            fold: show blocks that repeat once, with how often.
+        Raises:
+            BadInput: a view or column that is not known.
+        """
+        from packlight.weighing.shown import text
+
+        return text(self, view, sort, fold)
+
     def __str__(self) -> str:
-        from rich.console import Console
+        return self.text()
 
-        console = Console(width=TEXT_WIDTH, file=io.StringIO(), color_system=None)
-        with console.capture() as captured:
-            console.print(self)
-        return "\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n"))
+    def __rich__(self) -> Group:
+        from packlight.weighing.shown import drawn
 
-    def __rich__(self) -> Table:
-        from rich.box import Box
-        from rich.table import Table
-        from rich.text import Text
-
-        cells, gap = _fitted([_HEADER, *self._cells()])
-        header, *body, totals = cells
-        table = Table(
-            box=Box("    \n    \n -- \n    \n    \n -- \n    \n    \n"),
-            padding=(0, gap - 1, 0, 0),  # the box itself puts one space between columns
-            pad_edge=False,
-            show_edge=False,
-            show_footer=True,
-            caption=Text("\n".join(map(_printable, self.notes))) if self.notes else None,
-            caption_justify="left",
-        )
-        for index, name in enumerate(header):
-            number = index in _NUMBERS
-            table.add_column(
-                name,
-                Text(totals[index]),
-                justify="right" if number else "left",
-                no_wrap=number,
-                overflow="fold",
-            )
-        for line in body:
-            table.add_row(*map(Text, line))
-        return table
+        return drawn(self)
 
     def _repr_html_(self) -> str:
-        def line(cells: tuple[str, ...], tag: str) -> str:
-            return "<tr>" + "".join(
-                f'<{tag} style="text-align:{"right" if index in _NUMBERS else "left"}">'
-                f"{escape(cell)}</{tag}>"
-                for index, cell in enumerate(cells)
-            )
+        from packlight.weighing.shown import html
 
-        *body, totals = self._cells()
-        rows = "\n".join(line(cells, "td") for cells in body)
-        notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
-        return (
-            f"<table>\n<thead>{line(_HEADER, 'th')}</thead>\n<tbody>\n{rows}\n</tbody>\n"
-            f"<tfoot>{line(totals, 'th')}</tfoot>\n</table>{notes}"
-        )
-
-    def _cells(self) -> Iterator[tuple[str, ...]]:
-        """The rows as shown, then the totals."""
-        for row in self.rows:
-            yield (
-                row.layer,
-                row.type,
-                row.shape_text,
-                f"{row.elements:,}",
-                row.parameters,
-                *_amounts(row.parameter_count, row.macs, row.bytes),
-            )
-        layers, elements, _, *amounts = astuple(self.totals)
-        yield ("total", f"{layers:,} rows", "", f"{elements:,}", "", *_amounts(*amounts))
-
-
-_HEADER = ("layer", "type", "output", "data", "parameters", "number", "MACs", "size")
-_LAYER, _TYPE, _PARAMETERS = 0, 1, 4  # columns that can be narrowed
-_NUMBERS = (3, 5, 6, 7)  # columns that hold numbers, and are aligned right
-_SHORTER = {"Normalization": "Norm", "Average": "Avg", "Adaptive": "Adapt", "Transpose": "T"}
-
-
-def _amounts(parameters: int, macs: int, size: int) -> tuple[str, str, str]:
-    return f"{parameters:,}", f"{macs:,}", show_size(size) if size else "0"
-
-
-def _fitted(lines: list[tuple[str, ...]]) -> tuple[list[tuple[str, ...]], int]:
-    """Lines that take TEXT_WIDTH columns where they can, and the gap between their cells.
-
-    First the gap gives way, then long words in the types; then names break after a dot, and
-    parameters after a plus.
-    """
-    table = [[_printable(cell) for cell in line] for line in lines]
-    if _width(table, 2) > TEXT_WIDTH and _width(table, 1) > TEXT_WIDTH:
-        for line in table:
-            for long, short in _SHORTER.items():
-                line[_TYPE] = line[_TYPE].replace(long, short)
-        for column, breaks, least in ((_LAYER, "./_", 14), (_PARAMETERS, "+", 12)):
-            excess = _width(table, 1) - TEXT_WIDTH
-            limit = max(least, max(len(line[column]) for line in table) - excess)
-            for line in table if excess > 0 else []:
-                line[column] = _broken(line[column], breaks, limit)
-    gap = 2 if _width(table, 2) <= TEXT_WIDTH else 1
-    return [tuple(line) for line in table], gap
-
-
-def _width(table: list[list[str]], gap: int) -> int:
-    widths = [
-        max(len(part) for cell in column for part in cell.split("\n"))
-        for column in zip(*table, strict=True)
-    ]
-    return sum(widths) + gap * (len(widths) - 1)
-
-
-def _broken(text: str, breaks: str, limit: int) -> str:
-    """The text in lines of at most `limit`, broken after one of `breaks` where there is one."""
-    lines = []
-    while len(text) > limit:
-        at = max(text.rfind(char, 0, limit) for char in breaks) + 1 or limit
-        lines.append(text[:at])
-        text = text[at:]
-    return "\n".join([*lines, text])
-
-
-def _printable(text: str) -> str:
-    """Names come from files: nothing in them may steer the terminal."""
-    return "".join(char if char.isprintable() else "�" for char in text)
+        return html(self)

@@ -182,6 +182,16 @@ class _Walk:
             parameter_count=0,
             macs=macs_of(node, self.sizes),
             bytes=0,
+            read_bytes=self._read_bytes(node),
+        )
+
+    def _read_bytes(self, node: fx.Node) -> int:
+        """Of the values a call reads, each once."""
+        values = [
+            first_tensor(source) for source in node.all_input_nodes if source not in self._constants
+        ]
+        return sum(
+            self.sizes.count(value) * value.element_size() for value in values if value is not None
         )
 
     def _layer_row(self, node: fx.Node) -> LayerRow:
@@ -198,10 +208,9 @@ class _Walk:
         if not new:
             text = f"as {self._first_use[str(weights[0].target)]}"
         count = sum(value_of(self.module, weight).numel() for weight in new)
-        stored = sum(_bytes(value_of(self.module, item)) for item in new)
-        for grid in grids:
-            if str(grid.target) not in self._first_use:
-                stored += _bytes(value_of(self.module, grid))
+        counted = [*new, *(item for item in grids if str(item.target) not in self._first_use)]
+        stored = sum(_bytes(value_of(self.module, item)) for item in counted)
+        tensors = tuple(str(item.target) for item in counted)
         for item in (*weights, *grids):
             self._first_use.setdefault(str(item.target), row.layer)
         return replace(
@@ -211,6 +220,7 @@ class _Walk:
             bytes=stored,
             bits_per_weight=self._bits_per_weight(new),
             zeros=sum(_zeros(value_of(self.module, weight)) for weight in new),
+            tensors=tensors,
         )
 
     def _bits_per_weight(self, weights: list[fx.Node]) -> float | None:

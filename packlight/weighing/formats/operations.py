@@ -275,6 +275,12 @@ class _Joiner:
             bytes=sum(weight.bytes for weight in new),
             bits_per_weight=bits_per_weight(new),
             zeros=sum(weight.zeros for weight in new),
+            read_bytes=sum(
+                self.values[name].bytes
+                for name in dict.fromkeys(operation.reads)
+                if name in self.values
+            ),
+            tensors=tuple(weight.name for weight in new),
         )
 
 
