@@ -1,4 +1,4 @@
-"""What the report's sections are built of."""
+"""What the pages and their sections are built of."""
 
 from __future__ import annotations
 
@@ -6,8 +6,28 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from packlight.report.element import Html, breakable, element, join
+from packlight.report.style import STYLE
 
 Report = dict[str, Any]
+
+
+def page(title: str, *parts: Html | None) -> str:
+    """A whole page: one file without scripts, and nothing in it comes from elsewhere."""
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element(
+            "meta",
+            http_equiv="Content-Security-Policy",
+            content="default-src 'none'; style-src 'unsafe-inline'",
+        ),
+        element("title", title),
+        element("style", Html(STYLE)),
+    )
+    body = element("body", element("main", *parts))
+    return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
 
 
 def section(name: str, title: str, words: str | None, *parts: Html | None) -> Html:

@@ -17,12 +17,12 @@ from packlight.report.blocks import (
     file_name,
     get,
     more,
+    page,
     section,
     table,
 )
 from packlight.report.element import Html, element, join
 from packlight.report.outcome import header, outcome
-from packlight.report.style import STYLE
 from packlight.report.words import NONE, count, finite, fixed, percent, points, short, size
 
 
@@ -42,22 +42,9 @@ def render(report: Report) -> str:
         _decisions(report),
         _provenance(report),
     )
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element(
-            "meta",
-            http_equiv="Content-Security-Policy",
-            content="default-src 'none'; style-src 'unsafe-inline'",
-        ),
-        element("title", f"{file_name(report, 'original') or 'network'}, packed by packlight"),
-        element("style", Html(STYLE)),
-    )
     footer = element("footer", f"packlight {report.get('packlight') or ''}".strip())
-    main = element("main", header(report), *sections, footer)
-    return f"<!doctype html>\n{element('html', head, element('body', main), lang='en')}\n"
+    title = f"{file_name(report, 'original') or 'network'}, packed by packlight"
+    return page(title, header(report), *sections, footer)
 
 
 def _asked(report: Report) -> Html | None:

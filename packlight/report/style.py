@@ -54,6 +54,11 @@ tbody tr { border-bottom: 1px solid var(--line); }
 td.n { white-space: nowrap; }
 tr.chosen > * { color: var(--accent); font-weight: 600; }
 .large { font-size: 1rem; }
+.wide { font-size: .8rem; }
+.wide th, .wide td { padding-left: .4rem; padding-right: .4rem; }
+.wide tbody th { min-width: 7.5rem; }
+.wide th:first-child, .wide td:first-child { padding-left: 0; }
+.wide th:last-child, .wide td:last-child { padding-right: 0; }
 .scroll { overflow-x: auto; }
 ul + .scroll { margin-top: 2rem; }
 
@@ -73,6 +78,15 @@ svg text.halo { paint-order: stroke; stroke: var(--paper); stroke-width: 5px; }
 .before { fill: var(--before); background: var(--before); }
 .installed { fill: var(--tint); background: var(--tint); }
 .packed { fill: var(--accent); background: var(--accent); }
+.tile { fill: var(--before); background: var(--before); stroke: var(--paper); stroke-width: 1.5; }
+.tile.convolution { fill: var(--tint); background: var(--tint); }
+.tile.dense { fill: var(--accent); background: var(--accent); }
+i.tile.other {
+  background: repeating-linear-gradient(135deg, var(--soft) 0 1px, var(--before) 1px 4px);
+}
+.hatch { stroke: var(--soft); stroke-opacity: .45; }
+svg text.on-dense { fill: var(--paper); }
+svg text.on-other { paint-order: stroke; stroke: var(--before); stroke-width: 5px; }
 .grid { stroke: var(--line); }
 .axis { stroke: var(--soft); }
 .budget { stroke: var(--ink); stroke-dasharray: 4 4; }
