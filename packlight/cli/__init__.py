@@ -11,7 +11,7 @@ import sys
 import click
 
 import packlight
-from packlight.cli import files, networks
+from packlight.cli import files, networks, weighing
 
 JOURNEY = """Fit trained neural networks onto phones: smaller, the same answers, with the proof.
 
@@ -33,7 +33,7 @@ def cli() -> None:
 
 
 for command in (
-    *(networks.fit, networks.weigh, networks.reorder, networks.check, networks.demo),
+    *(networks.fit, weighing.weigh, networks.reorder, networks.check, networks.demo),
     *(files.pack, files.unpack, files.info, files.codecs),
 ):
     cli.add_command(command)

@@ -1,9 +1,8 @@
-"""Commands that take networks: fit, weigh, check, demo."""
+"""Commands that take networks and data: fit, check, demo."""
 
 from __future__ import annotations
 
 import functools
-import json
 import shlex
 import sys
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from packlight.cli.opening import constants_of, examples_of, network_options, shapes_of
 from packlight.cli.output import progress_for, show
 
 if TYPE_CHECKING:
@@ -56,29 +56,10 @@ def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_preprocess
 
 
-def _network_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options for networks that leave something open."""
-    shape = click.option(
-        "--input-shape",
-        "input_shapes",
-        multiple=True,
-        metavar="[NAME=]1x3x224x224",
-        help="The shape of an input whose sizes the file leaves open.",
-    )
-    constant = click.option(
-        "--set",
-        "constants",
-        multiple=True,
-        metavar="NAME=VALUE",
-        help="The value of an input that chooses between branches, as in sr=16000.",
-    )
-    return shape(constant(command))
-
-
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @_data_options
-@_network_options
+@network_options
 @click.option("--target-size", metavar="SIZE", help="Bound on the download: 700KB, 1.5MiB, bytes.")
 @click.option("--target-installed-size", metavar="SIZE", help="Bound on the network file itself.")
 @click.option("--max-drop", metavar="SHARE", help="Accuracy that may be lost: 1% or 0.01.")
@@ -107,8 +88,8 @@ def fit(
         result = fit_network(
             model,
             options.pop("data"),
-            example_inputs=_examples(model, input_shapes),
-            constants=_constants(constants),
+            example_inputs=examples_of(model, input_shapes),
+            constants=constants_of(constants),
             progress=progress_for(quiet),
             command=shlex.join(["packlight", *sys.argv[1:]]),
             **options,
@@ -129,30 +110,6 @@ def _show_fit(result: Any) -> None:
     click.echo(f"network   {result.model}")
     click.echo(f"download  {result.packed}")
     click.echo(f"report    {result.model.with_name('report.html')}")
-
-
-@click.command()
-@click.argument("model", type=click.Path(path_type=Path))
-@_network_options
-@click.option("--json", "as_json", is_flag=True, help="Plain values for other programs.")
-@click.option("--csv", "as_csv", is_flag=True, help="One line per layer for a spreadsheet.")
-def weigh(
-    model: Path,
-    input_shapes: tuple[str, ...],
-    constants: tuple[str, ...],
-    as_json: bool,
-    as_csv: bool,
-) -> None:
-    """Where the bytes and the arithmetic of MODEL go, layer by layer, for one sample."""
-    from packlight.weighing import weigh as weigh_network
-
-    table = weigh_network(
-        model, input_shapes=_shapes(input_shapes), constants=_constants(constants)
-    )
-    if as_json:
-        click.echo(json.dumps(table.to_dict(), indent=1))
-    else:
-        click.echo(table.to_csv() if as_csv else str(table), nl=not as_csv)
 
 
 @click.command()
@@ -182,7 +139,7 @@ def reorder(model: Path, out: Path | None, input_shapes: tuple[str, ...], **opti
     from packlight.units import show_size
     from packlight.weighing.memory.reorder import reorder as reorder_file
 
-    done = reorder_file(model, out, input_shapes=_shapes(input_shapes), **options)
+    done = reorder_file(model, out, input_shapes=shapes_of(input_shapes), **options)
     known = "no order needs less" if done.proved else "no better order was found in time"
     if done.out is None:
         click.echo(f"{model} is in a good order: {show_size(done.before)} at the peak; {known}")
@@ -254,37 +211,3 @@ def _numbers(name: str, text: str | None) -> tuple[float, ...]:
         raise click.UsageError(
             f"--{name} {text!r} is not a list of numbers like 0.5,0.5,0.5"
         ) from None
-
-
-def _constants(pairs: tuple[str, ...]) -> dict[str, Any] | None:
-    values: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, text = pair.rpartition("=")
-        try:
-            values[name] = float(text) if "." in text else int(text)
-        except ValueError:
-            equals = ""
-        if not equals:
-            raise click.UsageError(f"--set {pair!r} is not NAME=NUMBER, as in sr=16000")
-    return values or None
-
-
-def _examples(model: Path, shapes: tuple[str, ...]) -> list[Any] | None:
-    if not shapes:
-        return None
-    from packlight.readers.shapes import examples_of
-
-    return examples_of(model, _shapes(shapes))
-
-
-def _shapes(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
-    parsed = {}
-    for text in texts:
-        name, _, sizes = text.rpartition("=")
-        try:
-            parsed[name] = tuple(int(size) for size in sizes.lower().split("x"))
-        except ValueError:
-            raise click.UsageError(
-                f"--input-shape {text!r} is not a shape like 1x3x224x224 or image=1x3x224x224"
-            ) from None
-    return parsed
