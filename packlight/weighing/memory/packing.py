@@ -2,7 +2,8 @@
 
 1. Greedy plans by several orders. Most networks are done here: the peak is the lower bound.
 2. Is there a plan at the lower bound? The buffers of the fullest moments, the core, are stacked by
-   `skyline`; the rest goes into the gaps; a complete search (`stacking`) starts from there.
+   `skyline`, and the rest goes into the gaps. Where that fails, a complete search (`solver`)
+   decides, if OR-Tools is installed; otherwise skylines are tried until the time is over.
 3. If not, or if the time allowed is over, the same between the bound and the best peak known, by
    bisection. What is proved not to fit raises the lower bound.
 """
@@ -16,15 +17,14 @@ from dataclasses import replace
 from math import gcd
 from typing import Literal
 
+from packlight.weighing.memory import solver
 from packlight.weighing.memory.buffers import Buffer, Plan, lower_bound, sections
 from packlight.weighing.memory.greedy import place_in_order
 from packlight.weighing.memory.skyline import Skyline
-from packlight.weighing.memory.stacking import Stacking
 
 _CORES = (0.97, 0.93, 0.9, 0.85, 0.8, 0.7, 0.5, 0.0)  # how full the moments of a core are
 _SKYLINE_STEPS = (500, 500, 2000, 500, 8000)  # of the attempts at one core
-_MAX_PAIRS = 40_000  # above, the complete search would take too much memory and time to set up
-_FIRST_TRY = 4.0  # seconds of the complete search before it starts from another core
+_SKYLINE_SHARE = 0.15  # of the time, where a complete search comes next
 
 
 def best_plan(
@@ -49,7 +49,7 @@ def best_plan(
         share = 1.0 if capacity is not None else 0.85 if not tried else 0.5
         until = _share_of(deadline, share)
         tried.add(target)
-        found = _fit(buffers, target, best.offsets, until)
+        found = _fit(buffers, target, until)
         if found:
             peak = max(x + buffer.size for x, buffer in zip(found, buffers, strict=True))
             best = replace(best, offsets=tuple(found), peak=peak)
@@ -90,28 +90,18 @@ def _pressure(buffers: Sequence[Buffer]) -> list[int]:
 
 
 def _fit(
-    buffers: Sequence[Buffer], capacity: int, known: Sequence[int], deadline: float
+    buffers: Sequence[Buffer], capacity: int, deadline: float
 ) -> Sequence[int] | Literal[False] | None:
     """Offsets that fit into a capacity; False if there are none, None if none were found."""
     rng = random.Random(0)
-    pairs = sum(len(alive) * (len(alive) - 1) // 2 for alive in sections(buffers))
-    complete = Stacking(buffers, capacity, known) if pairs <= _MAX_PAIRS else None
-    patience = _FIRST_TRY
+    complete = solver.is_installed()
     while time.monotonic() < deadline:
-        hints = _from_cores(buffers, capacity, rng, _share_of(deadline, 0.15))
-        for hint in hints:
-            if max(x + buffer.size for x, buffer in zip(hint, buffers, strict=True)) <= capacity:
-                return hint
-            if complete is not None:
-                complete.start_from(hint)
-                found = complete.solve(min(deadline, time.monotonic() + patience))
-                if found is not None:
-                    return found
-        if complete is not None and not hints:
-            found = complete.solve(_share_of(deadline, 0.7))
-            if found is not None:
-                return found
-        patience *= 2
+        until = _share_of(deadline, _SKYLINE_SHARE) if complete else deadline
+        for plan in _from_cores(buffers, capacity, rng, until):
+            if max(x + buffer.size for x, buffer in zip(plan, buffers, strict=True)) <= capacity:
+                return plan
+        if complete:
+            return solver.solve(buffers, capacity, deadline - time.monotonic())
     return None
 
 

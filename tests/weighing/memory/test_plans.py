@@ -9,16 +9,24 @@ import pytest
 from hypothesis import given, settings
 
 from packlight.errors import BadInput
-from packlight.weighing.memory import Buffer, best_plan, greedy_by_size, lower_bound, read_trace
+from packlight.weighing.memory import (
+    Buffer,
+    best_plan,
+    greedy_by_size,
+    lower_bound,
+    read_trace,
+    solver,
+)
 from packlight.weighing.memory.greedy import place_in_order
 from packlight.weighing.memory.skyline import Skyline
-from packlight.weighing.memory.stacking import Stacking
 from tests.reference.memory import height, most_alive, overlaps, smallest_arena
 from tests.weighing.memory.strategies import buffers, tiles
 
 # the example of the MiniMalloc project's page: 12 bytes, and greedy by size needs them too
 FIVE = [Buffer("b1", 0, 3, 4), Buffer("b2", 3, 9, 4), Buffer("b3", 0, 9, 4)]
 FIVE += [Buffer("b4", 9, 21, 4), Buffer("b5", 0, 21, 4)]
+
+complete = pytest.mark.skipif(not solver.is_installed(), reason="OR-Tools is not installed")
 
 
 def later(seconds: float = 60.0) -> float:
@@ -34,6 +42,7 @@ def test_no_plan_overlaps_and_its_peak_is_its_height(few):
         assert plan.lower_bound >= most_alive(few)
 
 
+@complete
 @given(buffers(most=6))
 @settings(deadline=None, max_examples=60)
 def test_a_plan_proved_optimal_is_as_low_as_the_best_of_all_plans(few):
@@ -42,21 +51,32 @@ def test_a_plan_proved_optimal_is_as_low_as_the_best_of_all_plans(few):
     assert plan.peak == plan.lower_bound == smallest_arena(few)
 
 
+@complete
 @given(buffers(most=6))
 @settings(deadline=None, max_examples=60)
 def test_the_complete_search_finds_what_fits_and_refutes_what_does_not(few):
     best = smallest_arena(few)
-    hint = greedy_by_size(few).offsets
     for capacity in (best, best + 3):
-        offsets = Stacking(few, capacity, hint).solve(later())
+        offsets = solver.solve(few, capacity, seconds=60)
         assert offsets is not None
         assert offsets is not False
         assert not overlaps(few, offsets)
         assert height(few, offsets) <= capacity
     if best:
-        assert Stacking(few, best - 1, hint).solve(later()) is False
+        assert solver.solve(few, best - 1, seconds=60) is False
 
 
+@complete
+def test_the_complete_search_repeats_itself_and_ends_with_its_time():
+    square = tiles(150, seed=1)
+    capacity = lower_bound(square)
+    found = solver.solve(square, capacity, seconds=120)
+    assert found
+    assert solver.solve(square, capacity, seconds=120) == found
+    assert solver.solve(square, capacity, seconds=0) is None
+
+
+@complete
 def test_a_plan_above_the_bytes_alive_is_proved_where_alignment_allows_no_lower():
     three = [Buffer(name, 0, 1, 3, 4) for name in "abc"]
     plan = best_plan(three, seconds=20)
@@ -65,6 +85,15 @@ def test_a_plan_above_the_bytes_alive_is_proved_where_alignment_allows_no_lower(
     assert plan.proved
 
 
+def test_without_a_complete_search_nothing_above_the_bound_is_called_proved(monkeypatch):
+    monkeypatch.setattr(solver, "is_installed", lambda: False)
+    three = [Buffer(name, 0, 1, 3, 4) for name in "abc"]
+    plan = best_plan(three, seconds=0.2)
+    assert (plan.peak, plan.lower_bound, plan.verdict) == (11, 9, "best found")
+    assert plan.gap == pytest.approx(2 / 9)
+
+
+@complete
 @pytest.mark.parametrize(("count", "gaps"), [(60, 0.0), (150, 0.0), (180, 0.3)])
 def test_tiles_are_put_back_where_greedy_overshoots(count, gaps):
     square = tiles(count, seed=count, gaps=gaps)
