@@ -120,26 +120,33 @@ def _show_fit(result: Any) -> None:
     type=click.Path(path_type=Path),
     help="What to write.  [default: MODEL.reordered.onnx]",
 )
-@click.option(
-    "--input-shape",
-    "input_shapes",
-    multiple=True,
-    metavar="[NAME=]1x3x224x224",
-    help="The shape of an input whose sizes the file leaves open.  [default: 1 for each]",
-)
+@network_options
 @click.option(
     "--seconds", type=float, default=30.0, show_default=True, help="Search no longer than this."
 )
 @click.option("--force", is_flag=True, help="Replace what is there.")
-def reorder(model: Path, out: Path | None, input_shapes: tuple[str, ...], **options: Any) -> None:
+def reorder(
+    model: Path,
+    out: Path | None,
+    input_shapes: tuple[str, ...],
+    constants: tuple[str, ...],
+    **options: Any,
+) -> None:
     """Put the nodes of an ONNX file into an order that needs less memory, with the same answers.
 
-    It counts where a runtime or converter follows the file's order; onnxruntime has its own.
+    Sizes that the file leaves open are taken as 1 where --input-shape does not give them. The order
+    counts where a runtime or converter follows the file's order; onnxruntime has its own.
     """
     from packlight.units import show_size
     from packlight.weighing.memory.reorder import reorder as reorder_file
 
-    done = reorder_file(model, out, input_shapes=shapes_of(input_shapes), **options)
+    done = reorder_file(
+        model,
+        out,
+        input_shapes=shapes_of(input_shapes),
+        constants=constants_of(constants),
+        **options,
+    )
     known = "no order needs less" if done.proved else "no better order was found in time"
     if done.out is None:
         click.echo(f"{model} is in a good order: {show_size(done.before)} at the peak; {known}")

@@ -60,6 +60,7 @@ def reorder(
     out: str | os.PathLike[str] | None = None,
     *,
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+    constants: Mapping[str, Any] | None = None,
     seconds: float = 30.0,
     force: bool = False,
 ) -> Reordering:
@@ -69,6 +70,8 @@ def reorder(
         model: a single file; weights in further files are refused.
         out: default: MODEL.reordered.onnx beside the model.
         input_shapes: by input name, where the file leaves sizes open; default: 1 for each.
+        constants: by input name, what to measure with where chance would not do, as in `{"sr":
+            16000}`; default: noise, and zero for whole numbers.
         seconds: how long to search at most.
         force: replace what is there.
     Raises:
@@ -86,6 +89,10 @@ def reorder(
             strict=True,
         )
     )
+    for name, value in (constants or {}).items():
+        if name not in examples:
+            raise BadInput(f"{path.name} has no input {name!r}; it has {', '.join(examples)}")
+        examples[name] = np.full_like(examples[name], value)
     program = program_of_proto(proto, examples)
     order = best_order(program, seconds=seconds)
     before = peak_of(program, ALIGNMENT)
@@ -228,8 +235,8 @@ def _run(
     except Exception as problem:
         reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:300]
         raise BadInput(
-            f"the network can not be run to measure its values: {reason}; where the file leaves "
-            "sizes open, --input-shape gives them"
+            f"the network can not be run to measure its values: {reason}; --input-shape gives "
+            "sizes that the file leaves open, --set the value of an input that chooses a branch"
         ) from problem
 
 

@@ -124,3 +124,26 @@ def test_real_networks_in_a_good_order_are_left_alone(tmp_path, name):
     done = reorder(shared("models", f"{name}.onnx"), tmp_path / "out.onnx")
     assert done.out is None
     assert done.proved
+
+
+def test_an_input_that_steers_the_graph_is_given_its_value(tmp_path):
+    """Four numbers make a square of n x n where n is 2, not where it is 0 as it is by default."""
+    nodes = [helper.make_node("Reshape", ["x", "n"], ["y"], "rows")]
+    graph = helper.make_graph(
+        nodes,
+        "steered",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, [4]),
+            helper.make_tensor_value_info("n", TensorProto.INT64, [2]),
+        ],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+    )
+    source = tmp_path / "steered.onnx"
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), source
+    )
+    with pytest.raises(BadInput, match="--set"):
+        reorder(source)
+    assert reorder(source, constants={"n": 2}).proved
+    with pytest.raises(BadInput, match="no input 'm'; it has x, n"):
+        reorder(source, constants={"m": 2})
