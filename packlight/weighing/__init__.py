@@ -59,6 +59,10 @@ def _weigh_listing(listing: Any, path: Path | None, batch: int) -> LayerTable:
     from packlight.weighing.formats.operations import program_of, rows_of
     from packlight.weighing.memory import memory_of
 
+    if batch not in (1, listing.fixed_batch or batch):
+        raise BadInput(
+            f"a batch of {batch} is not possible; the file fixes it to {listing.fixed_batch}"
+        )
     rows, notes = rows_of(listing)
     program = program_of(listing)
     values = {

@@ -159,7 +159,8 @@ class _Reader:
                 self.notes.insert(0, f"input {name} is taken as {value.reshape(-1)[0]}")
         outputs = [name for name in self.outputs if name in self.values]
         notes = [*self.notes, *self._custom(), *self.store.notes()]
-        return Listing(self.values, self.operations, self.inputs.names, outputs, notes)
+        fixed = self.batch if self.two is None else None
+        return Listing(self.values, self.operations, self.inputs.names, outputs, notes, fixed)
 
     def _custom(self) -> list[str]:
         kinds = dict.fromkeys(

@@ -122,6 +122,7 @@ class Listing:
         operations: in the order they run.
         inputs, outputs: names of values.
         notes: sentences about what could not be known.
+        fixed_batch: samples of a run, where the file allows no other number.
     """
 
     values: Mapping[str, Datum]
@@ -129,6 +130,7 @@ class Listing:
     inputs: Sequence[str]
     outputs: Sequence[str]
     notes: Sequence[str] = field(default=())
+    fixed_batch: int | None = None
 
 
 def rows_of(listing: Listing) -> tuple[tuple[LayerRow, ...], tuple[str, ...]]:

@@ -14,7 +14,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from packlight.errors import BadInput
-from packlight.weighing import LayerRow, LayerTable, _weigh_graph, weigh
+from packlight.readers import load
+from packlight.readers.shapes import examples_of
+from packlight.weighing import LayerRow, LayerTable, weigh
 from packlight.weighing.formats import listing_of
 from packlight.weighing.formats.operations import program_of
 from tests.readers.models import build, node
@@ -65,7 +67,9 @@ def figures(row: LayerRow) -> tuple[Any, ...]:
 def test_the_file_and_its_graph_tell_the_same(name: str, options: dict[str, Any]) -> None:
     path = shared("models", f"{name}.onnx")
     direct = weigh(path, **options)
-    graph = _weigh_graph(path, None, options.get("input_shapes"), options.get("constants"))
+    shapes = options.get("input_shapes")
+    examples = examples_of(path, shapes) if shapes else None
+    graph = weigh(load(path, examples, constants=options.get("constants")))
     assert [figures(row) for row in direct.rows] == [figures(row) for row in graph.rows]
     if not options:  # there, the graph has its batch fixed
         assert [row.shape for row in direct.rows] == [row.shape for row in graph.rows]
@@ -94,6 +98,13 @@ def test_the_batch_is_found_wherever_it_hides(tmp_path: Path) -> None:
     assert rows["LSTM"].macs == 7 * 2 * (16 * 3 + 16 * 4)
     assert rows["LSTM"].parameters == "3x16+4x16+3x16+4x16"
     assert rows["Flatten"].shape == (8,)
+
+
+def test_a_batch_that_the_file_fixes_is_the_only_one(tmp_path: Path) -> None:
+    file = saved(build([node("Relu", "x", "y")], {"x": [4, 3]}, ["y"], {}), tmp_path)
+    assert weigh(file, batch=4).totals.elements == 4 * weigh(file).totals.elements == 24
+    with pytest.raises(BadInput, match="a batch of 3 is not possible; the file fixes it to 4"):
+        weigh(file, batch=3)
 
 
 def test_int8_weights_count_as_they_are_stored(tmp_path: Path) -> None:
