@@ -14,7 +14,7 @@ from packlight.report.treemap import Tile, shades, treemap
 from packlight.report.words import NONE, count, fixed, percent, size
 from packlight.weighing.folding import Folded, fold
 from packlight.weighing.limits import Judged, Limit
-from packlight.weighing.summary import RIDGE, Summary, summary
+from packlight.weighing.summary import RIDGE, Summary, gap_words, summary
 from packlight.weighing.table import LayerRow, LayerTable
 
 MOST = 400  # layers written out: the page stays below a megabyte
@@ -99,8 +99,9 @@ def _memory(weighed: LayerTable, found: Summary) -> Html | None:
     if memory is None or not memory.timeline.live:
         return None
     words = [
-        f"The values between layers take {size(memory.peak)} at most, planned into one arena; "
-        f"as the interpreter of TFLite plans, {size(memory.greedy.peak)}; each in memory of its "
+        f"The values between layers take {size(memory.peak)} at most, planned into one arena: "
+        f"{gap_words(memory.peak, memory.lower_bound)}; as the interpreter of TFLite plans, "
+        f"{size(memory.greedy.peak)}; each in memory of its "
         f"own, {size(memory.naive)}. The weights come on top: {size(found.ram_bytes)} in all."
     ]
     better = memory.reordered

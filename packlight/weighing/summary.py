@@ -37,6 +37,8 @@ class Summary:
         reuse: MACs per parameter.
         peak_bytes: what the values of one run take at most, planned without running it.
         peak_layer: the layer that runs then.
+        bound_bytes: what no plan can go below in this order; equal to the peak where it is proved.
+        greedy_bytes: what TFLite's plan takes.
         reordered_bytes: the same in the best order of layers found, if that is lower.
         ram_bytes: the peak and all parameters as stored.
         memory_bound: layers with fewer than RIDGE MACs per byte moved.
@@ -56,6 +58,8 @@ class Summary:
     reuse: float | None
     peak_bytes: int | None
     peak_layer: str | None
+    bound_bytes: int | None
+    greedy_bytes: int | None
     reordered_bytes: int | None
     ram_bytes: int | None
     memory_bound: tuple[str, ...]
@@ -97,10 +101,7 @@ class Summary:
             yield "largest", ", ".join(_tensor(item, self.file_bytes) for item in self.largest)
         if self.copies:
             size = show_size(sum(item.bytes for item in self.copies))
-            pairs = [
-                f"{_name(item)} is {_short(item.copy_of or '') or 'another'}"
-                for item in self.copies
-            ]
+            pairs = [f"{_name(item)} is {_original(item)}" for item in self.copies]
             yield "copies", f"{size} stand in the file twice: {_some(pairs)}"
         if self.dead:
             parts = [
@@ -134,6 +135,9 @@ class Summary:
         assert self.peak_bytes is not None
         where = _short(self.peak_layer or "")
         yield f"{show_size(self.peak_bytes)} of values at the peak ({where})"
+        yield gap_words(self.peak_bytes, self.bound_bytes or 0)
+        if self.greedy_bytes is not None and self.greedy_bytes > self.peak_bytes:
+            yield f"{show_size(self.greedy_bytes)} as TFLite plans"
         if self.ram_bytes is not None:
             yield f"{show_size(self.ram_bytes)} with the weights"
         if self.reordered_bytes is not None:
@@ -157,6 +161,8 @@ def summary(table: LayerTable) -> Summary:
         reuse=totals.macs / totals.parameter_count if totals.parameter_count else None,
         peak_bytes=memory.peak or None if memory else None,
         peak_layer=steps[memory.timeline.peak_step] if memory and steps else None,
+        bound_bytes=memory.lower_bound or None if memory else None,
+        greedy_bytes=memory.greedy.peak or None if memory else None,
         reordered_bytes=memory.reordered.plan.peak if memory and memory.reordered else None,
         ram_bytes=table.ram_bytes,
         memory_bound=tuple(bound),
@@ -165,6 +171,13 @@ def summary(table: LayerTable) -> Summary:
         dead=file.dead if file else (),
         dead_bytes=file.dead_bytes if file else 0,
     )
+
+
+def gap_words(peak: int, bound: int) -> str:
+    """How good a plan of memory is known to be."""
+    if peak <= bound:
+        return "the least in this order"
+    return f"at most {peak / max(bound, 1) - 1:.1%} above the least in this order"
 
 
 def _short(name: str) -> str:

@@ -9,8 +9,9 @@ from packlight.network import Network
 
 
 def traced(module: nn.Module, size: int = 224) -> Network:
-    """The module as a Network that takes `size` x `size` RGB images."""
-    return Network.from_module(module, (torch.zeros(1, 3, size, size),), input_names=["image"])
+    """The module as a Network that takes `size` x `size` RGB images; its weights are let go."""
+    image = torch.zeros(1, 3, size, size, device="meta")
+    return Network.from_module(module.to("meta"), (image,), input_names=["image"])
 
 
 def vgg16() -> nn.Module:

@@ -32,7 +32,9 @@ def listing_of(
     path = Path(model)
     suffix = path.suffix.lower()
     if not (path.is_file() or (suffix == ".mlpackage" and path.is_dir())):
-        return None  # `packlight.load` has the words for it
+        if not path.is_dir():
+            return None  # `packlight.load` has the words for it
+        raise BadInput(f"{path} is a folder; of folders, weigh takes .mlpackage alone")
     match suffix:
         case ".onnx":
             from packlight.weighing.formats import onnx

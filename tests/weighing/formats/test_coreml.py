@@ -189,6 +189,7 @@ def test_a_folder_that_is_no_package_is_refused(tmp_path: Path) -> None:
         weigh(tmp_path / "empty.mlpackage")
 
 
+@pytest.mark.usefixtures("without_packing")
 def test_damage_is_refused_or_weighed(tmp_path: Path) -> None:
     path, _ = network(tmp_path)
     inside, flips = path / "Data" / "com.apple.CoreML", random.Random(0)

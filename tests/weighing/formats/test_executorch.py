@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from packlight.errors import BadInput
 from packlight.weighing import weigh
@@ -36,6 +37,7 @@ def test_what_delegates_hold_is_listed(tmp_path: Path) -> None:
     assert "a delegate" in table.notes[1]
 
 
+@pytest.mark.usefixtures("without_packing")
 def test_damage_is_refused_or_weighed(tmp_path: Path) -> None:
     path = tmp_path / "model.pte"
     whole, flips = executorch(TENSORS), random.Random(0)

@@ -160,6 +160,7 @@ def test_a_cycle_is_refused(tmp_path: Path) -> None:
         weigh(saved(text.encode(), tmp_path))
 
 
+@pytest.mark.usefixtures("without_packing")
 def test_every_truncation_is_refused_and_nothing_else_is_raised(tmp_path: Path) -> None:
     model = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
     path = saved(config_of(model), tmp_path)
@@ -170,6 +171,7 @@ def test_every_truncation_is_refused_and_nothing_else_is_raised(tmp_path: Path) 
             weigh(path)
 
 
+@pytest.mark.usefixtures("without_packing")
 def test_damaged_configurations_are_refused_or_weighed(tmp_path: Path) -> None:
     text = json.dumps(config_of(branching()))
     places: list[list[Any]] = []

@@ -350,6 +350,7 @@ def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
         weigh(tmp_path / "model.h5")
 
 
+@pytest.mark.usefixtures("without_packing")
 def test_a_damaged_file_is_refused_or_weighed(tmp_path: Path) -> None:
     nodes = [node("Conv", "x w", "h", pads=[0, 0, 1, 1]), node("Reshape", "h s", "y")]
     weights = {"w": normal(4, 3, 3, 3), "s": np.array([0, -1])}

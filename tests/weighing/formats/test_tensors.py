@@ -59,6 +59,7 @@ def test_blocks_of_gguf_have_their_scales_in_their_bits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "gguf", "npz", "pt"])
+@pytest.mark.usefixtures("without_packing")
 def test_damage_is_refused_or_weighed(kind: str, tmp_path: Path) -> None:
     path = written(tmp_path, kind)
     whole, flips = path.read_bytes(), random.Random(0)

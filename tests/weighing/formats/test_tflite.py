@@ -166,6 +166,7 @@ def test_a_cycle_is_refused(tmp_path: Path) -> None:
         weighed(build.bytes([x], [y]), tmp_path)
 
 
+@pytest.mark.usefixtures("without_packing")
 def test_every_truncation_is_refused_or_weighed(tmp_path: Path) -> None:
     whole = classifier()
     for size in range(len(whole)):
@@ -173,6 +174,7 @@ def test_every_truncation_is_refused_or_weighed(tmp_path: Path) -> None:
             weighed(whole[:size], tmp_path)
 
 
+@pytest.mark.usefixtures("without_packing")
 def test_damage_is_refused_or_weighed(tmp_path: Path) -> None:
     whole, flips = classifier(), random.Random(0)
     for _ in range(1000):
