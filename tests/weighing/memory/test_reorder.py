@@ -6,8 +6,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
+from packlight.cli.networks import reorder as command
 from packlight.errors import BadInput
 from packlight.weighing.memory.reorder import reorder
 from tests.shared import shared
@@ -85,10 +87,11 @@ def test_the_command_says_what_was_won_and_keeps_what_is_there(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "x lower; no order needs less" in done.stdout
     refused(run("reorder", source), "exists already", "--force")
-    assert run("reorder", source, "--force").returncode == 0
-    done = run("reorder", tmp_path / "branches.reordered.onnx", "-o", tmp_path / "same.onnx")
-    assert done.returncode == 0
-    assert "is in a good order" in done.stdout
+    assert reorder(source, force=True).out == tmp_path / "branches.reordered.onnx"
+    written = str(tmp_path / "branches.reordered.onnx")
+    same = CliRunner().invoke(command, [written, "-o", str(tmp_path / "same.onnx")])
+    assert same.exit_code == 0
+    assert "is in a good order" in same.stdout
     assert not (tmp_path / "same.onnx").exists()
 
 
