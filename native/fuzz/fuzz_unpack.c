@@ -6,7 +6,7 @@
 #include "packlight.h"
 
 #include "base.h"
-#include "plt_hash.h"
+#include "plt_crc32.h"
 
 #include <string.h>
 

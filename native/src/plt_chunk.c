@@ -10,8 +10,11 @@ enum {
     N_KIND, N_LENGTH, N_DISTANCE, N_FACTOR, N_ITEM, N_ROWS, N_CHANNELS, N_TAPS, N_TAP_WIDTH,
     N_ORDER, N_CENTRE, N_LOWEST, N_HIGHEST, N_FORMAT, N_LARGEST, N_ZERO_BITS, N_MODEL_BITS,
     N_PALETTE_SIZE, N_PALETTE_ZERO, N_PALETTE_GAP, N_DIFFERENCE, N_REFERENCE, N_BASE_LENGTH,
-    N_REFERENCED
+    N_TOLD_FROM
 };
+
+/* What a tensor is told from. */
+enum { FROM_NOTHING, FROM_BASE, FROM_CHUNK };
 
 void plt_state_init(plt_state *s)
 {
@@ -135,6 +138,26 @@ static int base_holds(plt_state *s, const plt_segment *g, uint64_t bytes)
     return 1;
 }
 
+/* Codes what a tensor is told from: nothing, a tensor in the base, or one before in this chunk.
+ * Returns -1 if that makes no sense. */
+static int code_reference(plt_state *s, plt_range *rc, plt_segment *g, uint64_t bytes)
+{
+    uint32_t from = g->reference ? FROM_BASE : g->distance ? FROM_CHUNK : FROM_NOTHING;
+
+    NUMBER(N_TOLD_FROM, from);
+    if (from == FROM_CHUNK) {
+        g->reference = 0;
+        NUMBER(N_DISTANCE, g->distance);
+        return g->distance < g->width ? -1 : 0;
+    }
+    g->distance = 0;
+    if (from == FROM_BASE) {
+        code_place(s, rc, g);
+        return base_holds(s, g, bytes) ? 0 : -1;
+    }
+    return from == FROM_NOTHING && g->kind == PLT_INTEGERS ? 0 : -1;
+}
+
 /* Codes everything about a segment but its data. Returns its bytes, or 0 if it makes no sense. */
 static uint64_t code_header(plt_state *s, plt_range *rc, plt_segment *g, const uint32_t *palette)
 {
@@ -210,16 +233,8 @@ static uint64_t code_header(plt_state *s, plt_range *rc, plt_segment *g, const u
         (g->kind == PLT_FOURIER && g->shape.channels > PLT_FOURIER_POINTS))
         return 0;
     uint64_t bytes = (uint64_t)g->shape.rows * g->shape.channels * g->shape.taps * g->width;
-    if (g->kind == PLT_INTEGERS && s->base) {
-        uint32_t referenced = g->reference != 0;
-        NUMBER(N_REFERENCED, referenced);
-        g->reference = referenced ? g->reference ? g->reference : 1 : 0;
-    }
-    if (g->kind == PLT_CHANGES || (g->kind == PLT_INTEGERS && g->reference)) {
-        code_place(s, rc, g);
-        if (!base_holds(s, g, bytes))
-            return 0;
-    }
+    if (g->kind == PLT_INTEGERS || g->kind == PLT_CHANGES)
+        return code_reference(s, rc, g, bytes) ? 0 : bytes;
     return bytes;
 }
 
@@ -293,7 +308,9 @@ static void code_items(plt_state *s, plt_range *rc, uint8_t *raw, size_t count)
     uint32_t width = g->width, big = g->big_endian;
     int decode = rc->mode == PLT_DECODE;
     uint32_t begun = g->shape.rows * g->shape.channels * g->shape.taps - s->left;
-    const uint8_t *old = g->reference ? s->base + (g->reference - 1) + (size_t)begun * width : 0;
+    const uint8_t *old = g->reference  ? s->base + (g->reference - 1) + (size_t)begun * width
+                         : g->distance ? raw - g->distance
+                                       : 0;
 
     for (size_t i = 0; i < count; i++, raw += width) {
         uint32_t v = decode ? 0 : load(raw, width, big);
@@ -391,11 +408,14 @@ int plt_segment_code(plt_state *s, plt_range *rc, uint8_t *raw, size_t at, size_
             }
             return 0;
         }
+        /* one that is told from this chunk ends within it */
+        if (g->distance && (g->distance > at || bytes > size - at))
+            return -1;
         if (g->kind == PLT_FOURIER) {
             s->exact = 0;
             plt_fourier_init(&s->fourier, g->shape.channels);
         } else {
-            int referenced = g->kind == PLT_INTEGERS && g->reference;
+            int referenced = g->kind == PLT_INTEGERS && (g->reference || g->distance);
             plt_model_tensor(&s->model, &g->shape, kind_of(g), referenced);
         }
         s->left = g->shape.rows * g->shape.channels * g->shape.taps;

@@ -33,7 +33,8 @@ enum plt_float_format { PLT_FP32, PLT_FP16, PLT_BF16, PLT_FLOAT_FORMATS };
 typedef struct {
     uint32_t kind;
     uint32_t length;         /* bytes, for PLT_BYTES, PLT_COPY and PLT_PRODUCT */
-    uint32_t distance;       /* bytes back to the source, for PLT_COPY and PLT_PRODUCT */
+    uint32_t distance;       /* bytes back to the source, for PLT_COPY, PLT_PRODUCT, and where the
+                                old tensor lies in this chunk, if it does */
     uint32_t reference;      /* 1 + where the old tensor or bytes begin in the base; 0: none */
     uint32_t factor;         /* PLT_PRODUCT: fp32 bits of what the source is multiplied by */
     uint32_t width;          /* bytes of an item: 1, 2, 4 */

@@ -1,178 +1,30 @@
 /* See plt_fast.h; the layout is in docs/format.md, "Fast chunks". */
 #include "plt_fast.h"
 
+#include "plt_fp32.h"
+
 #include <string.h>
 
-enum { TOTAL = 1 << PLT_FAST_BITS, STATES = 4 };
-enum { PLANE_STORED, PLANE_CODED, PLANE_CONSTANT };
-
-typedef struct {
-    const uint8_t *at, *end;
-    int failed;
-} reader;
-
-static uint64_t read_number(reader *r)
+/* How many of `left` items make the next block. */
+static size_t part_of(uint64_t left, size_t block)
 {
-    uint64_t value = 0;
-    for (unsigned shift = 0; shift < 56 && r->at < r->end; shift += 7) {
-        uint8_t byte = *r->at++;
-        value |= (uint64_t)(byte & 127) << shift;
-        if (byte < 128)
-            return value;
-    }
-    r->failed = 1;
-    return 0;
+    return left < block ? (size_t)left : block;
 }
 
-static const uint8_t *read_bytes(reader *r, uint64_t count)
-{
-    static const uint8_t nothing[1];
-    const uint8_t *at = r->at;
-    if (count > (uint64_t)(r->end - r->at)) {
-        r->failed = 1;
-        return nothing;
-    }
-    r->at += count;
-    return at;
-}
-
-static uint8_t read_byte(reader *r)
-{
-    const uint8_t *p = read_bytes(r, 1);
-    return *p;
-}
-
-/* Frequencies of all 256 symbols: a number each, a zero followed by how many more zeros. */
-static void read_table(uint32_t *slot, reader *r)
-{
-    uint32_t sum = 0;
-    for (uint32_t s = 0; s < 256;) {
-        uint64_t n = read_number(r);
-        if (n == 0) {
-            s += 1u + read_byte(r);
-        } else if (n < TOTAL && sum + n <= TOTAL) {
-            for (uint32_t i = 0; i < n; i++)
-                slot[sum + i] = s | (uint32_t)n << 8 | i << 20;
-            sum += (uint32_t)n;
-            s++;
-        } else {
-            r->failed = 1;
-        }
-        if (r->failed || s > 256) {
-            r->failed = 1;
-            return;
-        }
-    }
-    r->failed |= sum != TOTAL;
-}
-
-/* A plane that is being read, block by block. */
-typedef struct {
-    uint32_t mode, state[STATES];
-    reader words;
-    const uint8_t *stored;
-    uint8_t constant;
-} plane;
-
-static void open_plane(plt_fast *f, reader *r, plane *p, uint64_t items)
-{
-    p->mode = read_byte(r);
-    if (p->mode == PLANE_STORED) {
-        p->stored = read_bytes(r, items);
-    } else if (p->mode == PLANE_CONSTANT) {
-        p->constant = read_byte(r);
-    } else if (p->mode == PLANE_CODED) {
-        read_table(f->slot, r);
-        uint64_t size = read_number(r);
-        const uint8_t *data = read_bytes(r, size);
-        if (r->failed || size < 4 * STATES) {
-            r->failed = 1;
-            return;
-        }
-        p->words = (reader){data, data + size, 0};
-        for (int i = 0; i < STATES; i++) {
-            const uint8_t *b = read_bytes(&p->words, 4);
-            p->state[i] = b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
-        }
-    } else {
-        r->failed = 1;
-    }
-}
-
-/* Words past the end read as zeros; the checksums over the result find it. */
-static inline uint32_t step(const uint32_t *slot, uint32_t x, reader *w, uint8_t *out)
-{
-    uint32_t e = slot[x & (TOTAL - 1)];
-    *out = (uint8_t)e;
-    x = (e >> 8 & (TOTAL - 1)) * (x >> PLT_FAST_BITS) + (e >> 20);
-    if (x < 1u << 16) {
-        uint32_t word = 0;
-        if (w->end - w->at >= 2) {
-            word = w->at[0] | (uint32_t)w->at[1] << 8;
-            w->at += 2;
-        }
-        x = x << 16 | word;
-    }
-    return x;
-}
-
-/* As step(), where at least two bytes are known to be left. */
-static inline uint32_t quick_step(const uint32_t *slot, uint32_t x, const uint8_t **at,
-                                  uint8_t *out)
-{
-    uint32_t e = slot[x & (TOTAL - 1)];
-    *out = (uint8_t)e;
-    x = (e >> 8 & (TOTAL - 1)) * (x >> PLT_FAST_BITS) + (e >> 20);
-    uint32_t refill = x << 16 | (*at)[0] | (uint32_t)(*at)[1] << 8;
-    uint32_t low = x < 1u << 16;
-    *at += 2 * low;
-    return low ? refill : x;
-}
-
-static void read_block(const plt_fast *f, plane *p, uint8_t *block, size_t count)
-{
-    size_t i = 0;
-
-    if (p->mode == PLANE_STORED) {
-        memcpy(block, p->stored, count);
-        p->stored += count;
-        return;
-    }
-    if (p->mode == PLANE_CONSTANT) {
-        memset(block, p->constant, count);
-        return;
-    }
-    uint32_t a = p->state[0], b = p->state[1], c = p->state[2], d = p->state[3];
-    const uint8_t *at = p->words.at;
-    for (; i + 4 <= count && p->words.end - at >= 8; i += 4) {
-        a = quick_step(f->slot, a, &at, block + i);
-        b = quick_step(f->slot, b, &at, block + i + 1);
-        c = quick_step(f->slot, c, &at, block + i + 2);
-        d = quick_step(f->slot, d, &at, block + i + 3);
-    }
-    p->words.at = at;
-    p->state[0] = a;
-    p->state[1] = b;
-    p->state[2] = c;
-    p->state[3] = d;
-    for (; i < count; i++)
-        p->state[i % STATES] = step(f->slot, p->state[i % STATES], &p->words, block + i);
-}
-
-static void decode_planes(plt_fast *f, reader *r, uint8_t *out, uint32_t width, uint64_t items)
+static void decode_planes(plt_fast *f, plt_reader *r, uint8_t *out, uint32_t width, uint64_t items)
 {
     for (uint32_t k = 0; k < width && !r->failed; k++) {
-        plane p = {0};
-        open_plane(f, r, &p, items);
+        plt_plane p;
+        plt_plane_open(&p, r, items, f->slots[0]);
         if (r->failed)
             return;
         for (uint64_t done = 0; done < items;) {
-            size_t n = items - done < PLT_FAST_BLOCK ? (size_t)(items - done) : PLT_FAST_BLOCK;
+            size_t n = part_of(items - done, PLT_FAST_BLOCK);
             uint8_t *to = out + done * width + k;
             if (width == 1) {
-                read_block(f, &p, to, n);
+                plt_plane_read(&p, to, n);
             } else {
-                read_block(f, &p, f->block, n);
+                plt_plane_read(&p, f->block, n);
                 for (size_t i = 0; i < n; i++)
                     to[i * width] = f->block[i];
             }
@@ -181,28 +33,28 @@ static void decode_planes(plt_fast *f, reader *r, uint8_t *out, uint32_t width, 
     }
 }
 
-static void read_palette(plt_fast *f, reader *r, uint32_t width)
+static void read_palette(plt_fast *f, plt_reader *r, uint32_t width)
 {
-    uint64_t count = read_number(r);
+    uint64_t count = plt_read_number(r);
     r->failed |= !count || count > 256;
-    const uint8_t *values = read_bytes(r, r->failed ? 0 : count * width);
+    const uint8_t *values = r->failed ? 0 : plt_read_bytes(r, count * width);
     memset(f->palette, 0, sizeof f->palette);
-    if (!r->failed)
+    if (values)
         memcpy(f->palette, values, (size_t)count * width);
 }
 
-static void decode_palette(plt_fast *f, reader *r, uint8_t *out, uint32_t width, uint64_t items)
+static void decode_palette(plt_fast *f, plt_reader *r, uint8_t *out, uint32_t width, uint64_t items)
 {
-    plane p = {0};
+    plt_plane p;
 
     read_palette(f, r, width);
     if (!r->failed)
-        open_plane(f, r, &p, items);
+        plt_plane_open(&p, r, items, f->slots[0]);
     if (r->failed)
         return;
     for (uint64_t done = 0; done < items;) {
-        size_t n = items - done < PLT_FAST_BLOCK ? (size_t)(items - done) : PLT_FAST_BLOCK;
-        read_block(f, &p, f->block, n);
+        size_t n = part_of(items - done, PLT_FAST_BLOCK);
+        plt_plane_read(&p, f->block, n);
         for (size_t i = 0; i < n; i++, out += width)
             if (width == 4)
                 memcpy(out, f->palette + 4 * (size_t)f->block[i], 4);
@@ -212,20 +64,20 @@ static void decode_palette(plt_fast *f, reader *r, uint8_t *out, uint32_t width,
     }
 }
 
-static void read_kernel(plt_fast_kernel *k, reader *r, uint32_t width)
+static void read_kernel(plt_fast_kernel *k, plt_reader *r, uint32_t width)
 {
-    k->flip = read_byte(r);
-    k->centre = read_byte(r);
-    k->taps = read_byte(r);
-    uint64_t stride = read_number(r);
-    k->shift = read_byte(r);
-    k->reach = read_byte(r);
+    k->flip = plt_read_byte(r);
+    k->centre = plt_read_byte(r);
+    k->taps = plt_read_byte(r);
+    uint64_t stride = plt_read_number(r);
+    k->shift = plt_read_byte(r);
+    k->reach = plt_read_byte(r);
     r->failed |= k->taps < 2 || k->taps > PLT_FAST_TAPS || !stride || stride >> 31 || !k->shift ||
                  k->shift > 15 || k->reach > PLT_FAST_REACH || (stride > 1 && width > 1);
     k->stride = (uint32_t)stride;
     for (uint32_t t = 1; t < k->taps && !r->failed; t++)
         for (uint32_t back = 0; back < t && back < PLT_FAST_BACK; back++)
-            k->weight[t][back] = (int8_t)read_byte(r);
+            k->weight[t][back] = (int8_t)plt_read_byte(r);
 }
 
 /* The class of a prediction, in 1/64 of a level. */
@@ -236,7 +88,7 @@ static uint32_t class_of(const plt_fast_kernel *k, int32_t predicted)
     return (uint32_t)((predicted > reach ? reach : predicted < -reach ? -reach : predicted) + reach);
 }
 
-static void decode_kernels(plt_fast *f, reader *r, uint8_t *out, uint32_t width, uint64_t items)
+static void decode_kernels(plt_fast *f, plt_reader *r, uint8_t *out, uint32_t width, uint64_t items)
 {
     plt_fast_kernel *k = &f->kernel;
     int32_t before[PLT_FAST_TAPS] = {0};
@@ -248,24 +100,17 @@ static void decode_kernels(plt_fast *f, reader *r, uint8_t *out, uint32_t width,
         read_kernel(k, r, width);
     for (uint32_t c = 0; c < 2 * k->reach + 1 && !r->failed; c++) {
         memset(f->slots[c], 0, sizeof f->slots[c]);
-        if (read_byte(r))
-            read_table(f->slots[c], r);
+        if (plt_read_byte(r))
+            plt_rans_table(f->slots[c], r);
     }
-    uint64_t size = r->failed ? 0 : read_number(r);
-    const uint8_t *data = read_bytes(r, size);
-    r->failed |= size < 4 * STATES;
+    plt_rans s;
+    if (!r->failed)
+        plt_rans_open(&s, r, items);
     if (r->failed)
         return;
-    reader words = {data, data + size, 0};
-    uint32_t state[STATES];
-    for (int i = 0; i < STATES; i++) {
-        const uint8_t *b = read_bytes(&words, 4);
-        state[i] = b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
-    }
     for (uint64_t i = 0; i < items; i++, out += width) {
         int32_t predicted = 0;
         uint32_t back = tap < PLT_FAST_BACK ? tap : PLT_FAST_BACK;
-        uint8_t symbol;
         if (k->stride == 1)
             for (uint32_t b = 0; b < back; b++)
                 predicted += k->weight[tap][b] * before[tap - 1 - b];
@@ -274,8 +119,7 @@ static void decode_kernels(plt_fast *f, reader *r, uint8_t *out, uint32_t width,
                 predicted += k->weight[tap][b] *
                              ((int32_t)(*(out - (size_t)(b + 1) * k->stride) ^ k->flip) -
                               (int32_t)k->centre);
-        uint32_t *x = &state[i % STATES];
-        *x = step(f->slots[class_of(k, predicted)], *x, &words, &symbol);
+        uint8_t symbol = plt_rans_next(&s, f->slots[class_of(k, predicted)]);
         before[tap] = (int32_t)symbol - (int32_t)k->centre;
         if (width == 1)
             *out = (uint8_t)(symbol ^ k->flip);
@@ -288,26 +132,114 @@ static void decode_kernels(plt_fast *f, reader *r, uint8_t *out, uint32_t width,
     }
 }
 
+/* A match, byte by byte where it overlaps itself. */
+static void copy_match(uint8_t *out, size_t distance, size_t length)
+{
+    const uint8_t *from = out - distance;
+
+    if (distance >= length)
+        memcpy(out, from, length);
+    else
+        for (size_t i = 0; i < length; i++)
+            out[i] = from[i];
+}
+
+/* `out` has `before` bytes in front of it that matches may take from. */
+static void decode_repeats(plt_fast *f, plt_reader *r, uint8_t *out, size_t before, size_t size)
+{
+    enum { PART = PLT_FAST_BLOCK / 8 };
+    plt_plane p[PLT_REPEAT_PLANES];
+    uint8_t(*part)[PART] = (uint8_t(*)[PART])f->block;
+    uint64_t sequences = plt_read_number(r);
+    size_t at = 0, distance = 0;
+
+    r->failed |= sequences > size; /* or nothing would bound the time they take */
+    for (int k = 0; k < PLT_REPEAT_BYTES && sequences && !r->failed; k++)
+        plt_plane_open(&p[k], r, sequences, f->slots[k]);
+    uint64_t literals = r->failed ? 0 : plt_read_number(r);
+    r->failed |= literals > size;
+    if (literals && !r->failed)
+        plt_plane_open(&p[PLT_REPEAT_BYTES], r, literals, f->slots[PLT_REPEAT_BYTES]);
+    for (uint64_t done = 0; done < sequences && !r->failed;) {
+        size_t n = part_of(sequences - done, PART);
+        for (int k = 0; k < PLT_REPEAT_BYTES; k++)
+            plt_plane_read(&p[k], part[k], n);
+        for (size_t i = 0; i < n; i++) {
+            size_t plain = part[PLT_REPEAT_LITERALS][i], length = part[PLT_REPEAT_LENGTH][i];
+            size_t far = part[PLT_REPEAT_DISTANCE][i] |
+                         (size_t)part[PLT_REPEAT_DISTANCE + 1][i] << 8 |
+                         (size_t)part[PLT_REPEAT_DISTANCE + 2][i] << 16;
+            length += length ? PLT_FAST_MATCH - 1 : 0;
+            distance = far ? far : distance;
+            if (plain > literals || plain + length > size - at ||
+                (length && (!distance || distance > before + at + plain))) {
+                r->failed = 1;
+                return;
+            }
+            if (plain)
+                plt_plane_read(&p[PLT_REPEAT_BYTES], out + at, plain);
+            literals -= plain;
+            at += plain;
+            if (length)
+                copy_match(out + at, distance, length);
+            at += length;
+        }
+        done += n;
+    }
+    r->failed |= size - at != literals;
+    if (!r->failed && literals)
+        plt_plane_read(&p[PLT_REPEAT_BYTES], out + at, size - at);
+}
+
+/* fp32 numbers that are those before times a factor, or as many steps beside that as a plane says. */
+static void decode_product(plt_fast *f, plt_reader *r, uint8_t *out, size_t before, uint64_t items)
+{
+    uint64_t distance = plt_read_number(r);
+    uint32_t factor = plt_read_word(r);
+    plt_plane p;
+
+    r->failed |= distance < 4 || distance > before;
+    if (!r->failed)
+        plt_plane_open(&p, r, items, f->slots[0]);
+    for (uint64_t done = 0; done < items && !r->failed;) {
+        size_t n = part_of(items - done, PLT_FAST_BLOCK);
+        plt_plane_read(&p, f->block, n);
+        for (size_t i = 0; i < n; i++, out += 4) {
+            uint32_t v = plt_fp32_multiply(plt_load32(out - distance), factor);
+            v += f->block[i] - 128u;
+            for (int b = 0; b < 4; b++)
+                out[b] = (uint8_t)(v >> 8 * b);
+        }
+        done += n;
+    }
+}
+
 int plt_fast_decode(plt_fast *f, const uint8_t *in, size_t in_size, uint8_t *out, size_t size)
 {
-    reader r = {in, in + in_size, 0};
+    plt_reader r = {in, in + in_size, 0};
     size_t at = 0;
 
     while (at < size && !r.failed) {
-        uint32_t kind = read_byte(&r), width = kind == PLT_FAST_STORED ? 1 : read_byte(&r);
-        uint64_t items = read_number(&r);
+        uint32_t kind = plt_read_byte(&r);
+        int bytes = kind == PLT_FAST_STORED || kind == PLT_FAST_REPEATS;
+        uint32_t width = bytes ? 1 : kind == PLT_FAST_PRODUCT ? 4 : plt_read_byte(&r);
+        uint64_t items = plt_read_number(&r);
         if (r.failed || !width || width > 8 || !items || items > (size - at) / width)
             return -1;
         if (kind == PLT_FAST_STORED) {
-            const uint8_t *bytes = read_bytes(&r, items);
-            if (!r.failed)
-                memcpy(out + at, bytes, (size_t)items);
+            const uint8_t *stored = plt_read_bytes(&r, items);
+            if (stored)
+                memcpy(out + at, stored, (size_t)items);
         } else if (kind == PLT_FAST_PLANES) {
             decode_planes(f, &r, out + at, width, items);
         } else if (kind == PLT_FAST_PALETTE) {
             decode_palette(f, &r, out + at, width, items);
         } else if (kind == PLT_FAST_KERNELS) {
             decode_kernels(f, &r, out + at, width, items);
+        } else if (kind == PLT_FAST_REPEATS) {
+            decode_repeats(f, &r, out + at, at, (size_t)items);
+        } else if (kind == PLT_FAST_PRODUCT) {
+            decode_product(f, &r, out + at, at, items);
         } else {
             return -1;
         }

@@ -1,16 +1,11 @@
 /* The encoder of the fast codec; see plt_fast.h. */
-#include "plt_fast.h"
+#include "plt_fast_encode.h"
 
 #include <string.h>
 
-enum { TOTAL = 1 << PLT_FAST_BITS, STATES = 4 };
+enum { TOTAL = PLT_RANS_TOTAL };
 
-typedef struct {
-    uint8_t *at, *end;
-    int failed;
-} writer;
-
-static void put(writer *w, const uint8_t *data, size_t size)
+static void put(plt_writer *w, const uint8_t *data, size_t size)
 {
     if (size > (size_t)(w->end - w->at)) {
         w->failed = 1;
@@ -20,23 +15,23 @@ static void put(writer *w, const uint8_t *data, size_t size)
     w->at += size;
 }
 
-static void put_byte(writer *w, uint32_t byte)
+void plt_put_byte(plt_writer *w, uint32_t byte)
 {
     uint8_t b = (uint8_t)byte;
     put(w, &b, 1);
 }
 
-static void put_number(writer *w, uint64_t v)
+void plt_put_number(plt_writer *w, uint64_t v)
 {
     for (; v >= 128; v >>= 7)
-        put_byte(w, (uint32_t)(v & 127) | 128);
-    put_byte(w, (uint32_t)v);
+        plt_put_byte(w, (uint32_t)(v & 127) | 128);
+    plt_put_byte(w, (uint32_t)v);
 }
 
 /* Scales the counts to a sum of TOTAL, every symbol that occurs at least once and below TOTAL. */
-static void normalise(plt_fast *f, uint32_t class, const size_t *count, size_t items)
+static void normalise(plt_fast_encoder *e, uint32_t class, const size_t *count, size_t items)
 {
-    uint16_t *frequency = f->frequency[class];
+    uint16_t *frequency = e->frequency[class];
     uint32_t sum = 0, largest = 0;
     for (uint32_t s = 0; s < 256; s++) {
         uint64_t n = ((uint64_t)count[s] * TOTAL + items / 2) / items;
@@ -54,21 +49,21 @@ static void normalise(plt_fast *f, uint32_t class, const size_t *count, size_t i
         frequency[largest] = (uint16_t)(frequency[largest] + change);
         sum = (uint32_t)((int32_t)sum + change);
     }
-    /* a lone symbol leaves one part to another: no frequency has more than PLT_FAST_BITS bits */
+    /* a lone symbol leaves one part to another: no frequency has more than PLT_RANS_BITS bits */
     if (frequency[largest] == TOTAL) {
         frequency[largest]--;
         frequency[(largest + 1) & 255]++;
     }
     for (uint32_t s = 0, start = 0; s < 256; s++) {
-        f->start[class][s] = (uint16_t)start;
+        e->start[class][s] = (uint16_t)start;
         start += frequency[s];
     }
 }
 
-static void put_table(const uint16_t *frequency, writer *w)
+static void put_table(const uint16_t *frequency, plt_writer *w)
 {
     for (uint32_t s = 0; s < 256;) {
-        put_number(w, frequency[s]);
+        plt_put_number(w, frequency[s]);
         if (frequency[s++])
             continue;
         uint32_t run = 0;
@@ -76,24 +71,27 @@ static void put_table(const uint16_t *frequency, writer *w)
             run++;
             s++;
         }
-        put_byte(w, run);
+        plt_put_byte(w, run);
     }
 }
 
 /* Codes backwards from the end of the buffer, then moves the stream to its front. */
-static void put_symbols(const plt_fast *f, writer *w, const uint8_t *data, const uint8_t *classes,
+static void put_symbols(const plt_fast_encoder *e, plt_writer *w, const uint8_t *data, const uint8_t *classes,
                         size_t items)
 {
-    uint32_t state[STATES] = {1u << 16, 1u << 16, 1u << 16, 1u << 16};
-    uint8_t *at = w->end, *floor = w->at + 4 * STATES + 10;
+    uint32_t states = plt_rans_states(items), state[PLT_RANS_STATES];
+    uint8_t *at = w->end, *floor = w->at + 4 * states + 10;
 
-    if (w->failed || w->end - w->at < 4 * STATES + 16) {
+    for (uint32_t i = 0; i < states; i++)
+        state[i] = 1u << 16;
+    if (w->failed || w->end - w->at < 4 * PLT_RANS_STATES + 16) {
         w->failed = 1;
         return;
     }
     for (size_t i = items; i-- > 0;) {
-        uint32_t s = data[i], c = classes ? classes[i] : 0, n = f->frequency[c][s], x = state[i % STATES];
-        if (x >> (32 - PLT_FAST_BITS) >= n) {
+        uint32_t s = data[i], c = classes ? classes[i] : 0, n = e->frequency[c][s];
+        uint32_t x = state[i % states];
+        if (x >> (32 - PLT_RANS_BITS) >= n) {
             if (at - floor < 2) {
                 w->failed = 1;
                 return;
@@ -102,18 +100,18 @@ static void put_symbols(const plt_fast *f, writer *w, const uint8_t *data, const
             *--at = (uint8_t)x;
             x >>= 16;
         }
-        state[i % STATES] = (x / n << PLT_FAST_BITS) + x % n + f->start[c][s];
+        state[i % states] = (x / n << PLT_RANS_BITS) + x % n + e->start[c][s];
     }
     size_t words = (size_t)(w->end - at);
-    put_number(w, words + 4 * STATES);
-    for (int i = 0; i < STATES; i++)
+    plt_put_number(w, words + 4 * states);
+    for (uint32_t i = 0; i < states; i++)
         for (int b = 0; b < 4; b++)
-            put_byte(w, state[i] >> 8 * b);
+            plt_put_byte(w, state[i] >> 8 * b);
     memmove(w->at, at, words);
     w->at += words;
 }
 
-static void put_plane(plt_fast *f, writer *w, const uint8_t *data, size_t items)
+void plt_put_plane(plt_fast_encoder *e, plt_writer *w, const uint8_t *data, size_t items)
 {
     size_t count[256] = {0};
     uint8_t *mode = w->at;
@@ -124,51 +122,51 @@ static void put_plane(plt_fast *f, writer *w, const uint8_t *data, size_t items)
     for (uint32_t s = 0; s < 256; s++)
         used += count[s] != 0;
     if (used == 1) {
-        put_byte(w, 2);
-        put_byte(w, data[0]);
+        plt_put_byte(w, 2);
+        plt_put_byte(w, data[0]);
         return;
     }
-    put_byte(w, 1);
-    normalise(f, 0, count, items);
-    put_table(f->frequency[0], w);
-    put_symbols(f, w, data, 0, items);
+    plt_put_byte(w, 1);
+    normalise(e, 0, count, items);
+    put_table(e->frequency[0], w);
+    put_symbols(e, w, data, 0, items);
     /* less than one part in 64 is not worth the time to decode it */
     if (!w->failed && (size_t)(w->at - mode) + items / 64 < items)
         return;
     w->at = mode;
     w->failed = 0;
-    put_byte(w, 0);
+    plt_put_byte(w, 0);
     put(w, data, items);
 }
 
-size_t plt_fast_encode(plt_fast *f, uint32_t kind, uint32_t width, size_t items,
+size_t plt_fast_encode(plt_fast_encoder *e, uint32_t kind, uint32_t width, size_t items,
                        const uint8_t *planes, const uint8_t *palette, uint32_t palette_size,
                        uint8_t *out, size_t capacity)
 {
-    writer w = {out, out + capacity, 0};
+    plt_writer w = {out, out + capacity, 0};
 
-    put_byte(&w, kind);
+    plt_put_byte(&w, kind);
     if (kind != PLT_FAST_STORED)
-        put_byte(&w, width);
-    put_number(&w, items);
+        plt_put_byte(&w, width);
+    plt_put_number(&w, items);
     if (kind == PLT_FAST_STORED) {
         put(&w, planes, items);
     } else if (kind == PLT_FAST_PALETTE) {
-        put_number(&w, palette_size);
+        plt_put_number(&w, palette_size);
         put(&w, palette, (size_t)palette_size * width);
-        put_plane(f, &w, planes, items);
+        plt_put_plane(e, &w, planes, items);
     } else {
         for (uint32_t k = 0; k < width; k++)
-            put_plane(f, &w, planes + k * items, items);
+            plt_put_plane(e, &w, planes + k * items, items);
     }
     return w.failed ? 0 : (size_t)(w.at - out);
 }
 
-size_t plt_fast_encode_kernels(plt_fast *f, uint32_t class_count, size_t items,
+size_t plt_fast_encode_kernels(plt_fast_encoder *e, uint32_t class_count, size_t items,
                                const uint8_t *symbols, const uint8_t *classes, uint8_t *out,
                                size_t capacity)
 {
-    writer w = {out, out + capacity, 0};
+    plt_writer w = {out, out + capacity, 0};
 
     for (uint32_t c = 0; c < class_count; c++) {
         size_t count[256] = {0}, sum = 0;
@@ -177,12 +175,12 @@ size_t plt_fast_encode_kernels(plt_fast *f, uint32_t class_count, size_t items,
                 count[symbols[i]]++;
                 sum++;
             }
-        put_byte(&w, sum != 0);
+        plt_put_byte(&w, sum != 0);
         if (!sum)
             continue;
-        normalise(f, c, count, sum);
-        put_table(f->frequency[c], &w);
+        normalise(e, c, count, sum);
+        put_table(e->frequency[c], &w);
     }
-    put_symbols(f, &w, symbols, classes, items);
+    put_symbols(e, &w, symbols, classes, items);
     return w.failed ? 0 : (size_t)(w.at - out);
 }

@@ -2,9 +2,11 @@
 #include "packlight.h"
 
 #include "plt_chunk.h"
+#include "plt_crc32.h"
 #include "plt_fast.h"
-#include "plt_hash.h"
 #include "plt_lzma.h"
+#include "plt_reader.h"
+#include "plt_sha256.h"
 
 #include <string.h>
 
@@ -25,46 +27,6 @@ typedef struct {
 
 /* A number that fresh memory does not hold by chance. */
 #define STATE_READY 0x9c504c5473746174u
-
-typedef struct {
-    const uint8_t *at, *end;
-    int failed;
-} reader;
-
-static uint64_t read_number(reader *r)
-{
-    uint64_t value = 0;
-    for (unsigned shift = 0; shift < 56; shift += 7) {
-        if (r->at == r->end)
-            break;
-        uint8_t byte = *r->at++;
-        value |= (uint64_t)(byte & 127) << shift;
-        if (byte < 128) {
-            /* one way only to write a number */
-            if (!byte && shift)
-                break;
-            return value;
-        }
-    }
-    r->failed = 1;
-    return 0;
-}
-
-static const uint8_t *read_bytes(reader *r, uint64_t count)
-{
-    const uint8_t *at = r->at;
-    if (count > (uint64_t)(r->end - r->at)) {
-        r->failed = 1;
-        return 0;
-    }
-    r->at += count;
-    return at;
-}
-
-static uint32_t load32(const uint8_t *p)
-{
-    return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
 
 int plt_version(void)
 {
@@ -94,7 +56,7 @@ size_t plt_header_size(const void *data, size_t size)
     const uint8_t *p = data;
     if (size < 10)
         return 0;
-    return memcmp(p, magic, 4) ? 10 : load32(p + 6);
+    return memcmp(p, magic, 4) ? 10 : plt_load32(p + 6);
 }
 
 /* A part of a path that every system takes as a plain name. */
@@ -136,13 +98,13 @@ static int name_is_safe(const uint8_t *name, size_t size)
     return 1;
 }
 
-static void read_member(reader *r, plt_member *m)
+static void read_member(plt_reader *r, plt_member *m)
 {
-    uint64_t n = read_number(r);
-    m->name = (const char *)read_bytes(r, n);
+    uint64_t n = plt_read_number(r);
+    m->name = (const char *)plt_read_bytes(r, n);
     m->name_size = (size_t)n;
     m->is_folder = 0;
-    m->size = read_number(r);
+    m->size = plt_read_number(r);
     if (r->failed)
         return;
     if (m->name_size && m->name[m->name_size - 1] == '/') {
@@ -153,22 +115,22 @@ static void read_member(reader *r, plt_member *m)
     r->failed |= m->size > size_limit || !name_is_safe((const uint8_t *)m->name, m->name_size);
 }
 
-static void read_chunk(reader *r, plt_chunk *c)
+static void read_chunk(plt_reader *r, plt_chunk *c)
 {
-    const uint8_t *p = read_bytes(r, 1);
+    const uint8_t *p = plt_read_bytes(r, 1);
     c->codec = p ? *p & 0x7f : 0;
     c->continues = p ? *p >> 7 : 0;
-    c->size = read_number(r);
-    c->packed_size = read_number(r);
-    p = read_bytes(r, 4);
-    c->crc32 = p ? load32(p) : 0;
+    c->size = plt_read_number(r);
+    c->packed_size = plt_read_number(r);
+    p = plt_read_bytes(r, 4);
+    c->crc32 = p ? plt_load32(p) : 0;
     r->failed |= !c->size || c->size > size_limit || c->packed_size > size_limit;
 }
 
 int plt_open(plt_file *file, const void *data, size_t size)
 {
     const uint8_t *p = data;
-    reader r;
+    plt_reader r;
     uint64_t total = 0;
 
     memset(file, 0, sizeof *file);
@@ -180,30 +142,30 @@ int plt_open(plt_file *file, const void *data, size_t size)
         return PLT_TRUNCATED;
     if (p[4] != FORMAT_VERSION)
         return p[4] > FORMAT_VERSION ? PLT_VERSION_NEW : PLT_DAMAGED;
-    file->header_size = load32(p + 6);
+    file->header_size = plt_load32(p + 6);
     if (file->header_size < 10 + 32 + 4)
         return PLT_DAMAGED;
     if (size < file->header_size)
         return PLT_TRUNCATED;
-    if (plt_crc32(p, file->header_size - 4) != load32(p + file->header_size - 4))
+    if (plt_crc32(p, file->header_size - 4) != plt_load32(p + file->header_size - 4))
         return PLT_DAMAGED;
     if (p[5] & ~(FLAG_ARCHIVE | FLAG_BASE))
         return PLT_VERSION_NEW;
 
-    r = (reader){p + 10, p + file->header_size - 4, 0};
+    r = (plt_reader){p + 10, p + file->header_size - 4, 0};
     file->data = p;
     file->data_size = size;
-    file->size = read_number(&r);
-    const uint8_t *hash = read_bytes(&r, 32);
+    file->size = plt_read_number(&r);
+    const uint8_t *hash = plt_read_bytes(&r, 32);
     if (hash)
         memcpy(file->sha256, hash, 32);
     if (p[5] & FLAG_BASE) {
         file->needs_base = 1;
-        if ((hash = read_bytes(&r, 32)) != 0)
+        if ((hash = plt_read_bytes(&r, 32)) != 0)
             memcpy(file->base_sha256, hash, 32);
     }
     if (p[5] & FLAG_ARCHIVE) {
-        uint64_t members = read_number(&r);
+        uint64_t members = plt_read_number(&r);
         file->is_archive = 1;
         file->members_at = (uint32_t)(r.at - p);
         for (uint64_t i = 0; i < members && !r.failed; i++) {
@@ -216,7 +178,7 @@ int plt_open(plt_file *file, const void *data, size_t size)
             return PLT_DAMAGED;
         file->members = (uint32_t)members;
     }
-    uint64_t chunks = read_number(&r);
+    uint64_t chunks = plt_read_number(&r);
     int modelled = 0;
     file->chunks_at = (uint32_t)(r.at - p);
     file->packed_size = file->header_size;
@@ -251,7 +213,7 @@ int plt_next_chunk(const plt_file *file, plt_chunk *chunk)
         chunk->packed_offset += chunk->packed_size;
         chunk->offset += chunk->size;
     }
-    reader r = {file->data + chunk->next_at, file->data + file->header_size - 4, 0};
+    plt_reader r = {file->data + chunk->next_at, file->data + file->header_size - 4, 0};
     read_chunk(&r, chunk);
     chunk->next_at = (uint32_t)(r.at - file->data);
     chunk->number++;
@@ -266,7 +228,7 @@ int plt_next_member(const plt_file *file, plt_member *member)
         *member = (plt_member){.next_at = file->members_at};
     else
         member->offset += member->size;
-    reader r = {file->data + member->next_at, file->data + file->header_size - 4, 0};
+    plt_reader r = {file->data + member->next_at, file->data + file->header_size - 4, 0};
     read_member(&r, member);
     member->next_at = (uint32_t)(r.at - file->data);
     member->number++;

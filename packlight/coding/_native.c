@@ -9,7 +9,7 @@
 #include "packlight.h"
 #include "packlight_encode.h"
 #include "plt_chunk.h"
-#include "plt_fast.h"
+#include "plt_fast_encode.h"
 
 static PyObject *fail(int problem)
 {
@@ -248,7 +248,7 @@ static PyObject *pack_fast(PyObject *self, PyObject *args)
     } else {
         size_t capacity = bound((size_t)planes.len) + (size_t)palette.len + 8192;
         uint8_t *out = PyMem_Malloc(capacity);
-        plt_fast *fast = PyMem_Malloc(sizeof *fast);
+        plt_fast_encoder *fast = PyMem_Malloc(sizeof *fast);
         if (!out || !fast) {
             PyErr_NoMemory();
         } else {
@@ -281,7 +281,7 @@ static PyObject *pack_kernels(PyObject *self, PyObject *args)
         return NULL;
     size_t items = (size_t)symbols.len, capacity = bound(items) + 1024 * PLT_FAST_CLASSES;
     uint8_t *out = PyMem_Malloc(capacity);
-    plt_fast *fast = PyMem_Malloc(sizeof *fast);
+    plt_fast_encoder *fast = PyMem_Malloc(sizeof *fast);
     if (!out || !fast) {
         PyErr_NoMemory();
     } else {
@@ -301,6 +301,50 @@ static PyObject *pack_kernels(PyObject *self, PyObject *args)
     return result;
 }
 
+static PyObject *index_size(PyObject *self, PyObject *args)
+{
+    (void)self;
+    (void)args;
+    return PyLong_FromSize_t(sizeof(plt_index));
+}
+
+/* pack_repeats(raw, from, to, likely, index) -> bytes of a record of repeats; `index` is zeros at
+ * first, and for the records of one chunk the same */
+static PyObject *pack_repeats(PyObject *self, PyObject *args)
+{
+    unsigned long long from, to, likely;
+    Py_buffer raw, index;
+    PyObject *result = NULL;
+    size_t packed = 0;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y*KKKw*", &raw, &from, &to, &likely, &index))
+        return NULL;
+    if (from >= to || likely > from || to > (unsigned long long)raw.len || to > PLT_INDEX_PLACES ||
+        index.len != sizeof(plt_index) || (uintptr_t)index.buf % sizeof(uint32_t)) {
+        fail(PLT_BAD_ARGUMENT);
+    } else {
+        size_t size = (size_t)(to - from), capacity = 2 * size + 8192;
+        uint8_t *room = PyMem_Malloc(plt_repeats_room(size)), *out = PyMem_Malloc(capacity);
+        plt_fast_encoder *fast = PyMem_Malloc(sizeof *fast);
+        if (!room || !out || !fast) {
+            PyErr_NoMemory();
+        } else {
+            Py_BEGIN_ALLOW_THREADS
+            packed = plt_fast_encode_repeats(fast, index.buf, raw.buf, (size_t)from, (size_t)to,
+                                             (size_t)likely, room, out, capacity);
+            Py_END_ALLOW_THREADS
+            result = packed ? PyBytes_FromStringAndSize((const char *)out, (Py_ssize_t)packed)
+                            : fail(PLT_BAD_ARGUMENT);
+        }
+        PyMem_Free(fast);
+        PyMem_Free(out);
+        PyMem_Free(room);
+    }
+    PyBuffer_Release(&raw);
+    PyBuffer_Release(&index);
+    return result;
+}
+
 static PyMethodDef methods[] = {
     {"work_size", work_size, METH_NOARGS, "Bytes of work memory that coding needs."},
     {"header_size", header_size, METH_VARARGS, "Bytes of the header that begins like this."},
@@ -310,6 +354,8 @@ static PyMethodDef methods[] = {
     {"pack_chunk", pack_chunk, METH_VARARGS, "Pack one chunk by a plan of segments."},
     {"pack_fast", pack_fast, METH_VARARGS, "Pack one record of the fast codec."},
     {"pack_kernels", pack_kernels, METH_VARARGS, "Tables and stream of a record of kernels."},
+    {"index_size", index_size, METH_NOARGS, "Bytes of the index that repeats are found with."},
+    {"pack_repeats", pack_repeats, METH_VARARGS, "Pack one record of repeats."},
     {NULL, NULL, 0, NULL},
 };
 

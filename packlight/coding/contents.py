@@ -12,7 +12,7 @@ from packlight.coding.container import Header
 from packlight.coding.files import read_packed
 from packlight.coding.openers.tensor import Tensor
 from packlight.coding.packing import MAX_OUTPUT, decompress
-from packlight.coding.planning import find_spans
+from packlight.coding.spans import find_spans
 
 CODECS = {
     container.STORED: "stored",

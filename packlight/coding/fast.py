@@ -1,4 +1,4 @@
-"""Records of the fast codec: static tables, for planes of bytes, short palettes, and kernels.
+"""Records of the fast codec for one tensor: planes of bytes, short palettes, kernels, products.
 
 The taps of one kernel are alike. A record of kernels predicts each from those before it, by least
 squares, and gives every class of predictions a table of its own: it keeps most of what the tensor
@@ -18,7 +18,7 @@ from packlight.coding.openers.tensor import Tensor
 from packlight.coding.segments import shape_values, to_sortable
 from packlight.types import Array
 
-STORED, PLANES, PALETTE, KERNELS = range(4)
+STORED, PLANES, PALETTE, KERNELS, REPEATS, PRODUCT = range(6)
 TAPS, BACK, REACH = 25, 8, 8
 ONE = 64  # a weight of one
 SHIFTS = range(4, 13)  # classes are 2^shift / 64 levels wide
@@ -52,6 +52,27 @@ def pack(raw: bytes, found: Found | None, *, kernels: bool = False) -> bytes:
     if kernels and isinstance(found, Tensor) and (width == 1 or palette):
         candidates.extend(kernel_records(found, symbols.astype(np.uint8), width, palette))
     return min(candidates, key=len) + tail
+
+
+def product(numbers: bytes, source: bytes, factor: bytes, distance: int) -> bytes | None:
+    """A record of fp32 numbers that are those `distance` before times a factor, or nearly so.
+
+    Args:
+        numbers: little-endian, as `source`.
+        source: those before.
+        factor: fp32.
+    Returns:
+        None if a number is far from the product, or one whose rounding differs by machine.
+    """
+    with np.errstate(all="ignore"):
+        expected = np.frombuffer(source, "<f4") * np.frombuffer(factor, "<f4")
+    normal = np.isfinite(expected) & (np.abs(expected) >= np.finfo(np.float32).tiny)
+    steps = np.frombuffer(numbers, "<i4") - expected.view("<i4").astype(np.int64) + 128
+    if not normal.all() or steps.min() < 0 or steps.max() > 255:
+        return None
+    plane = _native.pack_fast(PLANES, 1, len(steps), steps.astype(np.uint8).tobytes(), b"")
+    head = bytes([PRODUCT]) + number(len(steps)) + number(distance) + factor
+    return head + plane[2 + len(number(len(steps))) :]
 
 
 def _planes(values: Array, width: int) -> bytes:

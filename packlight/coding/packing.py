@@ -6,6 +6,7 @@ import hashlib
 import os
 import zlib
 from collections.abc import Sequence
+from mmap import mmap
 from typing import Literal
 
 from packlight.coding import _native, container
@@ -93,7 +94,7 @@ def decompress(data: bytes, *, base: bytes | None = None, max_output: int = MAX_
             f"{header.base_sha256.hex()[:16]}...), and {what}; give it with --base"
         )
     out = bytearray(header.size)
-    work = bytearray(_native.work_size())
+    work = mmap(-1, _native.work_size())  # memory that is not there before it is used
     for chunk in header.chunks:
         packed = memoryview(data)[chunk.packed_offset : chunk.packed_offset + chunk.packed_size]
         target = memoryview(out)[chunk.offset : chunk.offset + chunk.size]

@@ -13,18 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
-from math import prod
 from threading import local
 from typing import TypeVar
 
-from packlight.coding import _native, fast, segments
+from packlight.coding import _native, fast, fast_chunks, segments
 from packlight.coding.base import Base
 from packlight.coding.container import FAST, LZMA, MODEL, STORED, Chunk, Member
-from packlight.coding.openers import Found, find_tensors
+from packlight.coding.likeness import find_like
 from packlight.coding.openers.tensor import Derived, Tensor
 from packlight.coding.segments import Segment
+from packlight.coding.spans import Span, find_spans, parted
 from packlight.progress import Progress
 
 #: a modelled chunk's bytes when unpacked: bounds what a streaming decoder needs to hold
@@ -35,8 +35,10 @@ CHAIN_LIMIT = 8 * CHUNK_LIMIT
 PLAIN_LIMIT = 1 << 20
 #: fewer are not worth a chunk of their own
 PLAIN_LEAST = 1 << 12
-#: fewer plain bytes in one run are stored with their neighbours at level fast
+#: at level fast a chunk of fewer plain bytes, or of which LZMA makes more than this part, is not
+#: LZMA's, which takes ten times as long to unpack
 FAST_PLAIN_LIMIT = 1 << 14
+FAST_LZMA_WORTH = 0.95
 #: smaller tensors are not worth leaving the models for speed
 FAST_LEAST = 1 << 11
 #: at level default a record of the fast codec may be this much larger than what the models make
@@ -45,15 +47,6 @@ DEDUPE_LEAST = 64
 
 T = TypeVar("T")
 U = TypeVar("U")
-
-
-@dataclass(frozen=True)
-class Span:
-    """Bytes of the file: a tensor, numbers derived from others, or neither."""
-
-    offset: int
-    size: int
-    found: Found | None
 
 
 @dataclass
@@ -73,6 +66,7 @@ class Packer:
     def __init__(self, raw: bytes, jobs: int, progress: Progress, base: Base | None = None) -> None:
         self._raw, self._jobs, self._progress, self._base = raw, jobs, progress, base
         self._pairs: dict[int, int] = {}  # tensor -> where its old values lie in the base
+        self._like: dict[int, int] = {}  # tensor -> the earlier one that it is like
         self._own = local()
 
     def models(self, members: Sequence[Member] | None, *, thorough: bool) -> list[Chunk]:
@@ -80,6 +74,9 @@ class Packer:
         spans = find_spans(self._raw, members)
         if self._base is not None:
             self._pairs = self._base.pair([span.found for span in spans if span.found])
+        else:
+            tensors = [span.found for span in spans if isinstance(span.found, Tensor)]
+            self._like = find_like(self._raw, tensors, CHUNK_LIMIT)
         chosen = self._each("choosing models", lambda span: self._segments(span, thorough), spans)
         chains: list[list[Plan]] = []
         model: list[Plan] = []
@@ -94,8 +91,8 @@ class Packer:
         return [chunk for _, chunk in sorted(chain.from_iterable(packed))]
 
     def fast(self, members: Sequence[Member] | None) -> list[Chunk]:
-        """Tensors in planes with static tables, everything between them stored or LZMA."""
-        runs = fast_runs(find_spans(self._raw, members))
+        """Records of the fast codec, in chunks that stand alone."""
+        runs = fast_chunks.runs(find_spans(self._raw, members), CHUNK_LIMIT)
         return self._each("packing", self._pack_fast, runs)
 
     def general(self, less_than: int) -> list[Chunk] | None:
@@ -167,6 +164,13 @@ class Packer:
                 return [segments.plain(span.size)]
             return [segments.best_plain(data, self._work)]
         segment = segments.best(span.found, data, self._work, thorough)
+        like = self._like.get(span.offset)
+        if like is not None:
+            before = self._raw[like : like + span.size]
+            distance = span.offset - like
+            segment = segments.told_from(span.found, data, before, distance, segment, self._work)
+        if segment.otherwise or span.offset in self._like.values():
+            return [segment]  # both in modelled chunks
         whole = segment.as_lzma or (
             span.found.width > 1 and segment.values["kind"] != segments.PALETTE
         )
@@ -174,7 +178,7 @@ class Packer:
             return [segment]
         quick = [
             Segment(part.size, record=fast.pack(self._bytes(part), part.found, kernels=True))
-            for part in parted(span)
+            for part in parted(span, CHUNK_LIMIT)
         ]
         size = sum(len(part.record) for part in quick)
         cost = segments.cost(segment, data, self._work)
@@ -201,43 +205,12 @@ class Packer:
     def _pack_fast(self, run: list[Span]) -> Chunk:
         start, end = run[0].offset, run[-1].offset + run[-1].size
         raw = self._raw[start:end]
-        if len(run) == 1 and run[0].found is None and run[0].size >= FAST_PLAIN_LIMIT:
-            return lzma_or_stored(raw)
-        packed = b"".join(fast.pack(self._bytes(span), span.found) for span in run)
+        packed = fast_chunks.pack(raw, run)
+        if len(run) == 1 and run[0].found is None and len(raw) >= FAST_PLAIN_LIMIT:
+            other = lzma_or_stored(raw)
+            if len(other.packed) < FAST_LZMA_WORTH * len(packed):
+                return other
         return Chunk(FAST, len(raw), packed) if len(packed) < len(raw) else _stored(raw)
-
-
-def find_spans(raw: bytes, members: Sequence[Member] | None) -> list[Span]:
-    """The whole file, parted into tensors and what lies between them."""
-    spans: list[Span] = []
-    at = 0
-    for found in find_tensors(raw, members):
-        if found.offset > at:
-            spans.append(Span(at, found.offset - at, None))
-        spans.append(Span(found.offset, found.size, found))
-        at = found.offset + found.size
-    if at < len(raw):
-        spans.append(Span(at, len(raw) - at, None))
-    return spans
-
-
-def parted(span: Span) -> list[Span]:
-    """A tensor too large for a chunk, as several of some of its rows each."""
-    found = span.found
-    if not isinstance(found, Tensor) or span.size <= CHUNK_LIMIT:
-        return [span]
-    inner = found.shape[1:] if len(found.shape) > 1 else ()
-    row = prod(inner) * found.width
-    if row > CHUNK_LIMIT:  # no row fits: its items in a line
-        inner, row = (), found.width
-    step = CHUNK_LIMIT // row
-    parts = []
-    for at in range(0, span.size // row, step):
-        count = min(step, span.size // row - at)
-        offset = span.offset + at * row
-        part = replace(found, offset=offset, shape=(count, *inner))
-        parts.append(Span(offset, count * row, part))
-    return parts
 
 
 def lay(raw: bytes, spans: Sequence[Span], chosen: Iterable[list[Segment]]) -> list[Plan]:
@@ -266,6 +239,10 @@ class _Layout:
         return self._open is not None and source >= self._open.offset and size <= self._room()
 
     def add(self, segment: Segment) -> None:
+        if segment.otherwise and not self.reaches(
+            self._at - segment.values["distance"], segment.size
+        ):
+            segment = segment.otherwise
         if segment.as_lzma:
             self.plans.append(Plan(self._at, LZMA, segment.size))
             self._at += segment.size
@@ -317,20 +294,6 @@ class _Layout:
             self._open.segments.append(segment)
         self._open.size += size
         self._at += size
-
-
-def fast_runs(spans: Sequence[Span]) -> list[list[Span]]:
-    """Spans that share a fast chunk; long plain ones stand alone."""
-    runs: list[list[Span]] = []
-    size = 0
-    for span in chain.from_iterable(map(parted, spans)):
-        alone = span.found is None and span.size >= FAST_PLAIN_LIMIT
-        if not runs or alone or size + span.size > CHUNK_LIMIT:
-            runs.append([])
-            size = 0
-        runs[-1].append(span)
-        size = CHUNK_LIMIT if alone else size + span.size
-    return runs
 
 
 def lzma_or_stored(raw: bytes) -> Chunk:

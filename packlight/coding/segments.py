@@ -37,13 +37,18 @@ OWN_CHUNK = 64  # bytes that a chunk of its own costs, and its neighbours lose
 
 @dataclass(frozen=True)
 class Segment:
-    """`size` bytes that one model codes; LZMA ones and fast records make chunks of their own."""
+    """`size` bytes that one model codes; LZMA ones and fast records make chunks of their own.
+
+    One that is told from bytes before it in its chunk has another to take its place where those
+    are in another chunk.
+    """
 
     size: int
     values: dict[str, int] = field(default_factory=dict)
     palette: bytes = b""
     as_lzma: bool = False
     record: bytes = b""
+    otherwise: Segment | None = None
 
     def to_bytes(self) -> bytes:
         """The numbers in the order of the native library."""
@@ -113,6 +118,26 @@ def best(
         candidates += others
         costs += [int(cost(segment, raw, work) / CLEARLY) for segment in others]
     return candidates[costs.index(min(costs))]
+
+
+def told_from(
+    tensor: Tensor, raw: bytes, before: bytes, distance: int, otherwise: Segment, work: bytearray
+) -> Segment:
+    """The segment of a tensor that is like one before it, if that is clearly smaller.
+
+    Args:
+        tensor: its type and shape.
+        raw: its bytes.
+        before: those of the other.
+        distance: from there to here.
+        otherwise: the segment that stands alone.
+    """
+    # on its own it is tried with the other as a base
+    (trial,) = _referenced(tensor, raw, _candidates(tensor, raw)[0], 0)
+    if cost(trial, raw, work, before) > CLEARLY * cost(otherwise, raw, work):
+        return otherwise
+    values = trial.values | {"reference": 0, "distance": distance}
+    return Segment(trial.size, values, otherwise=otherwise)
 
 
 def _referenced(tensor: Tensor, raw: bytes, first: Segment, place: int) -> list[Segment]:

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 NATIVE = ROOT / "native"
 INCLUDE = NATIVE / "include"
-ENCODER = ("plt_encode.c", "plt_fast_encode.c")
+ENCODER = ("plt_encode.c", "plt_fast_encode.c", "plt_repeats_encode.c")
 SOURCES = sorted((NATIVE / "src").glob("*.c"))
 DECODER = [source for source in SOURCES if source.name not in ENCODER]
 

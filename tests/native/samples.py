@@ -64,6 +64,9 @@ def small_files() -> dict[str, tuple[bytes, bytes]]:
     packed["archive"] = _archive({"a": int8.tobytes(), "b/": b"", "b/c.txt": b"two lines\n" * 2})
     packed["fast"] = _fast(int8, rounded, floats)
     packed["fast kernels"] = _fast_kernels()
+    packed["fast, long planes"] = _fast_long()
+    packed["fast, repeats"] = _fast_repeats(floats)
+    packed["like one before"] = _like_one_before(int8, floats)
     return packed
 
 
@@ -207,6 +210,53 @@ def _fast(integers, rounded, floats) -> tuple[bytes, bytes]:
     ]
     raw = integers.tobytes() + floats.tobytes() + ones.tobytes() + rounded.tobytes() + b"some text"
     return raw, container.write(raw, [Chunk(FAST, len(raw), b"".join(records))])
+
+
+def _fast_long() -> tuple[bytes, bytes]:
+    """Planes of so many items that they have several states, and one too short by one."""
+    rng = np.random.default_rng(12)
+    raw = b"".join(rng.choice([0, 0, 0, 0, 1, 255], size).astype("u1") for size in (1030, 1023))
+    records = [_native.pack_fast(_FAST_PLANES, 1, 1030, raw[:1030], b"")]
+    records.append(_native.pack_fast(_FAST_PLANES, 1, 1023, raw[1030:], b""))
+    return raw, container.write(raw, [Chunk(FAST, len(raw), b"".join(records))])
+
+
+def _fast_repeats(floats) -> tuple[bytes, bytes]:
+    """Text that repeats itself and what was before it, and numbers that are others', scaled."""
+    text = b"Pack light, and the network travels. " * 20
+    scaled = (floats * np.float32(0.37)).astype("<f4")
+    scaled.view("<i4")[1, ::5] += 3
+    raw = b"a network travels light" + floats.tobytes() + scaled.tobytes() + text
+    at = len(raw) - len(text)
+    index = bytearray(_native.index_size())
+    factor = np.float32(0.37).tobytes()
+    first = _native.pack_repeats(raw, 0, 23, 0, index)
+    planes = floats.view("u1").reshape(-1, 4).T.tobytes()
+    records = [
+        first,
+        _native.pack_fast(_FAST_PLANES, 4, floats.size, planes, b""),
+        fast.product(scaled.tobytes(), floats.tobytes(), factor, floats.nbytes),
+        _native.pack_repeats(raw, at, len(raw), 0, index),
+    ]
+    return raw, container.write(raw, [Chunk(FAST, len(raw), b"".join(records))])
+
+
+def _like_one_before(int8, floats) -> tuple[bytes, bytes]:
+    """Tensors told from others in the same chunk."""
+    rng = np.random.default_rng(13)
+    near = (int8 + rng.choice([0, 0, 1], int8.shape)).astype("i1")
+    moved = (floats.view("<i4") + rng.integers(-9, 10, floats.shape)).astype("<i4")
+    raw = int8.tobytes() + near.tobytes() + floats.tobytes() + moved.tobytes()
+    work = bytearray(_native.work_size())
+    alone = [_integers(96), segments.plain(384)]
+    told = [
+        _referenced(segments.INTEGERS, 1, 0, 96, -1),
+        _referenced(segments.CHANGES, 4, 0, 96, -1),
+    ]
+    told[0].values.update(lowest=-128, highest=127, distance=96)
+    told[1].values.update(format=0, largest=130, distance=384)
+    plan = [alone[0], told[0], alone[1], told[1]]
+    return raw, container.write(raw, [_modelled(raw, plan, work, False)])
 
 
 def _fast_kernels() -> tuple[bytes, bytes]:

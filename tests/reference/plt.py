@@ -55,14 +55,14 @@ class Reader:
     def little(self, count: int) -> int:
         return int.from_bytes(self.bytes(count), "little")
 
-    def number(self, *, one_way: bool) -> int:
-        """Seven bits a byte, lowest first; at most eight bytes."""
+    def number(self) -> int:
+        """Seven bits a byte, lowest first; at most eight bytes, of which the last is not 0."""
         value = 0
         for place in range(8):
             byte = self.byte()
             value |= (byte & 127) << 7 * place
             if byte < 128:
-                check(byte or not place or not one_way)
+                check(byte or not place)
                 return value
         raise ValueError("the file is damaged")
 
@@ -124,7 +124,7 @@ def read_header(data: bytes, base: bytes | None) -> tuple[int, bytes, list[Chunk
     check(flags & ~(FLAG_ARCHIVE | FLAG_BASE) == 0, "written by a newer version")
 
     r.data = data[: header_size - 4]
-    size = r.number(one_way=True)
+    size = r.number()
     sha256 = r.bytes(32)
     if flags & FLAG_BASE:
         expected = r.bytes(32)
@@ -132,7 +132,7 @@ def read_header(data: bytes, base: bytes | None) -> tuple[int, bytes, list[Chunk
         check(hashlib.sha256(base or b"").digest() == expected, "this is another base")
     if flags & FLAG_ARCHIVE:
         check(read_members(r) == size)
-    chunks = [read_chunk(r) for _ in range(r.number(one_way=True))]
+    chunks = [read_chunk(r) for _ in range(r.number())]
     check(r.ended())
     check(not chunks or not chunks[0].continues)
     check(sum(chunk.size for chunk in chunks) == size <= SIZE_LIMIT)
@@ -142,9 +142,9 @@ def read_header(data: bytes, base: bytes | None) -> tuple[int, bytes, list[Chunk
 def read_members(r: Reader) -> int:
     """The size of all members; where they go is not this decoder's business."""
     total = 0
-    for _ in range(r.number(one_way=True)):
-        name = r.bytes(r.number(one_way=True))
-        size = r.number(one_way=True)
+    for _ in range(r.number()):
+        name = r.bytes(r.number())
+        size = r.number()
         if name.endswith(b"/"):
             check(size == 0)
             name = name[:-1]
@@ -168,7 +168,7 @@ def is_safe(part: str) -> bool:
 
 def read_chunk(r: Reader) -> Chunk:
     codec = r.byte()
-    size, packed_size = r.number(one_way=True), r.number(one_way=True)
+    size, packed_size = r.number(), r.number()
     check(0 < size <= SIZE_LIMIT and packed_size <= SIZE_LIMIT)
     return Chunk(codec & 127, codec >= CONTINUES, size, packed_size, r.little(4))
 
@@ -244,8 +244,10 @@ def decode_segment(s: State, rc: RangeDecoder, out: bytearray, size: int) -> Non
             s.exact = 0
             s.fourier = Fourier(g.shape.channels)
         else:
-            s.model.begin(g.shape, model_kind(g), g.kind == INTEGERS and g.place is not None)
+            s.model.begin(g.shape, model_kind(g), g.kind == INTEGERS and g.told_from != NOTHING)
         s.left = g.shape.rows * g.shape.channels * g.shape.taps
+        if g.told_from == CHUNK:
+            check(g.width <= g.distance <= len(out) and s.left * g.width <= size - len(out))
     g = s.open
     # a tensor that the chunk's end cuts goes on in the next chunk
     items = min(s.left, (size - len(out)) // g.width)
@@ -254,9 +256,12 @@ def decode_segment(s: State, rc: RangeDecoder, out: bytearray, size: int) -> Non
     order = "big" if g.big_endian else "little"
     for place in range(done, done + items):
         old = 0
-        if g.place is not None:
+        if g.told_from == BASE:
             start = g.place + place * g.width
             old = int.from_bytes(s.base[start : start + g.width], order)
+        elif g.told_from == CHUNK:
+            start = len(out) - g.distance
+            old = int.from_bytes(out[start : start + g.width], order)
         value = decode_item(s, rc, g, place, old) & (1 << 8 * g.width) - 1
         out += value.to_bytes(g.width, order)
     s.left -= items
@@ -279,7 +284,8 @@ class Segment:
     kind: int = 0
     length: int = 0
     distance: int = 0
-    place: int | None = None  # in the base
+    told_from: int = 0
+    place: int = 0  # in the base
     factor: int = 0
     width: int = 0
     big_endian: int = 0
@@ -303,7 +309,8 @@ class Segment:
 N_KIND, N_LENGTH, N_DISTANCE, N_FACTOR, N_ITEM, N_ROWS, N_CHANNELS, N_TAPS = range(8)
 N_TAP_WIDTH, N_ORDER, N_CENTRE, N_LOWEST, N_HIGHEST, N_FORMAT, N_LARGEST = range(8, 15)
 N_ZERO_BITS, N_MODEL_BITS, N_PALETTE_SIZE, N_PALETTE_ZERO, N_PALETTE_GAP = range(15, 20)
-N_DIFFERENCE, N_REFERENCE, N_BASE_LENGTH, N_REFERENCED = range(20, 24)
+N_DIFFERENCE, N_REFERENCE, N_BASE_LENGTH, N_TOLD_FROM = range(20, 24)
+NOTHING, BASE, CHUNK = range(3)
 FORMATS = [(4, 8, 23), (2, 5, 10), (2, 8, 7)]  # width, exponent bits, mantissa bits
 
 
@@ -366,12 +373,14 @@ def read_segment(s: State, rc: RangeDecoder) -> Segment:
     if g.kind in (INTEGERS, FLOATS, PALETTE, FOURIER, CHANGES):
         g.shape = read_shape(s, rc)
         check(g.kind != FOURIER or g.shape.channels <= FOURIER_POINTS)
-        referenced = g.kind == CHANGES
-        if g.kind == INTEGERS and s.base is not None:
-            referenced = read_number(s, rc, N_REFERENCED) > 0
-        if referenced:
+    if g.kind in (INTEGERS, CHANGES):
+        g.told_from = read_number(s, rc, N_TOLD_FROM)
+        check(g.told_from <= CHUNK and (g.told_from or g.kind == INTEGERS))
+        if g.told_from == BASE:
             count = g.shape.rows * g.shape.channels * g.shape.taps
             use_base(s, g, read_place(s, rc), count * g.width)
+        elif g.told_from == CHUNK:
+            g.distance = read_number(s, rc, N_DISTANCE)
     return g
 
 
@@ -1327,7 +1336,7 @@ def decode_lzma(packed: bytes, size: int) -> bytes:
 
 # 5. Fast chunks
 
-FAST_STORED, FAST_PLANES, FAST_PALETTE, FAST_KERNELS = range(4)
+FAST_STORED, FAST_PLANES, FAST_PALETTE, FAST_KERNELS, FAST_REPEATS, FAST_PRODUCT = range(6)
 PLANE_STORED, PLANE_CODED, PLANE_CONSTANT = range(3)
 TOTAL_BITS = 12
 TOTAL = 1 << TOTAL_BITS
@@ -1341,8 +1350,12 @@ def decode_fast(packed: bytes, size: int) -> bytes:
     out = bytearray()
     while len(out) < size:
         kind = r.byte()
-        width = 1 if kind == FAST_STORED else r.byte()
-        items = r.number(one_way=False)
+        width = 1
+        if kind in (FAST_PLANES, FAST_PALETTE, FAST_KERNELS):
+            width = r.byte()
+        elif kind == FAST_PRODUCT:
+            width = 4
+        items = r.number()
         check(0 < width <= 8 and 0 < items <= (size - len(out)) // width)
         if kind == FAST_STORED:
             out += r.bytes(items)
@@ -1351,7 +1364,7 @@ def decode_fast(packed: bytes, size: int) -> bytes:
             for item in zip(*planes, strict=True):
                 out += bytes(item)
         elif kind == FAST_PALETTE:
-            count = r.number(one_way=False)
+            count = r.number()
             check(0 < count <= 256)
             palette = [r.bytes(width) for _ in range(count)]
             palette += [bytes(width)] * (256 - count)
@@ -1359,6 +1372,10 @@ def decode_fast(packed: bytes, size: int) -> bytes:
                 out += palette[index]
         elif kind == FAST_KERNELS:
             out += decode_kernels(r, width, items)
+        elif kind == FAST_REPEATS:
+            decode_repeats(r, out, items)
+        elif kind == FAST_PRODUCT:
+            decode_scaled(r, out, items)
         else:
             raise ValueError("the file is damaged")
     check(r.ended())
@@ -1373,9 +1390,13 @@ def decode_plane(r: Reader, items: int) -> bytes:
         return r.bytes(1) * items
     check(mode == PLANE_CODED)
     slots = read_table(r)
-    words = Reader(r.bytes(r.number(one_way=False)))
-    states = [words.little(4) for _ in range(4)]
-    return bytes(next_symbol(slots, states, i % 4, words) for i in range(items))
+    states, words = read_states(r, items)
+    return bytes(next_symbol(slots, states, i % len(states), words) for i in range(items))
+
+
+def read_states(r: Reader, items: int) -> tuple[list[int], Reader]:
+    words = Reader(r.bytes(r.number()))
+    return [words.little(4) for _ in range(1 if items < 1024 else 8)], words
 
 
 def next_symbol(slots: Slots, states: list[int], turn: int, words: Reader) -> int:
@@ -1391,28 +1412,57 @@ def next_symbol(slots: Slots, states: list[int], turn: int, words: Reader) -> in
 def decode_kernels(r: Reader, width: int, items: int) -> bytes:
     palette = []
     if width > 1:
-        count = r.number(one_way=False)
+        count = r.number()
         check(0 < count <= 256)
         palette = [r.bytes(width) for _ in range(count)]
         palette += [bytes(width)] * (256 - count)
     flip, centre, taps = r.byte(), r.byte(), r.byte()
-    stride, shift, reach = r.number(one_way=False), r.byte(), r.byte()
+    stride, shift, reach = r.number(), r.byte(), r.byte()
     check(2 <= taps <= 25 and 0 < stride < 1 << 31 and 0 < shift <= 15 and reach <= 8)
     check(stride == 1 or width == 1)
     weights = [[(r.byte() + 128 & 255) - 128 for _ in range(min(t, 8))] for t in range(taps)]
     tables = [read_table(r) if r.byte() else [(0, 0, 0)] * TOTAL for _ in range(2 * reach + 1)]
-    words = Reader(r.bytes(r.number(one_way=False)))
-    states = [words.little(4) for _ in range(4)]
+    states, words = read_states(r, items)
     symbols: list[int] = []
     for i in range(items):
         tap = i // stride % taps
         before = [symbols[i - (back + 1) * stride] - centre for back in range(min(tap, 8))]
         predicted = sum(w * v for w, v in zip(weights[tap], before, strict=True))
         which = limited(predicted + (1 << shift - 1) >> shift, reach) + reach
-        symbols.append(next_symbol(tables[which], states, i % 4, words))
+        symbols.append(next_symbol(tables[which], states, i % len(states), words))
     if width > 1:
         return b"".join(palette[symbol] for symbol in symbols)
     return bytes(symbol ^ flip for symbol in symbols)
+
+
+def decode_repeats(r: Reader, out: bytearray, size: int) -> None:
+    count = r.number()
+    check(count <= size)
+    planes = [decode_plane(r, count) if count else b"" for _ in range(5)]
+    literals = r.number()
+    check(literals <= size)
+    plain = Reader(decode_plane(r, literals) if literals else b"")
+    end = len(out) + size
+    distance = 0
+    for run, length, low, middle, high in zip(*planes, strict=True):
+        distance = low | middle << 8 | high << 16 or distance
+        out += plain.bytes(run)
+        if length:
+            check(0 < distance <= len(out))
+            for _ in range(length + 3):
+                out.append(out[-distance])
+        check(len(out) <= end)
+    out += plain.bytes(end - len(out))
+    check(plain.ended())
+
+
+def decode_scaled(r: Reader, out: bytearray, items: int) -> None:
+    distance, factor = r.number(), r.little(4)
+    check(4 <= distance <= len(out))
+    for step in decode_plane(r, items):
+        source = int.from_bytes(out[-distance:][:4], "little")
+        value = multiply(source, factor) + step - 128 & U32
+        out += value.to_bytes(4, "little")
 
 
 def read_table(r: Reader) -> Slots:
@@ -1420,7 +1470,7 @@ def read_table(r: Reader) -> Slots:
     slots: Slots = []
     symbol = 0
     while symbol < 256:
-        frequency = r.number(one_way=False)
+        frequency = r.number()
         check(frequency < TOTAL and len(slots) + frequency <= TOTAL)
         if frequency:
             slots += [(symbol, frequency, i) for i in range(frequency)]
