@@ -1,7 +1,7 @@
-/* SHA-256 by the instructions that x86 and Arm have for it, five to ten times as fast; the same
- * result. On x86 the processor is asked at run time; Arm can not be asked without an operating
- * system, so there the compiler must have been told (-march=armv8-a+crypto; it is where phones' and
- * Apple's compilers are told of a processor that has them). PLT_PLAIN_SHA256 leaves them out.
+/* SHA-256 by the instructions that x86 and Arm have for it, some eight times as fast; the same
+ * result. An x86 processor is asked at run time. Arm's can not be asked without an operating system:
+ * there the compiler must have been told, as Apple's is, and Android's by -march=armv8-a+crypto.
+ * PLT_PLAIN_SHA256 leaves them out.
  */
 #include "plt_sha256.h"
 

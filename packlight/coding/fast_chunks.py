@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Sequence
 from itertools import chain, groupby
+from mmap import mmap
 
 from packlight.coding import _native, fast
 from packlight.coding.openers.tensor import Derived
@@ -37,7 +38,7 @@ def pack(raw: bytes, run: Sequence[Span]) -> bytes:
         run: its spans; their offsets count from the first one's.
     """
     start = run[0].offset
-    index = bytearray(_native.index_size())
+    index = mmap(-1, _native.index_size())  # most of it is never touched
     seen: dict[bytes, int] = {}
     records = []
 

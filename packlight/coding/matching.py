@@ -65,6 +65,21 @@ class Matcher:
         return place - behind, source - behind, ahead + behind
 
 
+def repeated(data: bytes, distance: int) -> float:
+    """About which share of the bytes were there before, but not within `distance`.
+
+    Windows are taken where their hash says so: the same ones wherever the same bytes stand.
+    """
+    hashes = _hashes(np.frombuffer(data, np.uint8))
+    places = np.flatnonzero(hashes >> np.uint64(58) == 0)
+    if not len(places):
+        return 0.0
+    order = np.argsort(hashes[places], kind="stable")
+    taken, places = hashes[places][order], places[order]
+    far = (taken[1:] == taken[:-1]) & (np.diff(places) > distance)
+    return float(far.mean())
+
+
 def _same(a: Array, b: Array) -> int:
     """How many leading bytes are equal."""
     size, done, step = min(len(a), len(b)), 0, 64

@@ -22,6 +22,7 @@ from packlight.coding import _native, fast, fast_chunks, segments
 from packlight.coding.base import Base
 from packlight.coding.container import FAST, LZMA, MODEL, STORED, Chunk, Member
 from packlight.coding.likeness import find_like
+from packlight.coding.matching import repeated
 from packlight.coding.openers.tensor import Derived, Tensor
 from packlight.coding.segments import Segment
 from packlight.coding.spans import Span, find_spans, parted
@@ -97,7 +98,8 @@ class Packer:
 
     def general(self, less_than: int) -> list[Chunk] | None:
         """Everything as LZMA, or as it is; None if a quick trial says that it would be larger."""
-        if len(self._raw) and segments.quickly(self._raw) > 1.1 * less_than:
+        new = 1 - repeated(self._raw, segments.SAMPLE // 4)
+        if segments.without_far_repeats(self._raw) * new > 1.02 * less_than:
             return None
         with self._progress.stage("trying LZMA on the whole"):
             return [lzma_or_stored(self._raw)]
@@ -124,8 +126,11 @@ class Packer:
             return [segments.base_copy(span.size, same)]
         place = self._pairs.get(span.offset)
         if place is not None and isinstance(span.found, Tensor):
-            raw = self._base.raw
-            return [segments.best(span.found, data, self._work, thorough, raw, place)]
+            alone, cost = segments.best(span.found, data, self._work, thorough)
+            told = segments.changed(span.found, data, place)
+            cost = cost or segments.cost(alone, data, self._work)
+            less = segments.cost(told, data, self._work, self._base.raw) <= cost
+            return [told if less else alone]
         found: list[Segment] = []
         at = 0
         for start, source, size in self._base.matcher.runs(data, self._near(span)):
@@ -163,7 +168,7 @@ class Packer:
             if span.size < PLAIN_LEAST:
                 return [segments.plain(span.size)]
             return [segments.best_plain(data, self._work)]
-        segment = segments.best(span.found, data, self._work, thorough)
+        segment, cost = segments.best(span.found, data, self._work, thorough)
         like = self._like.get(span.offset)
         if like is not None:
             before = self._raw[like : like + span.size]
@@ -181,7 +186,7 @@ class Packer:
             for part in parted(span, CHUNK_LIMIT)
         ]
         size = sum(len(part.record) for part in quick)
-        cost = segments.cost(segment, data, self._work)
+        cost = cost or segments.cost(segment, data, self._work)
         return quick if size <= FAST_WORTH * cost else [segment]
 
     def _bytes(self, span: Span) -> bytes:
@@ -193,7 +198,7 @@ class Packer:
     def _pack(self, plan: Plan) -> Chunk:
         raw = memoryview(self._raw)[plan.offset : plan.offset + plan.size]
         if plan.codec == LZMA:
-            return lzma_or_stored(bytes(raw))
+            return lzma_or_stored(bytes(raw), plan.segments[0].record)
         if plan.codec == FAST:
             return Chunk(FAST, plan.size, plan.segments[0].record)
         fields = b"".join(segment.to_bytes() for segment in plan.segments)
@@ -244,7 +249,7 @@ class _Layout:
         ):
             segment = segment.otherwise
         if segment.as_lzma:
-            self.plans.append(Plan(self._at, LZMA, segment.size))
+            self.plans.append(Plan(self._at, LZMA, segment.size, segments=[segment]))
             self._at += segment.size
             self._open = None
             return
@@ -296,9 +301,9 @@ class _Layout:
         self._at += size
 
 
-def lzma_or_stored(raw: bytes) -> Chunk:
-    """The better of LZMA and the bytes as they are."""
-    packed = segments.lzma_best(raw)
+def lzma_or_stored(raw: bytes, packed: bytes = b"") -> Chunk:
+    """The better of LZMA, which may have been packed already, and the bytes as they are."""
+    packed = packed or segments.lzma_best(raw)
     return Chunk(LZMA, len(raw), packed) if len(packed) < len(raw) else _stored(raw)
 
 

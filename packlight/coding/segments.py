@@ -32,12 +32,15 @@ _MODEL_BITS = 4
 _FEW_ITEMS = 32
 FEW_BYTES = 256
 CLEARLY = 0.98  # of a model's cost, before bytes are taken for bytes
+SAMPLE = 1 << 16  # bytes on which a general codec is tried
 OWN_CHUNK = 64  # bytes that a chunk of its own costs, and its neighbours lose
 
 
 @dataclass(frozen=True)
 class Segment:
     """`size` bytes that one model codes; LZMA ones and fast records make chunks of their own.
+
+    The `record` is what such a chunk holds, if it has been packed already.
 
     One that is told from bytes before it in its chunk has another to take its place where those
     are in another chunk.
@@ -60,9 +63,14 @@ def plain(size: int) -> Segment:
     return Segment(size, {"kind": BYTES, "length": size})
 
 
+def as_lzma(raw: bytes) -> Segment:
+    """Bytes that are LZMA's; packed, as what was tried need not be tried again."""
+    return Segment(len(raw), as_lzma=True, record=lzma_best(raw))
+
+
 def best_plain(raw: bytes, work: bytearray) -> Segment:
     """Bytes without any structure that is known, by the byte model or LZMA."""
-    candidates = [plain(len(raw)), Segment(len(raw), as_lzma=True)]
+    candidates = [plain(len(raw)), as_lzma(raw)]
     return min(candidates, key=lambda segment: cost(segment, raw, work))
 
 
@@ -84,14 +92,7 @@ def product(derived: Derived) -> Segment:
     return Segment(derived.size, values)
 
 
-def best(
-    tensor: Tensor,
-    raw: bytes,
-    work: bytearray,
-    thorough: bool,
-    base: bytes | None = None,
-    place: int | None = None,
-) -> Segment:
+def best(tensor: Tensor, raw: bytes, work: bytearray, thorough: bool) -> tuple[Segment, int | None]:
     """The segment that packs a tensor's bytes smallest, judged on the tensor alone.
 
     Args:
@@ -99,25 +100,32 @@ def best(
         raw: its bytes.
         work: memory for the trials.
         thorough: also try what seldom wins.
-        base: the file that this one is packed as the difference to.
-        place: where in the base the tensor's old values lie, if they do.
+    Returns:
+        And its bytes, if it had to be tried.
     """
     candidates = _candidates(tensor, raw)
-    if place is not None:
-        candidates += _referenced(tensor, raw, candidates[0], place)
-        costs = [cost(segment, raw, work, base) for segment in candidates]
-        return candidates[costs.index(min(costs))]
     if len(raw) < FEW_BYTES and len(candidates) == 1:
-        return candidates[0]
+        return candidates[0], None
     quick = quickly(raw)
-    if len(candidates) == 1 and quick > 0.8 * len(raw) and not thorough:
-        return candidates[0]
+    if len(candidates) == 1:
+        hopeless = max(_simply(raw, tensor.width), 0 if thorough else 0.8 * len(raw))
+        if quick > 1.02 * hopeless:
+            return candidates[0], None
     costs = [cost(segment, raw, work) for segment in candidates]
     if len(raw) >= FEW_BYTES and quick < (1.02 if thorough else 0.99) * min(costs):
-        others = [plain(len(raw)), Segment(len(raw), as_lzma=True)]
+        others = [plain(len(raw)), as_lzma(raw)]
         candidates += others
         costs += [int(cost(segment, raw, work) / CLEARLY) for segment in others]
-    return candidates[costs.index(min(costs))]
+    place = costs.index(min(costs))
+    return candidates[place], costs[place]
+
+
+def changed(tensor: Tensor, raw: bytes, place: int) -> Segment:
+    """The segment of a tensor whose old values the base holds from `place` on."""
+    reference = {"reference": place + 1}
+    if tensor.dtype in _FORMATS:
+        reference["kind"] = CHANGES
+    return Segment(len(raw), _candidates(tensor, raw)[0].values | reference)
 
 
 def told_from(
@@ -133,19 +141,11 @@ def told_from(
         otherwise: the segment that stands alone.
     """
     # on its own it is tried with the other as a base
-    (trial,) = _referenced(tensor, raw, _candidates(tensor, raw)[0], 0)
+    trial = changed(tensor, raw, 0)
     if cost(trial, raw, work, before) > CLEARLY * cost(otherwise, raw, work):
         return otherwise
     values = trial.values | {"reference": 0, "distance": distance}
     return Segment(trial.size, values, otherwise=otherwise)
-
-
-def _referenced(tensor: Tensor, raw: bytes, first: Segment, place: int) -> list[Segment]:
-    """The first candidate, told from the old values."""
-    reference = {"reference": place + 1}
-    if tensor.dtype not in _FORMATS:
-        return [Segment(len(raw), first.values | reference)]
-    return [Segment(len(raw), first.values | reference | {"kind": CHANGES})]
 
 
 def shape_values(tensor: Tensor) -> dict[str, int]:
@@ -245,15 +245,42 @@ def to_sortable(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def quickly(raw: bytes) -> float:
     """About how small a general codec makes it, tried quickly and on a part from its middle."""
-    start = max(0, len(raw) - (1 << 17)) // 2
-    part = raw[start : start + (1 << 17)]
-    return len(lzma_stream(part, preset=0)) * len(raw) / len(part)
+    sample = _sample(raw, 1)
+    return len(lzma_stream(sample, preset=0)) * len(raw) / len(sample)
+
+
+def without_far_repeats(raw: bytes) -> float:
+    """About how small LZMA makes it, were there nothing that repeats over more than SAMPLE / 4."""
+    sample = _sample(raw, 4)
+    return len(lzma_best(sample)) * len(raw) / len(sample)
+
+
+def _sample(raw: bytes, parts: int) -> bytes:
+    """As many parts from all over it, SAMPLE bytes in all, or all of it if it has no more."""
+    size = SAMPLE // parts
+    if len(raw) <= parts * size:
+        return raw
+    gap = (len(raw) - parts * size) // (parts + 1)
+    starts = (gap + part * (size + gap) for part in range(parts))
+    return b"".join(raw[start : start + size] for start in starts)
+
+
+def _simply(raw: bytes, width: int) -> float:
+    """Bytes that coding every plane of bytes by its own frequencies takes: no model takes more."""
+    planes = np.frombuffer(raw, np.uint8, len(raw) // width * width).reshape(-1, width)
+    bits = 0.0
+    for plane in planes.T:
+        counts = np.bincount(plane)
+        counts = counts[counts > 0]
+        # each symbol is learnt: about half the logarithm of how often it is seen
+        bits += float((counts * -np.log2(counts / len(plane)) + np.log2(counts + 1) / 2 + 4).sum())
+    return bits / 8
 
 
 def cost(segment: Segment, raw: bytes, work: bytearray, base: bytes | None = None) -> int:
     """The bytes that a segment packs to on its own."""
     if segment.as_lzma:
-        return min(len(lzma_best(raw)), len(raw)) + OWN_CHUNK
+        return min(len(segment.record or lzma_best(raw)), len(raw)) + OWN_CHUNK
     packed = _native.pack_chunk(raw, segment.to_bytes(), segment.palette, False, work, True, base)
     return int(packed)
 

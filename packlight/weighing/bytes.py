@@ -191,7 +191,8 @@ def _packed(raw: bytes, tensors: Iterable[Tensor]) -> dict[int, int]:
     for tensor in largest:
         if spent < SAMPLE:
             part, content = _sample(raw, tensor, max(LEAST, SAMPLE * tensor.size // total))
-            price = cost(best(part, content, work, thorough=False), content, work)
+            segment, tried = best(part, content, work, thorough=False)
+            price = tried or cost(segment, content, work)
             spent += len(content)
             value = min(round(price * tensor.size / len(content)), tensor.size)
             seen, costs = seen + tensor.size, costs + value

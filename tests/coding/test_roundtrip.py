@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from packlight.coding import planning
 from packlight.coding.container import read
 from packlight.coding.packing import LEVELS, compress, decompress
 from packlight.coding.planning import CHUNK_LIMIT
@@ -132,3 +134,34 @@ def test_no_chunk_of_a_model_is_larger_than_its_limit(level, shape):
     chunks = read(there_and_back(npy(array), level)).chunks
     assert len(chunks) > 1
     assert max(chunk.size for chunk in chunks) <= CHUNK_LIMIT
+
+
+def test_level_fast_finds_repeats_between_tensors():
+    tensors = {f"a_rather_long_name_of_layer_{i}": weights((20, 20), seed=i) for i in range(40)}
+    raw = onnx_model(tensors)
+    packed = there_and_back(raw, "fast")
+    alone = sum(len(there_and_back(npy(array), "fast")) - 80 for array in tensors.values())
+    assert len(packed) < alone + 0.4 * (len(raw) - sum(array.nbytes for array in tensors.values()))
+
+
+def test_level_fast_finds_a_tensor_again():
+    array = weights((64, 32, 3, 3))
+    once = there_and_back(onnx_model({"a": array}), "fast")
+    twice = there_and_back(onnx_model({"a": array, "b": array}), "fast")
+    assert len(twice) < len(once) + 400
+
+
+def test_whatever_repeats_at_level_fast():
+    rng = np.random.default_rng(2)
+    for size in (1, 3, 4, 5, 255, 256, 257, 700, 30_000):
+        there_and_back(b"x" * size, "fast")
+        there_and_back(rng.bytes(size) * 2, "fast")
+        there_and_back(rng.bytes(4) + rng.choice([0, 1], size).astype("u1").tobytes(), "fast")
+        there_and_back(rng.bytes(300) + b"x" + rng.bytes(size), "fast")
+
+
+def test_a_file_without_tensors_in_several_chunks():
+    raw = np.random.default_rng(0).choice([1, 2], 12_000).astype("u1").tobytes()
+    with mock.patch.object(planning, "CHUNK_LIMIT", 5000):
+        packed = there_and_back(raw, "fast")
+    assert [chunk.size for chunk in read(packed).chunks] == [5000, 5000, 2000]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import subprocess
 from pathlib import Path
@@ -107,6 +108,39 @@ def test_the_guides_examples_check_all_that_they_unpack(tmp_path, packed, exampl
     refused = subprocess.run([tmp_path / "unpack", tmp_path / "wrong.plt"], capture_output=True)
     assert refused.returncode == 1
     assert b"the file is damaged" in refused.stderr
+
+
+HASHES = """
+#include "plt_sha256.h"
+#include <stdio.h>
+
+int main(void)
+{
+    unsigned char data[400], digest[32];
+    for (unsigned i = 0; i < sizeof data; i++)
+        data[i] = (unsigned char)(i * 7);
+    for (size_t n = 0; n <= sizeof data; n++) {
+        plt_sha256 h;
+        plt_sha256_init(&h);
+        plt_sha256_add(&h, data, n / 3);
+        plt_sha256_add(&h, data + n / 3, n - n / 3);
+        plt_sha256_finish(&h, digest);
+        fwrite(digest, 1, 32, stdout);
+    }
+}
+"""
+
+
+@pytest.mark.parametrize("flags", [["-DPLT_PLAIN_SHA256"], []], ids=["plain", "quick"])
+def test_sha256_is_the_same_with_and_without_instructions_for_it(tmp_path, flags):
+    (tmp_path / "hashes.c").write_text(HASHES)
+    sources = sorted((NATIVE / "src").glob("plt_sha256*.c"))
+    folders = (f"-I{INCLUDE}", f"-I{NATIVE / 'src'}")
+    run(tool("cc"), "-O2", *STRICT, *flags, *folders, tmp_path / "hashes.c", *sources,
+        "-o", tmp_path / "hashes")  # fmt: skip
+    data = bytes(i * 7 & 255 for i in range(400))
+    expected = b"".join(hashlib.sha256(data[:n]).digest() for n in range(401))
+    assert run(tmp_path / "hashes", binary=True) == expected
 
 
 def test_the_guide_lists_every_error():

@@ -6,6 +6,7 @@ import io
 import subprocess
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -66,6 +67,55 @@ def test_python_sees_every_cut_and_every_changed_bit(name):
 def test_the_plain_decoder_reads_every_kind_of_reference():
     raw, packed, base = every_reference()
     assert plt.decode(packed, base) == raw
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if "fast" in name or "like" in name])
+def test_the_plain_decoder_reads_every_record(name):
+    raw, packed = FILES[name]
+    assert plt.decode(packed) == raw
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        [4, 9, 1, 2, 0, 2, 5, 2, 4, 2, 0, 2, 0, 0],  # a match before the first byte
+        [4, 9, 1, 2, 1, 2, 5, 2, 0, 2, 0, 2, 0, 1, 2, 7],  # as far as a match that was not
+        [4, 9, 1, 2, 1, 2, 6, 2, 1, 2, 0, 2, 0, 1, 2, 7],  # a byte too many
+        [4, 9, 1, 2, 1, 2, 4, 2, 1, 2, 0, 2, 0, 1, 2, 7],  # a byte too few
+        [4, 9, 1, 2, 2, 2, 5, 2, 1, 2, 0, 2, 0, 1, 2, 7],  # more literals than there are
+        [4, 9, 10, 2, 0, 2, 0, 2, 0, 2, 0, 2, 0, 9, 2, 7],  # more sequences than bytes
+        [5, 2, 4, 0, 0, 128, 63, 2, 128, 0, 1, 7],  # a product of what is not there
+        [0, 0x89, 0, *range(9)],  # a number with a byte more than it needs
+        [1, 1, 0x89, 0, 2, 7],
+    ],
+)
+def test_records_that_make_no_sense_are_refused(record):
+    good = bytes([4, 9, 1, 2, 1, 2, 5, 2, 1, 2, 0, 2, 0, 1, 2, 7])
+    assert decompress(container.write(b"\7" * 9, [Chunk(container.FAST, 9, good)])) == b"\7" * 9
+    bad = container.write(bytes(9), [Chunk(container.FAST, 9, bytes(record))])
+    for decode in (decompress, plt.decode):
+        with pytest.raises(ValueError, match=r"damaged|too early"):
+            decode(bad)
+
+
+@pytest.mark.parametrize("field", [3, 5])
+def test_numbers_in_the_header_are_written_in_one_way(field):
+    """The size of the file, then that of the chunk."""
+    written = []
+
+    def longer(value: int) -> bytes:
+        written.append(value)
+        out = number(value)
+        return out[:-1] + bytes([out[-1] | 128, 0]) if len(written) == field - 2 else out
+
+    number = container.number
+    chunk = [Chunk(STORED, 3, b"abc")]
+    with mock.patch.object(container, "number", longer):
+        bad = container.write(b"abc", chunk)
+    assert decompress(container.write(b"abc", chunk)) == b"abc"
+    for decode in (decompress, plt.decode):
+        with pytest.raises(ValueError, match="damaged"):
+            decode(bad)
 
 
 def test_a_chunk_does_not_continue_with_another_base():
