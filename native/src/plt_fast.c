@@ -88,7 +88,8 @@ static uint32_t class_of(const plt_fast_kernel *k, int32_t predicted)
     return (uint32_t)((predicted > reach ? reach : predicted < -reach ? -reach : predicted) + reach);
 }
 
-static void decode_kernels(plt_fast *f, plt_reader *r, uint8_t *out, uint32_t width, uint64_t items)
+static void decode_kernels(plt_fast *f, plt_reader *r, uint8_t *out, uint32_t width,
+                           uint64_t items)
 {
     plt_fast_kernel *k = &f->kernel;
     int32_t before[PLT_FAST_TAPS] = {0};
@@ -191,7 +192,7 @@ static void decode_repeats(plt_fast *f, plt_reader *r, uint8_t *out, size_t befo
         plt_plane_read(&p[PLT_REPEAT_BYTES], out + at, size - at);
 }
 
-/* fp32 numbers that are those before times a factor, or as many steps beside that as a plane says. */
+/* fp32 numbers that are those before, times a factor, but for the steps that a plane tells. */
 static void decode_product(plt_fast *f, plt_reader *r, uint8_t *out, size_t before, uint64_t items)
 {
     uint64_t distance = plt_read_number(r);

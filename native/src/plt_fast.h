@@ -24,9 +24,9 @@ enum plt_fast_kind {
     PLT_FAST_PRODUCT
 };
 
-/* The planes of repeats, a byte of each for every sequence but the last: how many literals it
- * begins with, the length of the match behind them less PLT_FAST_MATCH - 1 (0: there is none), how
- * far back it is (0: as far as the match before); then the literals themselves. */
+/* The planes of repeats, a byte of each for every sequence: how many literals it begins with, the
+ * length of the match behind them less PLT_FAST_MATCH - 1 (0: there is none), and how far back that
+ * is (0: as far as the match before); then the literals themselves. */
 enum {
     PLT_REPEAT_LITERALS,
     PLT_REPEAT_LENGTH,

@@ -76,8 +76,8 @@ static void put_table(const uint16_t *frequency, plt_writer *w)
 }
 
 /* Codes backwards from the end of the buffer, then moves the stream to its front. */
-static void put_symbols(const plt_fast_encoder *e, plt_writer *w, const uint8_t *data, const uint8_t *classes,
-                        size_t items)
+static void put_symbols(const plt_fast_encoder *e, plt_writer *w, const uint8_t *data,
+                        const uint8_t *classes, size_t items)
 {
     uint32_t states = plt_rans_states(items), state[PLT_RANS_STATES];
     uint8_t *at = w->end, *floor = w->at + 4 * states + 10;

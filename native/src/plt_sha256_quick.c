@@ -1,7 +1,7 @@
 /* SHA-256 by the instructions that x86 and Arm have for it, some eight times as fast; the same
- * result. An x86 processor is asked at run time. Arm's can not be asked without an operating system:
- * there the compiler must have been told, as Apple's is, and Android's by -march=armv8-a+crypto.
- * PLT_PLAIN_SHA256 leaves them out.
+ * result. An x86 processor is asked at run time. Arm's can not be asked without an operating
+ * system: there the compiler must have been told, as Apple's is, and Android's by
+ * -march=armv8-a+crypto. PLT_PLAIN_SHA256 leaves them out.
  */
 #include "plt_sha256.h"
 

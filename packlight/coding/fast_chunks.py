@@ -66,9 +66,9 @@ def pack(raw: bytes, run: Sequence[Span]) -> bytes:
 
 
 def product(raw: bytes, span: Span, start: int) -> bytes | None:
-    """A record of numbers that all follow from others in the chunk; None if one does not."""
+    """A record of numbers that follow from others in the chunk; None if some do not."""
     found = span.found
-    if not isinstance(found, Derived) or found.source < start:
+    if not isinstance(found, Derived) or not start <= found.source < found.offset:
         return None
     at, source = found.offset - start, found.source - start
     return fast.product(raw[at : at + found.size], raw[source : source + found.size],

@@ -15,6 +15,7 @@ from packlight.types import Array
 
 WINDOW = 16
 STRIDE = 8
+_BLOCK = 1 << 22  # windows hashed at once
 LEAST = 24  # a shorter run is not worth its place in the plan
 
 
@@ -70,14 +71,19 @@ def repeated(data: bytes, distance: int) -> float:
 
     Windows are taken where their hash says so: the same ones wherever the same bytes stand.
     """
-    hashes = _hashes(np.frombuffer(data, np.uint8))
-    places = np.flatnonzero(hashes >> np.uint64(58) == 0)
-    if not len(places):
+    values = np.frombuffer(data, np.uint8)
+    hashes, places = [], []
+    for start in range(0, len(values), _BLOCK):
+        found = _hashes(values[start : start + _BLOCK + WINDOW - 1])
+        taken = np.flatnonzero(found >> np.uint64(58) == 0)
+        hashes.append(found[taken])
+        places.append(taken + start)
+    if sum(map(len, places)) < 2:
         return 0.0
-    order = np.argsort(hashes[places], kind="stable")
-    taken, places = hashes[places][order], places[order]
-    far = (taken[1:] == taken[:-1]) & (np.diff(places) > distance)
-    return float(far.mean())
+    all_hashes, all_places = np.concatenate(hashes), np.concatenate(places)
+    order = np.argsort(all_hashes, kind="stable")
+    same = np.diff(all_hashes[order]) == 0
+    return float((same & (np.diff(all_places[order]) > distance)).mean())
 
 
 def _same(a: Array, b: Array) -> int:

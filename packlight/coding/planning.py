@@ -68,6 +68,7 @@ class Packer:
         self._raw, self._jobs, self._progress, self._base = raw, jobs, progress, base
         self._pairs: dict[int, int] = {}  # tensor -> where its old values lie in the base
         self._like: dict[int, int] = {}  # tensor -> the earlier one that it is like
+        self._liked: set[int] = set()  # those
         self._own = local()
 
     def models(self, members: Sequence[Member] | None, *, thorough: bool) -> list[Chunk]:
@@ -78,6 +79,7 @@ class Packer:
         else:
             tensors = [span.found for span in spans if isinstance(span.found, Tensor)]
             self._like = find_like(self._raw, tensors, CHUNK_LIMIT)
+            self._liked = set(self._like.values())
         chosen = self._each("choosing models", lambda span: self._segments(span, thorough), spans)
         chains: list[list[Plan]] = []
         model: list[Plan] = []
@@ -174,7 +176,7 @@ class Packer:
             before = self._raw[like : like + span.size]
             distance = span.offset - like
             segment = segments.told_from(span.found, data, before, distance, segment, self._work)
-        if segment.otherwise or span.offset in self._like.values():
+        if segment.otherwise or span.offset in self._liked:
             return [segment]  # both in modelled chunks
         whole = segment.as_lzma or (
             span.found.width > 1 and segment.values["kind"] != segments.PALETTE
