@@ -53,7 +53,7 @@ def pack(raw: bytes, run: Sequence[Span]) -> bytes:
             data = raw[at:end]
             record = product(raw, span, start) or fast.pack(data, span.found)
             back = at - seen.setdefault(data, at)
-            if back or (not is_rest and _repeats(data, len(record))):
+            if back or is_rest or _repeats(data, len(record)):
                 record = min(record, repeats(at, end, back), key=len)
             alone.append(record)
         together = b"".join(alone)

@@ -7,6 +7,7 @@ import os
 import zlib
 from collections.abc import Sequence
 from mmap import mmap
+from threading import local
 from typing import Literal
 
 from packlight.coding import _native, container
@@ -19,6 +20,7 @@ Level = Literal["fast", "default", "max"]
 LEVELS: tuple[Level, ...] = ("fast", "default", "max")
 #: what unpack allows to be allocated unless told otherwise
 MAX_OUTPUT = 4 << 30
+_own = local()
 
 
 def compress(
@@ -94,7 +96,7 @@ def decompress(data: bytes, *, base: bytes | None = None, max_output: int = MAX_
             f"{header.base_sha256.hex()[:16]}...), and {what}; give it with --base"
         )
     out = bytearray(header.size)
-    work = mmap(-1, _native.work_size())  # memory that is not there before it is used
+    work = _work()
     for chunk in header.chunks:
         packed = memoryview(data)[chunk.packed_offset : chunk.packed_offset + chunk.packed_size]
         target = memoryview(out)[chunk.offset : chunk.offset + chunk.size]
@@ -114,6 +116,14 @@ def decompress(data: bytes, *, base: bytes | None = None, max_output: int = MAX_
     if hashlib.sha256(out).digest() != header.sha256:
         raise BadInput("the .plt can not be unpacked: the file is damaged")
     return bytes(out)
+
+
+def _work() -> mmap:
+    """This thread's work memory: kept, as fresh pages take as long as a small network."""
+    if not hasattr(_own, "work"):
+        _own.work = mmap(-1, _native.work_size())
+    work: mmap = _own.work
+    return work
 
 
 def _chunks(
