@@ -56,5 +56,5 @@ void plt_tables_init(plt_tables *t)
         t->stretch[p] = (int16_t)(i - 2048);
     }
     for (int n = 0; n < 1024; n++)
-        t->rate[n] = (uint16_t)(65536u / ((unsigned)n + 3));
+        t->rate[n] = (uint16_t)(131072u / (2 * (unsigned)n + 3));
 }

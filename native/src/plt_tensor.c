@@ -17,7 +17,15 @@ enum {
     NODE_BITS = 98    /* + 8 bit_set(k) + place in the tree of the bits below the first */
 };
 
-enum { MEAN_BITS = 8, TREE_BITS = 3, INTEGER_BITS = 6, COUNTER_LIMIT = 300, FINE_BITS = 6 };
+enum {
+    MEAN_BITS = 8,
+    TREE_BITS = 3,
+    INTEGER_BITS = 6,
+    COUNTER_LIMIT = 300,
+    FINE_BITS = 6,
+    FIRST_WEIGHT = 4000,         /* of counters */
+    FIRST_PRIOR_WEIGHT = 9000
+};
 
 /* Small octaves have decisions of their own; large ones share with those 8 octaves away, from
  * which the scale in every context tells them apart. */
@@ -73,8 +81,8 @@ void plt_model_init(plt_model *m)
             m->counter[i][j] = PLT_COUNTER_NEW;
     for (size_t s = 0; s < 2; s++)
         for (size_t i = 0; i < PLT_NODES * PLT_SETS; i++)
-            for (size_t j = 0; j < PLT_INPUTS - 1; j++)
-                m->weight[s][i][j] = PLT_ONE / 5;
+            for (size_t j = 0; j <= PLT_CONTEXTS; j++)
+                m->weight[s][i][j] = j < PLT_CONTEXTS ? FIRST_WEIGHT : FIRST_PRIOR_WEIGHT;
     for (size_t i = 0; i < 512; i++)
         m->exponent[i / 256][i % 256] = PLT_COUNTER_NEW;
 }
@@ -92,7 +100,7 @@ static uint32_t choose_neighbours(plt_model *m)
         plt_predictor *p = &m->predictor[t];
         uint32_t n = 0, y = t / s->tap_width, x = t % s->tap_width;
         for (uint32_t square = 1; s->taps <= PLT_MAX_TAPS && square <= 8; square++)
-            for (uint32_t u = t; u-- > 0 && n < PLT_PREDICTORS - 2;) {
+            for (uint32_t u = t; u-- > 0 && n < PLT_NEIGHBOURS - 2;) {
                 uint32_t dy = y - u / s->tap_width;
                 uint32_t ux = u % s->tap_width, dx = x > ux ? x - ux : ux - x;
                 if (dy * dy + dx * dx == square)
@@ -130,6 +138,7 @@ void plt_model_tensor(plt_model *m, const plt_shape *shape, uint32_t kind, int r
     memset(m->channel, 0, at_most(shape->channels, PLT_COLUMNS) * sizeof *m->channel);
     memset(m->predictor, 0, at_most(shape->taps, PLT_MAX_TAPS) * sizeof *m->predictor);
     m->reference = (plt_reference){.on = referenced};
+    plt_filter_begin(&m->filter, referenced ? UINT32_MAX : inner);
     /* what neighbours find before the first value stands at the end of the history */
     uint32_t reach = choose_neighbours(m);
     memset(m->history + (PLT_HISTORY - reach), 0, reach * sizeof *m->history);
@@ -137,15 +146,27 @@ void plt_model_tensor(plt_model *m, const plt_shape *shape, uint32_t kind, int r
         m->exact[j] = PLT_COUNTER_NEW;
 }
 
-/* The prediction from the neighbours at this tap, in 1/16. */
-static int32_t predict(plt_model *m, const plt_predictor *p)
+/* Kinds of numbers that have 14 bits of magnitude. */
+static int is_wide(const plt_model *m)
+{
+    return m->kind == PLT_KIND_WIDE || m->kind == PLT_KIND_FLOAT;
+}
+
+/* The prediction from the neighbours at this tap and from the filters, in 1/16. */
+static int32_t predict(plt_model *m, const plt_predictor *p, uint32_t column)
 {
     int64_t sum = 0;
-    for (int i = 0; i < PLT_PREDICTORS; i++) {
+    for (int i = 0; i < PLT_NEIGHBOURS; i++)
         m->neighbour[i] =
             p->distance[i] ? m->history[(m->index - p->distance[i]) & (PLT_HISTORY - 1)] : 0;
+    plt_filter_predict(&m->filter, column);
+    int unit = is_wide(m) ? 16 : 12; /* small numbers are filtered to a fraction of 4 bits */
+    int64_t above = (int64_t)m->filter.by_above * m->now.scale >> unit;
+    int64_t beside = (int64_t)m->filter.by_beside * m->now.scale >> unit;
+    m->neighbour[PLT_NEIGHBOURS] = (int32_t)limited(above, 32767);
+    m->neighbour[PLT_NEIGHBOURS + 1] = (int32_t)limited(beside, 32767);
+    for (int i = 0; i < PLT_PREDICTORS; i++)
         sum += (int64_t)p->weight[i] * m->neighbour[i];
-    }
     return (int32_t)limited(sum >> 12, 1 << 20);
 }
 
@@ -192,7 +213,7 @@ static void expect(plt_model *m)
     e->scale = (uint32_t)(scale > 1u << 22 ? 1u << 22 : scale);
 
     plt_predictor *p = &m->predictor[at_most(e->tap, PLT_MAX_TAPS - 1)];
-    e->predicted = m->reference.on ? predict_by_reference(m, inner == 0) : predict(m, p);
+    e->predicted = m->reference.on ? predict_by_reference(m, inner == 0) : predict(m, p, inner);
     uint32_t magnitude = (p->magnitude >> MEAN_BITS) + 8;
     uint64_t error = (uint64_t)e->scale * ((p->error >> MEAN_BITS) + 8) / magnitude;
     e->error_scale = (uint32_t)(error > 1u << 24 ? 1u << 24 : error);
@@ -212,7 +233,7 @@ static void solve(plt_predictor *p)
         }
 }
 
-/* A running mean moves to `value`, by 1 / (n + 3). It has MEAN_BITS more than the value, or small
+/* A running mean moves to `value`, by 2 / (2 n + 3). It has MEAN_BITS more than the value, or small
  * steps would round to none. */
 static void towards(const plt_tables *t, uint32_t *mean, uint32_t value, uint32_t n)
 {
@@ -221,7 +242,7 @@ static void towards(const plt_tables *t, uint32_t *mean, uint32_t value, uint32_
 }
 
 /* Halves the moments now and then, so that older values count for less, and before solve() could
- * overflow: no moment is larger than the largest square, and ten times 2^18 of them fit. */
+ * overflow: no moment is larger than the largest square, and twelve times 2^18 of them fit. */
 static void forget(plt_predictor *p)
 {
     int large = p->count % 8192 == 0;
@@ -243,6 +264,24 @@ static void learn_ratio(plt_reference *r, int32_t value)
     if (r->all_square > 1ll << 44) {
         r->all_dot /= 2;
         r->all_square /= 2;
+    }
+}
+
+static void learn_moments(plt_model *m, plt_predictor *p, int32_t value)
+{
+    int used[PLT_PREDICTORS], n = 0; /* zeros move nothing */
+    for (int i = 0; i < PLT_PREDICTORS; i++)
+        if (m->neighbour[i])
+            used[n++] = i;
+    for (int i = 0; i < n; i++) {
+        int64_t x = m->neighbour[used[i]], *moment = p->moment[used[i]];
+        for (int j = i; j < n; j++)
+            moment[used[j]] += x * m->neighbour[used[j]];
+        moment[PLT_PREDICTORS] += x * value;
+    }
+    if ((p->count & 63) == 0) {
+        solve(p);
+        forget(p);
     }
 }
 
@@ -270,17 +309,12 @@ static void learn(plt_model *m, int32_t value)
     towards(t, &p->error, at_most(magnitude_of(error), 1u << 19) * 16, n);
     towards(t, &p->magnitude, size, n);
     learn_ratio(&m->reference, value);
-    for (int i = 0; i < PLT_PREDICTORS && !m->reference.on; i++) {
-        if (!m->neighbour[i])
-            continue;
-        for (int j = i; j < PLT_PREDICTORS; j++)
-            p->moment[i][j] += (int64_t)m->neighbour[i] * m->neighbour[j];
-        p->moment[i][PLT_PREDICTORS] += (int64_t)m->neighbour[i] * value;
-    }
     p->count++;
-    if ((p->count & 63) == 0 && !m->reference.on) {
-        solve(p);
-        forget(p);
+    if (!m->reference.on) {
+        learn_moments(m, p, value);
+        int64_t share = (int64_t)value * 65536 / (e->scale + 16);
+        plt_filter_learn(&m->filter, e->row, m->index % (s->channels * s->taps),
+                         (int32_t)limited(share, PLT_FILTER_LIMIT));
     }
     m->history[m->index & (PLT_HISTORY - 1)] = (int16_t)value;
     m->index++;
@@ -300,19 +334,9 @@ static uint32_t within(int32_t v, int32_t limit)
 static void choose_contexts(plt_model *m)
 {
     const plt_expectation *e = &m->now;
-    const int16_t *h = m->history;
-    uint32_t c[PLT_CONTEXTS - 1];
-    uint32_t a1 = magnitude_of(h[(m->index - 1) & (PLT_HISTORY - 1)]);
-    uint32_t a2 = magnitude_of(h[(m->index - 2) & (PLT_HISTORY - 1)]);
-    uint32_t signs = 0, fine = 0;
+    uint32_t c[PLT_CONTEXTS - 1], signs = 0;
+    uint32_t fine = is_wide(m) ? FINE_BITS : 0; /* contexts look at the upper bits */
 
-    if (m->kind == PLT_KIND_WIDE || m->kind == PLT_KIND_FLOAT) {
-        /* 14 bits of magnitude: contexts look at the upper ones, and at neighbours' share of the
-         * expected scale */
-        fine = FINE_BITS;
-        a1 = (uint32_t)((uint64_t)a1 * 512 / (e->scale + 256));
-        a2 = (uint32_t)((uint64_t)a2 * 512 / (e->scale + 256));
-    }
     uint32_t row = quantise(e->row_scale >> fine, 2, 31);
     uint32_t column = quantise(e->column_scale >> fine, 2, 31);
     uint32_t scale = quantise(e->scale >> fine, 0, 127);
@@ -324,16 +348,14 @@ static void choose_contexts(plt_model *m)
     int32_t relative =
         (int32_t)limited((int64_t)e->predicted * 16 * 8 / ((int32_t)e->scale + 16), 15);
 
-    c[0] = scale;
-    c[1] = row * 32 + column;
-    c[2] = at_most(a1, 7) * 8 + at_most(a2, 7) + 64 * (row & 15);
-    c[3] = (uint32_t)(relative + 16) * 32 + (scale >> 2);
-    c[4] = signs * 12 + at_most(scale >> 3, 11);
+    c[0] = row * 32 + column;
+    c[1] = (uint32_t)(relative + 16) * 32 + (scale >> 2);
+    c[2] = signs * 12 + at_most(scale >> 3, 11);
     if (m->reference.on) {
         uint32_t sure = quantise(e->error_scale, 3, 31);
         sure = sure < 4 ? 0 : at_most(sure - 4, 7);
-        c[2] = within(m->reference.value, 63) * 8 + sure;
-        c[4] = within(e->predicted >> 2, 63) * 8 + sure;
+        c[1] = within(m->reference.value, 63) * 8 + sure;
+        c[2] = within(e->predicted >> 2, 63) * 8 + sure;
     }
     /* Kinds of tensors share the space of every context but seldom meet in it. */
     for (int k = 0; k < PLT_CONTEXTS - 1; k++)
@@ -348,7 +370,7 @@ static void choose_contexts(plt_model *m)
 static int decide(plt_model *m, plt_range *rc, uint32_t node, uint32_t exact, int bit, int prior)
 {
     const plt_tables *t = &m->tables;
-    int16_t x[PLT_INPUTS];
+    int16_t x[PLT_INPUTS] = {0};
     plt_counter *c[PLT_CONTEXTS];
 
     c[0] = &m->exact[exact];
@@ -371,15 +393,17 @@ static int decide(plt_model *m, plt_range *rc, uint32_t node, uint32_t exact, in
     return bit;
 }
 
-/* As decide(), for bits that hardly depend on anything: two models, averaged. */
-static int decide_simply(plt_model *m, plt_range *rc, uint32_t node, int bit, int prior)
+/* As decide(), for bits that hardly depend on anything: three models, averaged. */
+static int decide_simply(plt_model *m, plt_range *rc, uint32_t node, uint32_t exact, int bit,
+                         int prior)
 {
     const plt_tables *t = &m->tables;
-    plt_counter *c = &m->counter[0][m->base[0] + node];
-    int s = (plt_stretch(t, plt_counter_p16(*c)) + 3 * prior) / 4;
+    plt_counter *c = &m->counter[0][m->base[0] + node], *x = &m->exact[exact];
+    int s = plt_stretch(t, plt_counter_p16(*c)) + plt_stretch(t, plt_counter_p16(*x)) + 2 * prior;
 
-    bit = plt_bit(rc, bit, plt_squash(t, s));
+    bit = plt_bit(rc, bit, plt_squash(t, s / 4));
     plt_counter_update(t, c, bit, COUNTER_LIMIT);
+    plt_counter_update(t, x, bit, COUNTER_LIMIT);
     return bit;
 }
 
@@ -429,32 +453,25 @@ typedef struct {
     uint32_t low, high;      /* masses up to its ends, the inner one first */
 } interval;
 
-/* Decides whether the magnitude reaches `edge` (in 1/4096), and keeps that side. */
-static int cut(plt_model *m, plt_range *rc, interval *in, uint32_t node, uint32_t exact, int bit,
-               int64_t edge)
+/* Decides, with decide() or simply, whether the magnitude reaches `edge` (in 1/4096), and keeps
+ * that side. */
+static int cut(plt_model *m, plt_range *rc, interval *in, uint32_t node, uint32_t exact, int simply,
+               int bit, int64_t edge)
 {
     uint32_t middle = mass_below(&in->d, in->negative ? -edge : edge);
+    int prior = split(in->low, middle, in->high);
 
-    bit = decide(m, rc, node, exact, bit, split(in->low, middle, in->high));
+    bit = simply ? decide_simply(m, rc, node, exact, bit, prior)
+                 : decide(m, rc, node, exact, bit, prior);
     *(bit ? &in->low : &in->high) = middle;
     return bit;
 }
 
-static int cut_simply(plt_model *m, plt_range *rc, interval *in, uint32_t node, int bit,
+/* As cut(), for a decision on the octave or a bit of any octave. */
+static int cut_octave(plt_model *m, plt_range *rc, interval *in, uint32_t node, int simply, int bit,
                       int64_t edge)
 {
-    uint32_t middle = mass_below(&in->d, in->negative ? -edge : edge);
-
-    bit = decide_simply(m, rc, node, bit, split(in->low, middle, in->high));
-    *(bit ? &in->low : &in->high) = middle;
-    return bit;
-}
-
-/* As cut(), for a decision on the octave. */
-static int cut_octave(plt_model *m, plt_range *rc, interval *in, uint32_t node, int bit,
-                      int64_t edge)
-{
-    return cut(m, rc, in, node, node + (in->negative ? PLT_NODES : 0), bit, edge);
+    return cut(m, rc, in, node, node + (in->negative ? PLT_NODES : 0), simply, bit, edge);
 }
 
 /* The first number of an octave, less one half, in 1/4096. */
@@ -491,14 +508,14 @@ int32_t plt_model_integer(plt_model *m, plt_range *rc, int32_t value, const plt_
     uint32_t k = m->octave + shift;
     while (k && limit >> k == 0)
         k--;
-    if (!k || cut_octave(m, rc, &in, NODE_FIRST + k, size >> k != 0,
+    if (!k || cut_octave(m, rc, &in, NODE_FIRST + k, 0, size >> k != 0,
                          integer_edge(1ull << k, shift))) {
-        while (limit >> k > 1 && cut_octave(m, rc, &in, NODE_UP + k, size >> (k + 1) != 0,
+        while (limit >> k > 1 && cut_octave(m, rc, &in, NODE_UP + k, 0, size >> (k + 1) != 0,
                                             integer_edge(2ull << k, shift)))
             k++;
     } else {
         k--;
-        while (k && !cut_octave(m, rc, &in, NODE_DOWN + k, size >> k != 0,
+        while (k && !cut_octave(m, rc, &in, NODE_DOWN + k, 0, size >> k != 0,
                                 integer_edge(1ull << k, shift)))
             k--;
     }
@@ -511,7 +528,7 @@ int32_t plt_model_integer(plt_model *m, plt_range *rc, int32_t value, const plt_
             bit = 0;
         else if (done < INTEGER_BITS)
             bit = (uint32_t)cut(m, rc, &in, bit_node(k, done, got),
-                                exact_bit(k, done, got, in.negative), (int)bit,
+                                exact_bit(k, done, got, in.negative), done >= TREE_BITS, (int)bit,
                                 integer_edge(middle, shift));
         else
             bit = plt_raw_bits(rc, bit, 1);
@@ -590,13 +607,13 @@ uint32_t plt_model_float(plt_model *m, plt_range *rc, uint32_t value, const plt_
     int32_t octave = (int32_t)exponent - base;
     uint32_t aim = exponent > f->largest ? FLOAT_OCTAVES : octave < 0 ? 0 : (uint32_t)octave;
     uint32_t k = at_most(m->octave + FLOAT_SHIFT, FLOAT_OCTAVES - 1);
-    if (cut_octave(m, rc, &in, NODE_FIRST + k, aim >= k, float_edge(k))) {
+    if (cut_octave(m, rc, &in, NODE_FIRST + k, 0, aim >= k, float_edge(k))) {
         while (k < FLOAT_OCTAVES &&
-               cut_octave(m, rc, &in, NODE_UP + k, aim >= k + 1, float_edge(k + 1)))
+               cut_octave(m, rc, &in, NODE_UP + k, 0, aim >= k + 1, float_edge(k + 1)))
             k++;
     } else {
         k--;
-        while (k && !cut_octave(m, rc, &in, NODE_DOWN + k, aim >= k, float_edge(k)))
+        while (k && !cut_octave(m, rc, &in, NODE_DOWN + k, 0, aim >= k, float_edge(k)))
             k--;
     }
     if (k == 0 || k == FLOAT_OCTAVES)
@@ -611,8 +628,7 @@ uint32_t plt_model_float(plt_model *m, plt_range *rc, uint32_t value, const plt_
         left--;
         uint32_t node = bit_node(k, done, got);
         int bit = (int)(mantissa >> (left + f->zero_bits) & 1);
-        bit = done < TREE_BITS ? cut_octave(m, rc, &in, node, bit, middle)
-                               : cut_simply(m, rc, &in, node, bit, middle);
+        bit = cut_octave(m, rc, &in, node, done >= TREE_BITS, bit, middle);
         got = got * 2 + (uint32_t)bit;
     }
     got = got << left | plt_raw_bits(rc, mantissa >> f->zero_bits, left);

@@ -8,6 +8,7 @@
 #ifndef PLT_TENSOR_H
 #define PLT_TENSOR_H
 
+#include "plt_filter.h"
 #include "plt_logistic.h"
 #include "plt_range.h"
 
@@ -25,9 +26,10 @@ enum {
 enum {
     PLT_MAX_TAPS = 49,
     PLT_NODES = 240,         /* binary decisions that make up one value */
-    PLT_PREDICTORS = 10,
-    PLT_CONTEXTS = 6,        /* adaptive counters asked for every decision; the first is exact */
-    PLT_INPUTS = 8,          /* those, the distribution, and a constant */
+    PLT_NEIGHBOURS = 10,     /* earlier values that the prediction is made from */
+    PLT_PREDICTORS = 12,     /* those and the two filters */
+    PLT_CONTEXTS = 4,        /* adaptive counters asked for every decision; the first is exact */
+    PLT_INPUTS = 8,          /* those, the distribution, a constant, and zeros */
     PLT_SETS = 16,           /* situations with mixing weights of their own */
     PLT_EXACT = 2 * PLT_NODES + 2 * 256 /* decisions by value and sign, up to 255 */
 };
@@ -52,7 +54,7 @@ typedef struct {
 typedef struct {
     int32_t weight[PLT_PREDICTORS];                       /* in 1/65536 */
     int64_t moment[PLT_PREDICTORS + 1][PLT_PREDICTORS + 1];
-    uint32_t distance[PLT_PREDICTORS];                    /* 0: none */
+    uint32_t distance[PLT_NEIGHBOURS];                    /* 0: none */
     uint32_t count;
     uint32_t error, magnitude;                            /* running means, in 1/65536 */
 } plt_predictor;
@@ -77,6 +79,7 @@ typedef struct {
     uint32_t channel[PLT_COLUMNS];
     int16_t history[PLT_HISTORY];
     plt_predictor predictor[PLT_MAX_TAPS];
+    plt_filter filter;
     plt_expectation now;
     int32_t neighbour[PLT_PREDICTORS];
     plt_reference reference;

@@ -607,9 +607,10 @@ MAX_TAPS = 49
 COLUMNS = 1 << 14
 HISTORY = 1 << 16
 NODES = 240
-PREDICTORS = 10
-CONTEXTS = 6
-INPUTS = 8
+NEIGHBOURS = 10
+PREDICTORS = 12
+CONTEXTS = 4
+FIRST_WEIGHTS = [4000] * CONTEXTS + [9000, 0]
 EXACT = 2 * NODES + 2 * 256
 SETS = 16
 LEVELS = 1024
@@ -623,7 +624,7 @@ class Predictor:
     def __init__(self) -> None:
         self.weight = [0] * PREDICTORS
         self.moment = [[0] * (PREDICTORS + 1) for _ in range(PREDICTORS + 1)]
-        self.distance = [0] * PREDICTORS
+        self.distance = [0] * NEIGHBOURS
         self.count = self.error = self.magnitude = 0
 
 
@@ -641,8 +642,7 @@ class Interval:
 class Model:
     def __init__(self) -> None:
         self.counter = [[COUNTER_NEW] * (LEVELS * NODES) for _ in range(CONTEXTS - 1)]
-        start = [ONE // 5] * (INPUTS - 1) + [0]
-        self.weight = [[list(start) for _ in range(NODES * SETS)] for _ in range(2)]
+        self.weight = [[list(FIRST_WEIGHTS) for _ in range(NODES * SETS)] for _ in range(2)]
         self.exponent = [[COUNTER_NEW] * 256 for _ in range(2)]
 
     def begin(self, shape: Shape, kind: int, referenced: bool) -> None:
@@ -658,7 +658,11 @@ class Model:
         self.history = [0] * HISTORY
         self.predictor = [Predictor() for _ in range(MAX_TAPS)]
         self.choose_neighbours()
+        self.filter = Filter(1 << 31 if referenced else shape.channels * shape.taps)
         self.exact = [COUNTER_NEW] * EXACT
+
+    def is_wide(self) -> bool:
+        return self.kind in (KIND_WIDE, KIND_FLOAT)
 
     # 3.4.1 Neighbours
 
@@ -673,7 +677,7 @@ class Model:
             for reach in range(1, 9 if s.taps <= MAX_TAPS else 1):
                 for u in reversed(range(t)):
                     uy, ux = divmod(u, s.tap_width)
-                    if len(found) < PREDICTORS - 2 and (y - uy) ** 2 + (x - ux) ** 2 == reach:
+                    if len(found) < NEIGHBOURS - 2 and (y - uy) ** 2 + (x - ux) ** 2 == reach:
                         found.append((t - u) * tap_stride)
             if s.channels > 1:
                 found.append(channel_stride)
@@ -718,6 +722,10 @@ class Model:
             self.history[(self.index - distance) % HISTORY] if distance else 0
             for distance in p.distance
         ]
+        self.filter.predict(inner)
+        unit = 16 if self.is_wide() else 12
+        for guess in (self.filter.by_above, self.filter.by_beside):
+            self.neighbour.append(limited(guess * self.scale >> unit, 32767))
         total = sum(w * v for w, v in zip(p.weight, self.neighbour, strict=True))
         self.predicted = limited(total >> 12, 1 << 20)
         if self.referenced:
@@ -768,6 +776,9 @@ class Model:
             large = any(p.moment[i][i] > 1 << 41 for i in range(PREDICTORS))
             if large or p.count % 8192 == 0:
                 p.moment = [[quotient(sum_, 2) for sum_ in row] for row in p.moment]
+        if not self.referenced:
+            share = limited(quotient(value * 65536, self.scale + 16), FILTER_LIMIT)
+            self.filter.learn(self.row, self.index % (self.shape.channels * taps), share)
         self.history[self.index % HISTORY] = to_int16(value)
         self.index += 1
 
@@ -782,14 +793,7 @@ class Model:
     # 3.4.4 Contexts
 
     def choose_contexts(self) -> None:
-        h = self.history
-        a1 = abs(h[(self.index - 1) % HISTORY])
-        a2 = abs(h[(self.index - 2) % HISTORY])
-        fine = 0
-        if self.kind in (KIND_WIDE, KIND_FLOAT):
-            fine = FINE_BITS
-            a1 = a1 * 512 // (self.scale + 256)
-            a2 = a2 * 512 // (self.scale + 256)
+        fine = FINE_BITS if self.is_wide() else 0
         row = min(log2_8((self.row_scale >> fine) + 1) >> 2, 31)
         column = min(log2_8((self.column_scale >> fine) + 1) >> 2, 31)
         scale = min(log2_8((self.scale >> fine) + 1), 127)
@@ -799,16 +803,14 @@ class Model:
             signs = signs * 3 + (v > 0) - (v < 0) + 1
         relative = limited(quotient(self.predicted * 128, self.scale + 16), 15)
         c = [
-            scale,
             row * 32 + column,
-            min(a1, 7) * 8 + min(a2, 7) + 64 * (row & 15),
             (relative + 16) * 32 + (scale >> 2),
             signs * 12 + min(scale >> 3, 11),
         ]
         if self.referenced:
             sure = limited(max(min(log2_8(self.error_scale + 1) >> 3, 31) - 4, 0), 7)
-            c[2] = (limited(self.reference, 63) + 63) * 8 + sure
-            c[4] = (limited(self.predicted >> 2, 63) + 63) * 8 + sure
+            c[1] = (limited(self.reference, 63) + 63) * 8 + sure
+            c[2] = (limited(self.predicted >> 2, 63) + 63) * 8 + sure
         self.base = [(level ^ self.kind * 0x155) * NODES for level in c]
         self.octave = max(0, octave - 8)
         side = 0 if relative < -4 else 1 if relative < 0 else 2
@@ -831,11 +833,12 @@ class Model:
             update(table, place, bit, COUNTER_LIMIT)
         return bit
 
-    def decide_simply(self, rc: RangeDecoder, node: int, prior: int) -> int:
+    def decide_simply(self, rc: RangeDecoder, node: int, exact: int, prior: int) -> int:
         place = self.base[0] + node
-        s = quotient(stretch(self.counter[0][place] >> 16) + 3 * prior, 4)
-        bit = rc.bit(squash(s))
+        s = stretch(self.counter[0][place] >> 16) + stretch(self.exact[exact] >> 16) + 2 * prior
+        bit = rc.bit(squash(quotient(s, 4)))
         update(self.counter[0], place, bit, COUNTER_LIMIT)
+        update(self.exact, exact, bit, COUNTER_LIMIT)
         return bit
 
     # 3.4.6 The distribution
@@ -859,7 +862,8 @@ class Model:
         prior = split(part.low, middle, part.high)
         if exact is None:
             exact = node + (NODES if part.negative else 0)
-        bit = self.decide_simply(rc, node, prior) if simply else self.decide(rc, node, exact, prior)
+        decide = self.decide_simply if simply else self.decide
+        bit = decide(rc, node, exact, prior)
         if bit:
             part.low = middle
         else:
@@ -908,7 +912,8 @@ class Model:
             elif done < INTEGER_BITS:
                 exact = exact_bit(k, done, got, part.negative)
                 edge = integer_edge(middle, shift)
-                bit = self.cut(rc, part, bit_node(k, done, got), edge, exact=exact)
+                node, simply = bit_node(k, done, got), done >= TREE_BITS
+                bit = self.cut(rc, part, node, edge, exact=exact, simply=simply)
             else:
                 bit = rc.raw_bits(1)
             got = got * 2 + bit
@@ -983,6 +988,55 @@ def solve(p: Predictor) -> None:
                     rest -= p.moment[min(i, j)][max(i, j)] * p.weight[j]
             own = p.moment[i][i]
             p.weight[i] = limited(quotient(rest, own + own // 64 + 64), 1 << 18)
+
+
+# 3.4.9 Filters
+
+FILTER_COLUMNS = 1 << 14
+FILTER_LIMIT = 1023
+ABOVE, BESIDE, BESIDE_LEAST = 32, 64, 32
+ABOVE_RATE, BESIDE_RATE = 48, 32
+
+
+class Filter:
+    def __init__(self, columns: int) -> None:
+        self.reach = self.by_above = self.by_beside = 0
+        if columns > FILTER_COLUMNS:
+            return
+        self.reach = BESIDE
+        if columns <= BESIDE // 2 or columns * BESIDE > FILTER_COLUMNS * BESIDE_LEAST:
+            self.reach = BESIDE_LEAST
+        self.beside_weight = [[0] * self.reach for _ in range(columns)]
+        self.above = [[0] * ABOVE for _ in range(columns)]
+
+    def predict(self, column: int) -> None:
+        if not self.reach:
+            return
+        if column == 0:
+            self.above_weight = [0] * ABOVE
+            self.line = [0] * self.reach
+        beside = self.line[-self.reach :]
+        self.by_above = filtered(self.above[column], self.above_weight)
+        self.by_beside = filtered(beside, self.beside_weight[column])
+
+    def learn(self, row: int, column: int, value: int) -> None:
+        if not self.reach:
+            return
+        above = limited(value - self.by_above, 511) * ABOVE_RATE
+        beside = limited(value - self.by_beside, 511) * BESIDE_RATE
+        nudge(self.above[column], self.above_weight, above)
+        nudge(self.line[-self.reach :], self.beside_weight[column], beside)
+        self.above[column][row % ABOVE] = value
+        self.line.append(value)
+
+
+def filtered(x: list[int], w: list[int]) -> int:
+    return limited(sum(map(mul, x, w)) >> 15, FILTER_LIMIT)
+
+
+def nudge(x: list[int], w: list[int], step: int) -> None:
+    for i, v in enumerate(x):
+        w[i] = to_int16(w[i] + (v * step + 32768 >> 16))
 
 
 def log2_8(v: int) -> int:
@@ -1251,7 +1305,7 @@ def make_stretch() -> list[int]:
 
 
 STRETCH = make_stretch()
-RATE = [65536 // (n + 3) for n in range(1024)]
+RATE = [131072 // (2 * n + 3) for n in range(1024)]
 
 
 def squash(s: int) -> int:

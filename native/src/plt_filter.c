@@ -1,0 +1,75 @@
+/* See plt_filter.h. */
+#include "plt_filter.h"
+
+#include <string.h>
+
+enum { BLOCK = 32, ERROR_LIMIT = 511, ABOVE_RATE = 48, BESIDE_RATE = 32 };
+
+static int32_t within(int64_t v, int32_t limit)
+{
+    return (int32_t)(v > limit ? limit : v < -limit ? -limit : v);
+}
+
+void plt_filter_begin(plt_filter *f, uint32_t columns)
+{
+    f->reach = 0;
+    f->by_above = f->by_beside = 0;
+    if (columns > PLT_FILTER_COLUMNS)
+        return;
+    f->reach = PLT_BESIDE;
+    while (f->reach > PLT_BESIDE_LEAST &&
+           (f->reach / 2 >= columns || f->reach * columns > PLT_FILTER_WEIGHTS))
+        f->reach /= 2;
+    memset(f->beside_weight, 0, (size_t)f->reach * columns * sizeof *f->beside_weight);
+    memset(f->above, 0, columns * sizeof *f->above);
+    memset(f->line, 0, PLT_BESIDE * sizeof *f->line);
+}
+
+/* Sums of BLOCK products fit 32 bits, which makes them a few vector instructions. */
+static int32_t filtered(const int16_t *x, const int16_t *w, uint32_t n)
+{
+    int64_t sum = 0;
+    for (; n; n -= BLOCK, x += BLOCK, w += BLOCK) {
+        int32_t part = 0;
+        for (int i = 0; i < BLOCK; i++)
+            part += (int32_t)x[i] * w[i];
+        sum += part;
+    }
+    return within(sum >> 15, PLT_FILTER_LIMIT);
+}
+
+/* Moves the weights along the inputs, by `step` / 65536, rounded; the weights' 16 bits wrap.
+ * Halves of products are what compilers find vector instructions for. */
+static void adjust(int16_t *restrict w, const int16_t *restrict x, uint32_t n, int16_t step)
+{
+    for (; n; n -= BLOCK, x += BLOCK, w += BLOCK)
+        for (int i = 0; i < BLOCK; i++) {
+            int16_t high = (int16_t)((int32_t)x[i] * step >> 16);
+            uint16_t low = (uint16_t)((uint32_t)x[i] * (uint32_t)step);
+            w[i] = (int16_t)(uint16_t)(w[i] + high + (low >> 15));
+        }
+}
+
+void plt_filter_predict(plt_filter *f, uint32_t column)
+{
+    if (!f->reach)
+        return;
+    if (column == 0)
+        memset(f->above_weight, 0, sizeof f->above_weight);
+    f->by_above = filtered(f->above[column], f->above_weight, PLT_ABOVE);
+    f->by_beside = filtered(f->line + PLT_BESIDE + column - f->reach,
+                            f->beside_weight + (size_t)column * f->reach, f->reach);
+}
+
+void plt_filter_learn(plt_filter *f, uint32_t row, uint32_t column, int32_t value)
+{
+    if (!f->reach)
+        return;
+    int32_t above = within(value - f->by_above, ERROR_LIMIT) * ABOVE_RATE;
+    int32_t beside = within(value - f->by_beside, ERROR_LIMIT) * BESIDE_RATE;
+    adjust(f->above_weight, f->above[column], PLT_ABOVE, (int16_t)above);
+    adjust(f->beside_weight + (size_t)column * f->reach, f->line + PLT_BESIDE + column - f->reach,
+           f->reach, (int16_t)beside);
+    f->above[column][row % PLT_ABOVE] = (int16_t)value;
+    f->line[PLT_BESIDE + column] = (int16_t)value;
+}
