@@ -6,7 +6,8 @@
  *
  *     kind, length, distance, factor, width, big-endian, rows, channels, taps, tap width,
  *     channels last, centre, lowest, highest, float format, largest exponent, zero bits,
- *     model bits, palette size, palette zero, 1 + place in the base
+ *     model bits, palette size, palette zero, 1 + place in the base, distance to weights,
+ *     smallest
  *
  * of which each kind uses those that docs/format.md lists for it.
  */
@@ -19,7 +20,7 @@
 extern "C" {
 #endif
 
-enum { PLT_PLAN_FIELDS = 21 };
+enum { PLT_PLAN_FIELDS = 23 };
 
 /* Packs raw[0 .. size) by `plan`. `palettes` holds the values of all palettes, sorted, one after
  * the other. `base` is the file that the result is a difference to, or null. With `continues`,

@@ -10,7 +10,7 @@ enum {
     N_KIND, N_LENGTH, N_DISTANCE, N_FACTOR, N_ITEM, N_ROWS, N_CHANNELS, N_TAPS, N_TAP_WIDTH,
     N_ORDER, N_CENTRE, N_LOWEST, N_HIGHEST, N_FORMAT, N_LARGEST, N_ZERO_BITS, N_MODEL_BITS,
     N_PALETTE_SIZE, N_PALETTE_ZERO, N_PALETTE_GAP, N_DIFFERENCE, N_REFERENCE, N_BASE_LENGTH,
-    N_TOLD_FROM
+    N_TOLD_FROM, N_WEIGHTS, N_SIDE
 };
 
 /* What a tensor is told from. */
@@ -24,7 +24,8 @@ void plt_state_init(plt_state *s)
     for (size_t i = 0; i < PLT_NUMBERS; i++)
         for (size_t j = 0; j < 96; j++)
             s->number[i][j] = PLT_COUNTER_NEW;
-    s->flag[0] = s->flag[1] = PLT_COUNTER_NEW;
+    for (size_t i = 0; i < 4; i++)
+        s->flag[i] = PLT_COUNTER_NEW;
 }
 
 static int adaptive_bit(plt_state *s, plt_range *rc, plt_counter *c, int bit)
@@ -177,6 +178,16 @@ static uint64_t code_header(plt_state *s, plt_range *rc, plt_segment *g, const u
         g->factor = plt_raw_bits(rc, g->factor, 32);
         NUMBER(N_LENGTH, g->length);
         return g->length % 4 ? 0 : g->length;
+    case PLT_LIMITS:
+        NUMBER(N_DISTANCE, g->distance);
+        NUMBER(N_WEIGHTS, g->weights);
+        NUMBER(N_CHANNELS, g->shape.channels);
+        NUMBER(N_ORDER, g->shape.channels_last);
+        NUMBER(N_SIDE, g->lowest);
+        NUMBER(N_LENGTH, g->length);
+        return g->length % 4 || !g->shape.channels || g->shape.channels_last > 1 || g->lowest > 1
+                   ? 0
+                   : g->length;
     case PLT_INTEGERS: {
         int sane = code_item(s, rc, g);
         g->centre = code_signed(s, rc, N_CENTRE, g->centre);
@@ -357,6 +368,40 @@ static void code_product(plt_state *s, plt_range *rc, const plt_segment *g, uint
     }
 }
 
+/* The largest number of a row of int8, or the smallest; rows lie apart, or item by item. */
+static int32_t extreme(const plt_segment *g, const uint8_t *weights, size_t row)
+{
+    size_t items = g->shape.channels, rows = g->length / 4, next = 1;
+    const uint8_t *item = weights + row * items;
+    if (g->shape.channels_last) {
+        item = weights + row;
+        next = rows;
+    }
+    int32_t found = sign_extend(*item, 1);
+    for (size_t i = 1; i < items; i++) {
+        int32_t v = sign_extend(item[i * next], 1);
+        if (g->lowest ? v < found : v > found)
+            found = v;
+    }
+    return found;
+}
+
+/* What rows of weights reached before they were quantised: their extreme times their scale where
+ * the scale was made from it, and within half a step of that elsewhere. */
+static void code_limits(plt_state *s, plt_range *rc, const plt_segment *g, uint8_t *raw)
+{
+    for (uint32_t i = 0; i < g->length; i += 4) {
+        int32_t most = extreme(g, raw - g->weights, i / 4);
+        uint32_t scale = load(raw + i - g->distance, 4, 0);
+        uint32_t expected = plt_fp32_multiply(scale, plt_fp32_from_int(most));
+        uint32_t v = rc->mode == PLT_DECODE ? 0 : load(raw + i, 4, 0);
+        s->exact = most == 127 || most == -127 ? 3 : 2;
+        v = code_expected(s, rc, expected, v);
+        if (rc->mode == PLT_DECODE)
+            store(raw + i, v, 4, 0);
+    }
+}
+
 static uint32_t kind_of(const plt_segment *g)
 {
     if (g->kind == PLT_INTEGERS)
@@ -378,7 +423,7 @@ int plt_segment_code(plt_state *s, plt_range *rc, uint8_t *raw, size_t at, size_
         if (!bytes)
             return -1;
         if (g->kind == PLT_BYTES || g->kind == PLT_COPY || g->kind == PLT_PRODUCT ||
-            g->kind == PLT_BASE_COPY) {
+            g->kind == PLT_LIMITS || g->kind == PLT_BASE_COPY) {
             *part = (size_t)bytes;
             if (bytes > size - at)
                 return -1;
@@ -398,6 +443,13 @@ int plt_segment_code(plt_state *s, plt_range *rc, uint8_t *raw, size_t at, size_
             }
             if (!g->distance || g->distance > at)
                 return -1;
+            if (g->kind == PLT_LIMITS) {
+                if (g->distance < bytes || g->weights > at ||
+                    bytes / 4 * g->shape.channels > g->weights)
+                    return -1;
+                code_limits(s, rc, g, raw + at);
+                return 0;
+            }
             if (g->kind == PLT_PRODUCT) {
                 if (g->distance < 4)
                     return -1;

@@ -12,7 +12,7 @@ enum { PLT_PALETTE_LIMIT = 64 };
 enum { PLT_PALETTE_LIMIT = 8192 };
 #endif
 
-enum { PLT_NUMBERS = 24 };
+enum { PLT_NUMBERS = 26 };
 
 enum plt_segment_kind {
     PLT_BYTES,
@@ -24,6 +24,7 @@ enum plt_segment_kind {
     PLT_FOURIER,
     PLT_BASE_COPY,
     PLT_CHANGES,
+    PLT_LIMITS,
     PLT_SEGMENT_KINDS
 };
 
@@ -32,11 +33,13 @@ enum plt_float_format { PLT_FP32, PLT_FP16, PLT_BF16, PLT_FLOAT_FORMATS };
 /* What one segment is. The encoder is given them; the decoder reads them from the stream. */
 typedef struct {
     uint32_t kind;
-    uint32_t length;         /* bytes, for PLT_BYTES, PLT_COPY and PLT_PRODUCT */
-    uint32_t distance;       /* bytes back to the source, for PLT_COPY, PLT_PRODUCT, and where the
+    uint32_t length;         /* bytes, for kinds without a shape */
+    uint32_t distance;       /* bytes back to the source: copied bytes, fp32 factors, and where the
                                 old tensor lies in this chunk, if it does */
     uint32_t reference;      /* 1 + where the old tensor or bytes begin in the base; 0: none */
     uint32_t factor;         /* PLT_PRODUCT: fp32 bits of what the source is multiplied by */
+    uint32_t weights;        /* PLT_LIMITS: bytes back to the rows of int8 that are searched */
+    uint32_t lowest;         /* PLT_LIMITS: their smallest numbers are meant, not their largest */
     uint32_t width;          /* bytes of an item: 1, 2, 4 */
     uint32_t big_endian;
     plt_shape shape;
@@ -51,7 +54,7 @@ typedef struct {
     plt_model model;
     plt_bytes bytes;
     plt_counter number[PLT_NUMBERS][96];
-    plt_counter flag[2];
+    plt_counter flag[4];
     uint32_t exact;          /* the last expected number was the right one */
     plt_fourier fourier;
     plt_segment open;        /* the tensor that the end of a chunk cut, or the one at hand */

@@ -21,6 +21,8 @@ static plt_segment segment_of(const int32_t *field)
         .palette_size = u[18],
         .palette_zero = u[19],
         .reference = u[20],
+        .weights = u[21],
+        .lowest = u[22],
     };
     return g;
 }

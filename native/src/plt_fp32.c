@@ -30,6 +30,12 @@ uint32_t plt_fp32_multiply(uint32_t a, uint32_t b)
     return size ? ((a ^ b) & 0x80000000u) | size : 0;
 }
 
+uint32_t plt_fp32_from_int(int32_t v)
+{
+    uint32_t sign = v < 0 ? 0x80000000u : 0;
+    return v ? sign | nearest((uint64_t)(v < 0 ? -v : v), 127) : 0;
+}
+
 uint32_t plt_fp32_from_q60(uint64_t v)
 {
     return v ? nearest(v, 127 - 60) : 0;

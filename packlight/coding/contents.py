@@ -30,6 +30,7 @@ KINDS = (
     "Fourier basis",
     "old bytes",
     "changes",
+    "derived",
 )
 
 

@@ -163,6 +163,9 @@ class Packer:
         """The models for a span without a base: one, or quick records where those are nearly as
         good."""
         if isinstance(span.found, Derived):
+            rows = span.found.rows
+            if rows is not None and rows.offset < span.offset:
+                return [segments.limits(span.found, rows)]
             return [segments.product(span.found)]
         if span.found is None:
             if span.size > PLAIN_LIMIT:
@@ -261,8 +264,9 @@ class _Layout:
             self._open = None
             return
         kind = segment.values["kind"]
-        if kind in (segments.COPY, segments.PRODUCT):
-            if not self.reaches(self._at - segment.values["distance"], segment.size):
+        if kind in (segments.COPY, segments.PRODUCT, segments.LIMITS):
+            back = max(segment.values["distance"], segment.values.get("weights", 0))
+            if not self.reaches(self._at - back, segment.size):
                 segment = segments.plain(segment.size)
                 kind = segments.BYTES
             else:

@@ -16,16 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from packlight.coding import _native
-from packlight.coding.openers.tensor import Derived, Tensor
+from packlight.coding.openers.tensor import Derived, Rows, Tensor
 
-BYTES, INTEGERS, FLOATS, PALETTE, COPY, PRODUCT, FOURIER, BASE_COPY, CHANGES = range(9)
+BYTES, INTEGERS, FLOATS, PALETTE, COPY, PRODUCT, FOURIER, BASE_COPY, CHANGES, LIMITS = range(10)
 
 _PALETTE_LIMIT = 8192
 _FIELDS = (  # of a plan, in the order of packlight_encode.h
     *("kind", "length", "distance", "factor", "width", "big_endian"),
     *("rows", "channels", "taps", "tap_width", "channels_last"),
     *("centre", "lowest", "highest", "format", "largest", "zero_bits", "model_bits"),
-    *("palette_size", "palette_zero", "reference"),
+    *("palette_size", "palette_zero", "reference", "weights", "lowest"),
 )
 _FORMATS = {"float32": (0, 8, 23), "float16": (1, 5, 10), "bfloat16": (2, 8, 7)}
 _MODEL_BITS = 4
@@ -55,7 +55,7 @@ class Segment:
 
     def to_bytes(self) -> bytes:
         """The numbers in the order of the native library."""
-        return struct.pack("<21I", *(self.values.get(name, 0) & 0xFFFFFFFF for name in _FIELDS))
+        return struct.pack("<23I", *(self.values.get(name, 0) & 0xFFFFFFFF for name in _FIELDS))
 
 
 def plain(size: int) -> Segment:
@@ -89,6 +89,14 @@ def product(derived: Derived) -> Segment:
     factor = int.from_bytes(derived.factor, "little")
     distance = derived.offset - derived.source
     values = {"kind": PRODUCT, "length": derived.size, "distance": distance, "factor": factor}
+    return Segment(derived.size, values)
+
+
+def limits(derived: Derived, rows: Rows) -> Segment:
+    """What the rows of a weight reached before they were quantised."""
+    values = {"kind": LIMITS, "length": derived.size, "distance": derived.offset - derived.source}
+    values |= {"weights": derived.offset - rows.offset, "channels": rows.items}
+    values |= {"channels_last": int(rows.interleaved), "lowest": int(rows.lowest)}
     return Segment(derived.size, values)
 
 

@@ -385,3 +385,24 @@ def xnnpack_layer(weights, scales, factor: float) -> bytes:
     ]
     nodes = [{0: ("B", 2), 1: {i: ("I", i) for i in range(3)}}]
     return _xnnpack({1: nodes, 2: values, 8: entries}, constants)
+
+
+def tflite(weights, axis: int, limits) -> bytes:
+    """One int8 weight with scales along an axis, and what it reached: (lowest, largest)."""
+    lowest, largest = limits
+    scales = np.maximum(-lowest, largest) / np.float32(127)
+    fields = {2: scales, 0: lowest, 1: largest}  # in the order they are written
+    quantization = {number: ("f", value.tolist()) for number, value in fields.items()}
+    quantization[6] = ("i", axis)
+    tensor = {0: ("i", list(weights.shape)), 1: ("b", 9), 2: ("I", 1), 3: "w", 4: quantization}
+    return flatbuffer({4: [{}, {0: weights.tobytes()}], 2: [{0: [tensor]}]}, b"TFL3")
+
+
+def quantised(shape, axis: int):
+    """int8 weights with a scale for each place of an axis, and the limits they had before."""
+    floats = np.random.default_rng(5).normal(0, 0.1, shape).astype(np.float32)
+    others = tuple(i for i in range(len(shape)) if i != axis)
+    limits = floats.min(others), floats.max(others)
+    scales = np.maximum(-limits[0], limits[1]) / np.float32(127)
+    along = [-1 if i == axis else 1 for i in range(len(shape))]
+    return np.rint(floats / scales.reshape(along)).astype(np.int8), limits

@@ -27,7 +27,9 @@ from tests.coding.samples import (
     gguf,
     npy,
     onnx_model,
+    quantised,
     safetensors,
+    tflite,
     torch_exported,
     torch_zip,
     weights,
@@ -214,6 +216,23 @@ def test_scales_of_xnnpack_biases_follow_from_those_of_weights():
     assert (derived.source, derived.size) == (weight_scales.offset, scales.nbytes)
     factor = np.frombuffer(derived.factor, "<f4")
     assert raw[derived.offset : derived.offset + derived.size] == (scales * factor).tobytes()
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((6, 3, 3, 5), 0), ((1, 3, 3, 8), 3)])
+def test_tflite_limits_are_those_of_their_rows(shape, axis):
+    array, limits = quantised(shape, axis)
+    raw = tflite(array, axis, limits)
+    derived = [found for found in find_tensors(raw) if isinstance(found, Derived)]
+    assert len(derived) == 2
+    for found in derived:
+        rows = found.rows
+        assert rows is not None
+        held = np.frombuffer(raw, np.int8, array.size, rows.offset)
+        held = held.reshape(rows.items, -1).T if rows.interleaved else held.reshape(-1, rows.items)
+        scales = np.frombuffer(raw, "<f4", len(held), found.source)
+        values = np.frombuffer(raw, "<f4", len(held), found.offset)
+        reached = held.min(1) if rows.lowest else held.max(1)
+        assert (np.abs(values / scales - reached) < 0.501).all()
 
 
 def test_a_flatbuffer_that_describes_more_than_it_can_hold_is_given_up():

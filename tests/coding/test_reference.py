@@ -14,7 +14,16 @@ from packlight.coding.container import FAST, MODEL, STORED, Chunk, Member
 from packlight.coding.openers.tensor import Tensor
 from packlight.coding.packing import LEVELS, compress, decompress
 from packlight.coding.segments import Segment
-from tests.coding.samples import DTYPES, npy, onnx_model, palette, safetensors, weights
+from tests.coding.samples import (
+    DTYPES,
+    npy,
+    onnx_model,
+    palette,
+    quantised,
+    safetensors,
+    tflite,
+    weights,
+)
 from tests.reference import plt
 from tests.shared import shared
 
@@ -113,6 +122,26 @@ def test_a_tensor_twice():
     array = weights((6, 5, 3, 3))
     every_level(safetensors({"a": array, "b": weights((7,), "int8"), "c": array}))
     every_level(onnx_model({"a": array, "b": array}))
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((12, 3, 3, 5), 0), ((1, 3, 3, 40), 3)])
+def test_limits_of_quantised_rows(shape, axis):
+    array, limits = quantised(shape, axis)
+    every_level(tflite(array, axis, limits))
+
+
+def test_limits_need_all_of_their_rows_before_them():
+    fields = {"kind": segments.LIMITS, "length": 8, "distance": 8, "channels": 4}
+    raw = weights((24,), "int8").tobytes()
+    work = bytearray(_native.work_size())
+    for away, fits in ((16, True), (8, True), (7, False), (17, False)):
+        plan = [segments.plain(16), Segment(8, fields | {"weights": away})]
+        packed = b"".join(segment.to_bytes() for segment in plan)
+        if fits:
+            assert _native.pack_chunk(raw, packed, b"", False, work, True, None)
+            continue
+        with pytest.raises(ValueError, match="argument"):
+            _native.pack_chunk(raw, packed, b"", False, work, True, None)
 
 
 def test_a_tflite_network():

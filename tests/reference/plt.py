@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import lzma
+import struct
 import zlib
 from dataclasses import dataclass, field
 from decimal import Decimal, localcontext
@@ -193,7 +194,7 @@ def decode_other(codec: int, packed: bytes, size: int) -> bytes:
 
 # 3. Modelled chunks
 
-BYTES, INTEGERS, FLOATS, PALETTE, COPY, PRODUCT, FOURIER, BASE_COPY, CHANGES = range(9)
+BYTES, INTEGERS, FLOATS, PALETTE, COPY, PRODUCT, FOURIER, BASE_COPY, CHANGES, LIMITS = range(10)
 PALETTE_LIMIT = 8192
 
 
@@ -207,8 +208,8 @@ class State:
         self.fourier: Fourier | None = None
         self.exact = 0  # the last expected number was the right one
         self.bytes = Bytes()
-        self.number = [[COUNTER_NEW] * 96 for _ in range(24)]
-        self.flag = [COUNTER_NEW] * 2
+        self.number = [[COUNTER_NEW] * 96 for _ in range(26)]
+        self.flag = [COUNTER_NEW] * 4
         self.open = Segment()
         self.left = 0  # items of the tensor at hand that are still to come
 
@@ -224,7 +225,7 @@ def decode_model(state: State, packed: bytes, size: int) -> bytearray:
 def decode_segment(s: State, rc: RangeDecoder, out: bytearray, size: int) -> None:
     if not s.left:
         s.open = g = read_segment(s, rc)
-        if g.kind in (BYTES, COPY, PRODUCT, BASE_COPY):
+        if g.kind in (BYTES, COPY, PRODUCT, BASE_COPY, LIMITS):
             check(0 < g.length <= size - len(out))
             if g.kind == BYTES:
                 for _ in range(g.length):
@@ -236,6 +237,9 @@ def decode_segment(s: State, rc: RangeDecoder, out: bytearray, size: int) -> Non
             check(0 < g.distance <= len(out))
             if g.kind == PRODUCT:
                 decode_product(s, rc, g, out)
+                return
+            if g.kind == LIMITS:
+                decode_limits(s, rc, g, out)
                 return
             for _ in range(g.length):
                 out.append(out[-g.distance])
@@ -287,6 +291,8 @@ class Segment:
     told_from: int = 0
     place: int = 0  # in the base
     factor: int = 0
+    weights: int = 0  # distance
+    lowest_meant: int = 0
     width: int = 0
     big_endian: int = 0
     shape: Shape = field(default_factory=lambda: Shape(0, 0, 0))
@@ -309,7 +315,7 @@ class Segment:
 N_KIND, N_LENGTH, N_DISTANCE, N_FACTOR, N_ITEM, N_ROWS, N_CHANNELS, N_TAPS = range(8)
 N_TAP_WIDTH, N_ORDER, N_CENTRE, N_LOWEST, N_HIGHEST, N_FORMAT, N_LARGEST = range(8, 15)
 N_ZERO_BITS, N_MODEL_BITS, N_PALETTE_SIZE, N_PALETTE_ZERO, N_PALETTE_GAP = range(15, 20)
-N_DIFFERENCE, N_REFERENCE, N_BASE_LENGTH, N_TOLD_FROM = range(20, 24)
+N_DIFFERENCE, N_REFERENCE, N_BASE_LENGTH, N_TOLD_FROM, N_WEIGHTS, N_SIDE = range(20, 26)
 NOTHING, BASE, CHUNK = range(3)
 FORMATS = [(4, 8, 23), (2, 5, 10), (2, 8, 7)]  # width, exponent bits, mantissa bits
 
@@ -339,6 +345,15 @@ def read_segment(s: State, rc: RangeDecoder) -> Segment:
         g.factor = rc.raw_bits(32)
         g.length = read_number(s, rc, N_LENGTH)
         check(g.distance >= 4 and g.length % 4 == 0)
+    elif g.kind == LIMITS:
+        g.distance = read_number(s, rc, N_DISTANCE)
+        g.weights = read_number(s, rc, N_WEIGHTS)
+        g.shape.channels = read_number(s, rc, N_CHANNELS)
+        g.shape.channels_last = read_number(s, rc, N_ORDER)
+        g.lowest_meant = read_number(s, rc, N_SIDE)
+        g.length = read_number(s, rc, N_LENGTH)
+        check(g.length % 4 == 0 and g.shape.channels > 0)
+        check(g.shape.channels_last < 2 and g.lowest_meant < 2)
     elif g.kind == INTEGERS:
         read_item(g, read_number(s, rc, N_ITEM))
         g.centre = read_signed(s, rc, N_CENTRE)
@@ -504,6 +519,22 @@ def decode_product(s: State, rc: RangeDecoder, g: Segment, out: bytearray) -> No
     for _ in range(g.length // 4):
         start = len(out) - g.distance
         expected = multiply(int.from_bytes(out[start : start + 4], "little"), g.factor)
+        out += decode_expected(s, rc, expected).to_bytes(4, "little")
+
+
+def decode_limits(s: State, rc: RangeDecoder, g: Segment, out: bytearray) -> None:
+    items, rows, begin = g.shape.channels, g.length // 4, len(out)
+    check(g.length <= g.distance and rows * items <= g.weights <= begin)
+    start = begin - g.weights
+    weights = [signed(v, 1) for v in out[start : start + rows * items]]
+    for row in range(rows):
+        own = weights[row::rows] if g.shape.channels_last else weights[row * items :][:items]
+        most = min(own) if g.lowest_meant else max(own)
+        start = len(out) - g.distance
+        scale = int.from_bytes(out[start : start + 4], "little")
+        s.exact = 3 if abs(most) == 127 else 2
+        by = int.from_bytes(struct.pack("<f", most), "little")
+        expected = multiply(scale, by)
         out += decode_expected(s, rc, expected).to_bytes(4, "little")
 
 

@@ -50,15 +50,33 @@ class Tensor:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Rows of int8 of which the largest are meant, or the `lowest`.
+
+    Rows of `items` lie one after the other, or are `interleaved`: the row is what changes first.
+    """
+
+    offset: int
+    items: int
+    interleaved: bool
+    lowest: bool
+
+
+@dataclass(frozen=True)
 class Derived:
-    """fp32 numbers at `offset` that should be those at `source`, each times `factor` (fp32)."""
+    """fp32 numbers at `offset` that should be those at `source`, each times `factor` (fp32).
+
+    Better than the factor is what the rows of weights at `source`'s scales reach, if it is known.
+    """
 
     offset: int
     size: int
     source: int
     factor: bytes
     name: str = ""
+    rows: Rows | None = None
 
     def moved(self, by: int) -> Derived:
         """The same, `by` bytes further on."""
-        return replace(self, offset=self.offset + by, source=self.source + by)
+        rows = replace(self.rows, offset=self.rows.offset + by) if self.rows else None
+        return replace(self, offset=self.offset + by, source=self.source + by, rows=rows)

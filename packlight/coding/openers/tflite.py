@@ -6,11 +6,11 @@ Field numbers are those of TFLite's schema.fbs.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
 
 from packlight.coding.openers.flatbuffers import Table, root
-from packlight.coding.openers.tensor import Derived, Tensor
+from packlight.coding.openers.tensor import Derived, Rows, Tensor
 
 _MODEL_SUBGRAPHS, _MODEL_BUFFERS = 2, 4
 _SUBGRAPH_TENSORS, _SUBGRAPH_OPERATORS = 0, 3
@@ -18,6 +18,7 @@ _TENSOR_SHAPE, _TENSOR_TYPE, _TENSOR_BUFFER, _TENSOR_NAME, _TENSOR_QUANTIZATION 
 _OPERATOR_INPUTS = 1
 _BUFFER_DATA = 0
 _QUANTIZATION_MIN, _QUANTIZATION_MAX, _QUANTIZATION_SCALE = 0, 1, 2
+_QUANTIZATION_AXIS = 6
 _WEIGHT_LIMIT = 127.0
 _TYPES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 7: "int16", 9: "int8"}
 
@@ -29,11 +30,12 @@ def tensors(data: bytes) -> Iterator[Tensor | Derived]:
     for graph in model.tables(_MODEL_SUBGRAPHS):
         scales: list[tuple[int, int]] = []
         for tensor in graph.tables(_SUBGRAPH_TENSORS):
-            yield from _tensor(tensor, buffers)
+            found = list(_tensor(tensor, buffers))
+            yield from found
             quantization = tensor.table(_TENSOR_QUANTIZATION)
             scales.append(quantization.vector(_QUANTIZATION_SCALE, 4) if quantization else (0, 0))
             if quantization:
-                yield from _limits(quantization, scales[-1])
+                yield from _limits(quantization, scales[-1], found)
         derived = set()
         for operator in graph.tables(_SUBGRAPH_OPERATORS):
             for scale in _bias_scale(data, operator, scales):
@@ -55,13 +57,27 @@ def _tensor(tensor: Table, buffers: list[tuple[int, int]]) -> Iterator[Tensor]:
         yield found
 
 
-def _limits(quantization: Table, scale: tuple[int, int]) -> Iterator[Derived]:
-    """The larger of a channel's -minimum and maximum is 127 times its scale."""
+def _limits(
+    quantization: Table, scale: tuple[int, int], weight: Sequence[Tensor]
+) -> Iterator[Derived]:
+    """The larger of a channel's -minimum and maximum is 127 times its scale, and the other one is
+    within half a step of where its weights end."""
     at, count = scale
+    axis = quantization.number(_QUANTIZATION_AXIS, "i")
     for field, limit in ((_QUANTIZATION_MAX, _WEIGHT_LIMIT), (_QUANTIZATION_MIN, -_WEIGHT_LIMIT)):
         limits, limit_count = quantization.vector(field, 4)
         if count > 1 and limit_count == count and at < limits:
-            yield Derived(limits, 4 * count, at, struct.pack("<f", limit), "weight limits")
+            rows = _rows(weight, axis, count, lowest=limit < 0)
+            yield Derived(limits, 4 * count, at, struct.pack("<f", limit), "weight limits", rows)
+
+
+def _rows(weight: Sequence[Tensor], axis: int, count: int, *, lowest: bool) -> Rows | None:
+    """The rows of a weight with a scale for each place of its first or last axis."""
+    for tensor in weight:
+        last = len(tensor.shape) - 1
+        if tensor.dtype == "int8" and axis in (0, last) and tensor.shape[axis] == count:
+            return Rows(tensor.offset, tensor.size // count, axis == last > 0, lowest)
+    return None
 
 
 def _bias_scale(data: bytes, operator: Table, scales: list[tuple[int, int]]) -> Iterator[Derived]:
