@@ -1,6 +1,8 @@
 /* See plt_bytes.h. */
 #include "plt_bytes.h"
 
+#include "plt_primer.h"
+
 #include <string.h>
 
 enum { MIN_MATCH = 5, MAX_MATCH = 63 };
@@ -106,7 +108,7 @@ static void find_match(plt_bytes *b)
     *slot = b->position;
 }
 
-uint8_t plt_bytes_code(plt_bytes *b, const plt_tables *t, plt_range *rc, uint8_t byte)
+static uint8_t code(plt_bytes *b, const plt_tables *t, plt_range *rc, uint8_t byte)
 {
     int16_t x[PLT_BYTE_INPUTS];
     uint32_t got = 1, column = b->position & 3;
@@ -174,4 +176,18 @@ uint8_t plt_bytes_code(plt_bytes *b, const plt_tables *t, plt_range *rc, uint8_t
     b->history[b->position & (PLT_BYTE_HISTORY - 1)] = byte;
     b->position++;
     return byte;
+}
+
+uint8_t plt_bytes_code(plt_bytes *b, const plt_tables *t, plt_range *rc, uint8_t byte)
+{
+#ifndef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+    if (!b->primed) {
+        plt_range none;
+        plt_range_measure(&none);
+        for (size_t i = 0; i < PLT_PRIMER_SIZE; i++)
+            code(b, t, &none, plt_primer[i]);
+        b->primed = 1;
+    }
+#endif
+    return code(b, t, rc, byte);
 }

@@ -26,7 +26,8 @@ enum {
 };
 
 typedef struct {
-    uint32_t position;                  /* bytes coded so far */
+    uint32_t position;                  /* bytes coded so far, the primer included */
+    uint32_t primed;
     uint32_t match, match_length;       /* where the predicted byte is, and how far it held */
     uint32_t hash[PLT_BYTE_CONTEXTS];
     plt_counter *line[PLT_BYTE_CONTEXTS];

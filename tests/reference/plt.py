@@ -13,6 +13,7 @@ import zlib
 from dataclasses import dataclass, field
 from decimal import Decimal, localcontext
 from operator import mul
+from pathlib import Path
 
 U32 = 0xFFFFFFFF
 
@@ -228,6 +229,8 @@ def decode_segment(s: State, rc: RangeDecoder, out: bytearray, size: int) -> Non
         if g.kind in (BYTES, COPY, PRODUCT, BASE_COPY, LIMITS):
             check(0 < g.length <= size - len(out))
             if g.kind == BYTES:
+                if not s.bytes.position:
+                    s.bytes.prime()
                 for _ in range(g.length):
                     out.append(s.bytes.decode(rc))
                 return
@@ -1160,6 +1163,11 @@ class Bytes:
         self.recent = [0] * BYTE_MATCHES
         self.history = bytearray(BYTE_HISTORY)
 
+    def prime(self) -> None:
+        known = Known(primer())
+        for _ in range(known.size):
+            self.decode(known)
+
     def back(self, distance: int) -> int:
         return self.history[(self.position - distance) % BYTE_HISTORY]
 
@@ -1228,7 +1236,7 @@ class Bytes:
 
     # 3.5.3 One byte
 
-    def decode(self, rc: RangeDecoder) -> int:
+    def decode(self, rc: RangeDecoder | Known) -> int:
         hashes = self.choose_contexts()
         if self.position:
             self.find_match()
@@ -1290,6 +1298,22 @@ class Bytes:
         self.history[self.position % BYTE_HISTORY] = byte
         self.position += 1
         return byte
+
+
+class Known:
+    """Stands for a range decoder where the bytes are known before."""
+
+    def __init__(self, data: bytes) -> None:
+        self.size = len(data)
+        self.bits = (byte >> left & 1 for byte in data for left in reversed(range(8)))
+
+    def bit(self, p1: int) -> int:
+        return next(self.bits)
+
+
+def primer() -> bytes:
+    page = Path(__file__).parents[2] / "docs" / "format.md"
+    return bytes.fromhex(page.read_text("utf-8").split("```primer")[1].split("```")[0])
 
 
 def spread(v: int, salt: int) -> int:
