@@ -14,6 +14,7 @@ from packlight.coding.container import FAST, LZMA, MODEL, STORED, Chunk, Member
 from packlight.coding.openers.tensor import Tensor
 from packlight.coding.packing import compress
 from packlight.progress import Progress
+from tests.coding.samples import quantised, tflite
 
 _FAST_STORED, _FAST_PLANES, _FAST_PALETTE = range(3)
 
@@ -30,6 +31,7 @@ def small_files() -> dict[str, tuple[bytes, bytes]]:
     wide = rng.integers(-(2**31), 2**31, 60).astype("<i4")
     wide[:2] = -(2**31), 2**31 - 1
     int8 = np.round(weights / 0.02).astype("i1")
+    levels, limits = quantised((4, 2, 2, 3), 0)
     kernels = _npy(np.round(rng.normal(0, 2, (6, 4, 3, 3))).astype("i1"))
     files = {
         "empty": b"",
@@ -51,6 +53,7 @@ def small_files() -> dict[str, tuple[bytes, bytes]]:
         "fp32, infinities among the largest": _npy(largest),
         "palette": _npy(rounded),
         "the same twice": _npy(floats) * 2,
+        "limits of rows": tflite(levels, 0, limits),
         "npz": _npz(a=int8, b=weights.astype("<f2"), c=rounded),
         "onnx": _onnx(numpy_helper.from_array(floats, "w")),
         "bf16 in onnx": _onnx(_brain_floats(floats)),
