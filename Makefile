@@ -13,7 +13,7 @@ READY  := $(VENV)/.ready
 
 setup: $(READY)
 
-$(READY): pyproject.toml constraints.txt packlight/coding/_native.c $(wildcard native/src/*.[ch]) $(wildcard native/include/*.h)
+$(READY): pyproject.toml constraints.txt $(wildcard packlight/*/*.c) $(wildcard native/src/*.[ch]) $(wildcard native/include/*.h)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@

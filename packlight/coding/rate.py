@@ -12,6 +12,7 @@ from math import prod
 
 import numpy as np
 
+from packlight.coding import trellis
 from packlight.types import Array
 
 LEVELS = 127  # the largest level of a symmetric int8 grid
@@ -33,8 +34,12 @@ def estimate(levels: Array) -> float:
     rows = levels.shape[0] if levels.ndim > 1 else 1
     taps = prod(levels.shape[2:])
     x = levels.reshape(rows, -1, taps).astype(np.float32)
-    symbols = levels.reshape(rows, -1, taps).astype(np.int64) + LEVELS
     scale = _scale_class(np.abs(x))
+    path = trellis.indices(levels.reshape(rows, -1))
+    if path is not None and levels.any():
+        index, grid = (part.reshape(x.shape) for part in path)
+        return _adaptive_bits((2 * scale + grid) * WIDTH + index + LEVELS)
+    symbols = levels.reshape(rows, -1, taps).astype(np.int64) + LEVELS
     plain = _adaptive_bits(scale * WIDTH + symbols)
     if taps == 1:
         return plain

@@ -20,6 +20,8 @@ from packlight.shrink.layers import Layer, weight_array
 from packlight.types import Array
 
 BIT_PRICE = 0.05  # loss that one bit is worth, in units of c^2
+TRELLIS_STEP = 0.6  # of the uniform grid's step: the trellis then errs as much
+TRELLIS_KINDS = ("conv", "linear", "matmul")  # whose rows lie one after the other in the file
 
 
 @dataclass(frozen=True)
@@ -103,10 +105,16 @@ def solve(prepared: Prepared, coarseness: float) -> Solved:
     if layer.kind == "conv_transpose":
         taps = reach.reshape(-1, layer.shape[1], reach.shape[1] // layer.shape[1])
         reach = np.broadcast_to(taps.max(2, keepdims=True), taps.shape).reshape(reach.shape)
-    step = np.maximum(np.maximum(reach, wanted), 1e-12).astype(np.float32).astype(np.float64)
+    # the trellis wants one step in all rows: where a row needs a larger one, the grid is fine
+    fine = TRELLIS_STEP * wanted
+    along_trellis = layer.kind in TRELLIS_KINDS and bool(prepared.factors) and reach.max() <= fine
+    step = np.maximum(np.maximum(reach, fine if along_trellis else wanted), 1e-12)
+    step = step.astype(np.float32).astype(np.float64)
     if prepared.factors:
         price = BIT_PRICE * wanted**2 * prepared.spread
-        levels = quantize.quantize(weights, prepared.factors, step, price=price)
+        levels = quantize.quantize(
+            weights, prepared.factors, step, price=price, along_trellis=along_trellis
+        )
     else:
         scaled = weights / step[:, :, None]
         levels = np.clip(np.rint(scaled), -quantize.LEVELS, quantize.LEVELS).astype(np.int8)

@@ -1,9 +1,11 @@
-"""Put one layer's weights on a coarse uniform grid, each rounding error made good by the rest.
+"""Put one layer's weights on a coarse grid, each rounding error made good by the rest.
 
 Columns are rounded one after the other, the one that matters most first. What a column loses is
 taken over by the columns still free, in the proportions that keep the layer's output best
 (optimal brain surgeon in Cholesky form, as in GPTQ). Which level a weight takes is decided by what
-it costs in both currencies: error, and bits.
+it costs in both currencies: error, and bits. The rows of a column either choose by themselves on
+one uniform grid, or together along the trellis of `packlight.coding.trellis`, which holds the same
+error in fewer bits but only half of the levels.
 
 Shapes: G groups, R rows (outputs) per group, n columns (inputs). Everything is float64.
 
@@ -14,13 +16,18 @@ order of falling moment.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from packlight.coding import rate
+from packlight.coding import rate, trellis
+from packlight.shrink._trellis import cheapest_path
 from packlight.types import Array
+
+Choose = Callable[[Array, Array], Array]
+"""Targets in steps and what a squared step of error costs, (G, R) each -> levels, (G, R)."""
 
 LEVELS = rate.LEVELS  # the largest level of a symmetric int8 grid
 DAMPING = 0.01  # of the mean moment, added to every moment so that H can be inverted
@@ -73,17 +80,14 @@ def factorize(moments: Array) -> Factor:
     return Factor(order.numpy(), upper.numpy())
 
 
-def round_columns(
-    weights: Array, factor: Factor, step: Array, *, price: float, bits: Array
-) -> Array:
+def round_columns(weights: Array, factor: Factor, step: Array, choose: Choose) -> Array:
     """Round every column, handing its errors on.
 
     Args:
         weights: (G, R, n).
         factor: of this layer's H.
         step: (G, R) the grid's step of each row.
-        price: error that one bit is worth, in the units of weight^2 x moment.
-        bits: (2 * LEVELS + 1,) what each level costs, -LEVELS first.
+        choose: the levels of one column.
     Returns:
         (G, R, n) int8 levels; level x step approximates the weights.
     """
@@ -97,7 +101,7 @@ def round_columns(
         for column in range(start, stop):
             diagonal = U[:, column, column][:, None]
             weight = rest[:, :, column]
-            level = _choose(weight / step, np.square(step / diagonal), price, bits)
+            level = choose(weight / step, np.square(step / diagonal))
             levels[:, :, column] = level
             error = (weight - level * step) / diagonal
             errors[:, :, column - start] = error
@@ -112,40 +116,81 @@ def round_columns(
     return restored
 
 
-def _choose(scaled: Array, cost: Array, price: float, bits: Array) -> Array:
-    """The cheapest of the nearest level, its neighbour towards zero, and zero."""
-    nearest = np.clip(np.rint(scaled), -LEVELS, LEVELS)
-    best = nearest
-    best_cost = cost * np.square(scaled - nearest) + price * bits[nearest.astype(np.int64) + LEVELS]
-    for other in (nearest - np.sign(nearest), np.zeros_like(nearest)):
-        other_cost = (
-            cost * np.square(scaled - other) + price * bits[other.astype(np.int64) + LEVELS]
-        )
-        better = other_cost < best_cost
-        best = np.where(better, other, best)
-        best_cost = np.where(better, other_cost, best_cost)
-    return best
+def on_grid(price: float, bits: Array) -> Choose:
+    """Every row by itself: the cheapest of the nearest level, its neighbour towards zero, and zero.
+
+    Args:
+        price: error that one bit is worth, in the units of weight^2 x moment.
+        bits: (2 * LEVELS + 1,) what each level costs, -LEVELS first.
+    """
+
+    def choose(scaled: Array, cost: Array) -> Array:
+        nearest = np.clip(np.rint(scaled), -LEVELS, LEVELS)
+        best, best_cost = nearest, np.inf
+        for level in (nearest, nearest - np.sign(nearest), np.zeros_like(nearest)):
+            rate_cost = price * bits[level.astype(np.int64) + LEVELS]
+            level_cost = cost * np.square(scaled - level) + rate_cost
+            best = np.where(level_cost < best_cost, level, best)
+            best_cost = np.minimum(best_cost, level_cost)
+        return best
+
+    return choose
 
 
-def quantize(weights: Array, factors: list[Factor], step: Array, *, price: float) -> Array:
+def on_trellis(price: float, bits: Array) -> Choose:
+    """All rows together: the cheapest path through the trellis.
+
+    Args:
+        price: as above.
+        bits: (2, 2 * trellis.TOP + 1) what each index costs on either grid, -TOP first.
+    """
+    prices = np.ascontiguousarray(price * bits, dtype=np.float64).tobytes()
+
+    def choose(scaled: Array, cost: Array) -> Array:
+        everywhere = np.ascontiguousarray(np.broadcast_to(cost, scaled.shape), dtype=np.float64)
+        path = cheapest_path(np.ascontiguousarray(scaled).tobytes(), everywhere.tobytes(), prices)
+        return np.frombuffer(path, np.int8).reshape(scaled.shape)
+
+    return choose
+
+
+def quantize(
+    weights: Array, factors: list[Factor], step: Array, *, price: float, along_trellis: bool = False
+) -> Array:
     """Levels of a whole layer, the price of a level learnt from the layer itself.
 
     Args:
         weights: (G, R, n).
         factors: one per block of columns, in order; together they cover the n columns.
         step: (G, R).
-        price: error that one bit is worth, as in `round_columns`.
+        price: error that one bit is worth, in the units of weight^2 x moment.
+        along_trellis: choose levels along the trellis, which runs over the G x R rows.
     Returns:
         (G, R, n) int8.
     """
     levels = np.clip(np.rint(weights / step[:, :, None]), -LEVELS, LEVELS).astype(np.int8)
     for _ in range(RATE_PASSES if price > 0 else 1):
-        bits = rate.marginal(levels)
+        if along_trellis:
+            choose = on_trellis(price, _bits_of_indices(levels.reshape(-1, levels.shape[2])))
+        else:
+            choose = on_grid(price, rate.marginal(levels))
         pieces = []
         start = 0
         for factor in factors:
             part = weights[:, :, start : start + len(factor.order)]
-            pieces.append(round_columns(part, factor, step, price=price, bits=bits))
+            pieces.append(round_columns(part, factor, step, choose))
             start += len(factor.order)
         levels = np.concatenate(pieces, axis=2)
     return levels
+
+
+def _bits_of_indices(levels: Array) -> Array:
+    """What indices cost on either grid; levels not yet on the trellis go to the nearest even."""
+    found = trellis.indices(levels)
+    if found is None:
+        even = odd = np.clip(np.rint(levels / 2), -trellis.TOP, trellis.TOP)
+    else:
+        index, grid = found
+        even, odd = index[grid == 0], index[grid == 1]
+    inside = slice(LEVELS - trellis.TOP, LEVELS + trellis.TOP + 1)
+    return np.stack([rate.marginal(index)[inside] for index in (even, odd)])

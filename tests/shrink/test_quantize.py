@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from packlight.coding import rate
+from packlight.coding import rate, trellis
 from packlight.shrink import quantize
 from tests.reference import obs
+from tests.reference import trellis as paths
 
 FLAT = np.zeros(2 * quantize.LEVELS + 1)
 
@@ -34,7 +35,7 @@ def test_rounding_matches_the_published_elimination(groups, rows, columns, price
     step = np.full((groups, rows), 0.3)
     bits = rate.marginal(np.rint(weights / 0.3))
     factor = quantize.factorize(moments)
-    levels = quantize.round_columns(weights, factor, step, price=price, bits=bits)
+    levels = quantize.round_columns(weights, factor, step, quantize.on_grid(price, bits))
     for group in range(groups):
         expected = obs.round_columns(
             weights[group], damped(moments)[group], factor.order, step[group], price, bits
@@ -55,7 +56,7 @@ def test_uncorrelated_inputs_are_rounded_to_nearest():
     weights = np.random.default_rng(0).normal(size=(1, 4, 20))
     factor = quantize.factorize(np.eye(20)[None])
     step = np.full((1, 4), 0.1)
-    levels = quantize.round_columns(weights, factor, step, price=0.0, bits=FLAT)
+    levels = quantize.round_columns(weights, factor, step, quantize.on_grid(0.0, FLAT))
     np.testing.assert_array_equal(levels, np.rint(weights / 0.1))
 
 
@@ -99,3 +100,42 @@ def test_dead_inputs_do_no_harm():
         np.ones((1, 2, 6)), [quantize.factorize(moments)], np.full((1, 2), 0.25), price=0.0
     )
     assert (levels == 4).all()
+
+
+@pytest.mark.parametrize("price", [0.0, 0.05, 1.0])
+def test_the_path_is_the_cheapest_of_all(price):
+    generator = np.random.default_rng(4)
+    bits = np.abs(np.arange(-trellis.TOP, trellis.TOP + 1)) + np.array([[1.0], [0.5]])
+    for _ in range(20):
+        targets = generator.normal(size=5) * 1.5
+        weights = generator.uniform(0.5, 2, 5)
+        found = quantize.on_trellis(price, bits)(targets[None], weights[None])[0]
+        _, expected = paths.cheapest(targets, weights, price * bits, 3)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_the_trellis_holds_the_same_error_in_fewer_bits():
+    weights = np.random.default_rng(5).laplace(size=(1, 256, 48))
+    moments = correlated(1, 48, 2)
+    factors = [quantize.factorize(moments)]
+    ends = []
+    for step, along_trellis in ((1.0, False), (0.6, True)):
+        steps = np.full((1, 256), step)
+        levels = quantize.quantize(weights, factors, steps, price=0.05, along_trellis=along_trellis)
+        error = weights - levels * step
+        damage = np.einsum("grn,gnm,grm->", error, damped(moments), error)
+        ends.append((damage, rate.estimate(levels[0])))
+    (plain_damage, plain_bits), (damage, bits) = ends
+    # half a bit halves the error twice: bits at the error of the plain grid
+    assert bits + levels.size * 0.5 * np.log2(damage / plain_damage) < 0.98 * plain_bits
+
+
+def test_levels_along_the_trellis_are_on_it_in_every_group_and_block():
+    generator = np.random.default_rng(6)
+    weights = generator.normal(size=(3, 8, 30))
+    factors = [quantize.factorize(correlated(3, size, size)) for size in (20, 10)]
+    levels = quantize.quantize(
+        weights, factors, np.full((3, 8), 0.3), price=0.01, along_trellis=True
+    )
+    assert trellis.indices(levels.reshape(24, 30)) is not None
+    assert np.abs(levels).max() > 3
