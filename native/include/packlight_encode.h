@@ -7,7 +7,7 @@
  *     kind, length, distance, factor, width, big-endian, rows, channels, taps, tap width,
  *     channels last, centre, lowest, highest, float format, largest exponent, zero bits,
  *     model bits, palette size, palette zero, 1 + place in the base, distance to weights,
- *     smallest
+ *     smallest, along the rows
  *
  * of which each kind uses those that docs/format.md lists for it.
  */
@@ -20,7 +20,7 @@
 extern "C" {
 #endif
 
-enum { PLT_PLAN_FIELDS = 23 };
+enum { PLT_PLAN_FIELDS = 24 };
 
 /* Packs raw[0 .. size) by `plan`. `palettes` holds the values of all palettes, sorted, one after
  * the other. `base` is the file that the result is a difference to, or null. With `continues`,

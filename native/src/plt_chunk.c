@@ -10,7 +10,7 @@ enum {
     N_KIND, N_LENGTH, N_DISTANCE, N_FACTOR, N_ITEM, N_ROWS, N_CHANNELS, N_TAPS, N_TAP_WIDTH,
     N_ORDER, N_CENTRE, N_LOWEST, N_HIGHEST, N_FORMAT, N_LARGEST, N_ZERO_BITS, N_MODEL_BITS,
     N_PALETTE_SIZE, N_PALETTE_ZERO, N_PALETTE_GAP, N_DIFFERENCE, N_REFERENCE, N_BASE_LENGTH,
-    N_TOLD_FROM, N_WEIGHTS, N_SIDE
+    N_TOLD_FROM, N_WEIGHTS, N_SIDE, N_ALONG
 };
 
 /* What a tensor is told from. */
@@ -203,6 +203,17 @@ static uint64_t code_header(plt_state *s, plt_range *rc, plt_segment *g, const u
             g->range.shift++;
         break;
     }
+    case PLT_TRELLIS: {
+        int sane = code_item(s, rc, g);
+        g->range.lowest = code_signed(s, rc, N_LOWEST, g->range.lowest);
+        g->range.highest = code_signed(s, rc, N_HIGHEST, g->range.highest);
+        NUMBER(N_ALONG, g->along);
+        if (!sane || g->range.lowest > g->range.highest || g->range.lowest < -PLT_TRELLIS_LIMIT ||
+            g->range.highest > PLT_TRELLIS_LIMIT || g->along > 1)
+            return 0;
+        g->range.shift = 0;
+        break;
+    }
     case PLT_FLOATS: {
         int sane = code_format(s, rc, g);
         NUMBER(N_ZERO_BITS, g->layout.zero_bits);
@@ -242,6 +253,9 @@ static uint64_t code_header(plt_state *s, plt_range *rc, plt_segment *g, const u
     code_shape(s, rc, &g->shape);
     if (!shape_is_sane(&g->shape) ||
         (g->kind == PLT_FOURIER && g->shape.channels > PLT_FOURIER_POINTS))
+        return 0;
+    if (g->kind == PLT_TRELLIS && !g->along &&
+        (uint64_t)g->shape.channels * g->shape.taps > PLT_HISTORY)
         return 0;
     uint64_t bytes = (uint64_t)g->shape.rows * g->shape.channels * g->shape.taps * g->width;
     if (g->kind == PLT_INTEGERS || g->kind == PLT_CHANGES)
@@ -333,6 +347,9 @@ static void code_items(plt_state *s, plt_range *rc, uint8_t *raw, size_t count)
             int32_t x = decode ? 0 : sign_extend(v - (uint32_t)g->centre, width);
             x = plt_model_integer(&s->model, rc, x, &g->range);
             v = (uint32_t)x + (uint32_t)g->centre;
+        } else if (g->kind == PLT_TRELLIS) {
+            int32_t level = decode ? 0 : sign_extend(v, width);
+            v = (uint32_t)plt_model_trellis(&s->model, rc, level, &g->range);
         } else if (g->kind == PLT_FLOATS) {
             v = plt_model_float(&s->model, rc, v, &g->layout);
         } else if (g->kind == PLT_CHANGES) {
@@ -404,7 +421,7 @@ static void code_limits(plt_state *s, plt_range *rc, const plt_segment *g, uint8
 
 static uint32_t kind_of(const plt_segment *g)
 {
-    if (g->kind == PLT_INTEGERS)
+    if (g->kind == PLT_INTEGERS || g->kind == PLT_TRELLIS)
         return g->range.shift ? PLT_KIND_WIDE : PLT_KIND_INTEGER;
     if (g->kind == PLT_CHANGES)
         return PLT_KIND_WIDE;
@@ -469,6 +486,8 @@ int plt_segment_code(plt_state *s, plt_range *rc, uint8_t *raw, size_t at, size_
         } else {
             int referenced = g->kind == PLT_INTEGERS && (g->reference || g->distance);
             plt_model_tensor(&s->model, &g->shape, kind_of(g), referenced);
+            if (g->kind == PLT_TRELLIS)
+                plt_model_trellis_begin(&s->model, g->along);
         }
         s->left = g->shape.rows * g->shape.channels * g->shape.taps;
     }

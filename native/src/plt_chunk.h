@@ -12,7 +12,7 @@ enum { PLT_PALETTE_LIMIT = 64 };
 enum { PLT_PALETTE_LIMIT = 8192 };
 #endif
 
-enum { PLT_NUMBERS = 26 };
+enum { PLT_NUMBERS = 27, PLT_TRELLIS_LIMIT = 1 << 13 };
 
 enum plt_segment_kind {
     PLT_BYTES,
@@ -25,6 +25,7 @@ enum plt_segment_kind {
     PLT_BASE_COPY,
     PLT_CHANGES,
     PLT_LIMITS,
+    PLT_TRELLIS,
     PLT_SEGMENT_KINDS
 };
 
@@ -45,6 +46,7 @@ typedef struct {
     plt_shape shape;
     int32_t centre;          /* PLT_INTEGERS: the value that is coded as zero */
     plt_integer range;
+    uint32_t along;          /* PLT_TRELLIS: it runs along the rows, not down the columns */
     uint32_t format;         /* PLT_FLOATS: enum plt_float_format */
     plt_float layout;
     uint32_t palette_size, palette_zero;

@@ -23,6 +23,7 @@ static plt_segment segment_of(const int32_t *field)
         .reference = u[20],
         .weights = u[21],
         .lowest = u[22],
+        .along = u[23],
     };
     return g;
 }

@@ -142,8 +142,18 @@ void plt_model_tensor(plt_model *m, const plt_shape *shape, uint32_t kind, int r
     /* what neighbours find before the first value stands at the end of the history */
     uint32_t reach = choose_neighbours(m);
     memset(m->history + (PLT_HISTORY - reach), 0, reach * sizeof *m->history);
+    m->grid = 0;
     for (size_t j = 0; j < PLT_EXACT; j++)
-        m->exact[j] = PLT_COUNTER_NEW;
+        m->exact[0][j] = PLT_COUNTER_NEW;
+}
+
+void plt_model_trellis_begin(plt_model *m, uint32_t along)
+{
+    m->along = along;
+    memset(m->state, 0, along ? 1 : m->shape.channels * m->shape.taps);
+    for (size_t grid = 1; grid < PLT_GRIDS; grid++)
+        for (size_t j = 0; j < PLT_EXACT; j++)
+            m->exact[grid][j] = PLT_COUNTER_NEW;
 }
 
 /* Kinds of numbers that have 14 bits of magnitude. */
@@ -357,12 +367,14 @@ static void choose_contexts(plt_model *m)
         c[1] = within(m->reference.value, 63) * 8 + sure;
         c[2] = within(e->predicted >> 2, 63) * 8 + sure;
     }
-    /* Kinds of tensors share the space of every context but seldom meet in it. */
+    /* Kinds of tensors share the space of every context but seldom meet in it, nor do grids. */
     for (int k = 0; k < PLT_CONTEXTS - 1; k++)
-        m->base[k] = (c[k] ^ m->kind * 0x155) % PLT_LEVELS * PLT_NODES;
+        m->base[k] = (c[k] ^ m->kind * 0x155 ^ m->grid * 0xf0) % PLT_LEVELS * PLT_NODES;
+    octave -= octave && m->grid; /* an index is half a level */
     m->octave = octave < 8 ? 0 : octave - 8;
     m->set[0] = scale >> 3;
     m->set[1] = relative < -4 ? 0 : relative < 0 ? 1 : relative == 0 ? 2 : relative < 5 ? 3 : 4;
+    m->set[1] += m->grid * 5;
 }
 
 /* Codes one decision, to which the distribution gives the stretch `prior`. `exact` tells it from
@@ -373,7 +385,7 @@ static int decide(plt_model *m, plt_range *rc, uint32_t node, uint32_t exact, in
     int16_t x[PLT_INPUTS] = {0};
     plt_counter *c[PLT_CONTEXTS];
 
-    c[0] = &m->exact[exact];
+    c[0] = &m->exact[m->grid][exact];
     for (int i = 1; i < PLT_CONTEXTS; i++)
         c[i] = &m->counter[i - 1][m->base[i - 1] + node];
     for (int i = 0; i < PLT_CONTEXTS; i++)
@@ -398,7 +410,7 @@ static int decide_simply(plt_model *m, plt_range *rc, uint32_t node, uint32_t ex
                          int prior)
 {
     const plt_tables *t = &m->tables;
-    plt_counter *c = &m->counter[0][m->base[0] + node], *x = &m->exact[exact];
+    plt_counter *c = &m->counter[0][m->base[0] + node], *x = &m->exact[m->grid][exact];
     int s = plt_stretch(t, plt_counter_p16(*c)) + plt_stretch(t, plt_counter_p16(*x)) + 2 * prior;
 
     bit = plt_bit(rc, bit, plt_squash(t, s / 4));
@@ -474,21 +486,30 @@ static int cut_octave(plt_model *m, plt_range *rc, interval *in, uint32_t node, 
     return cut(m, rc, in, node, node + (in->negative ? PLT_NODES : 0), simply, bit, edge);
 }
 
-/* The first number of an octave, less one half, in 1/4096. */
-static int64_t integer_edge(uint64_t magnitude, uint32_t shift)
+/* Where integers of this magnitude begin: half way from those before, in 1/4096. On a trellis the
+ * magnitude is that of an index, and what lies half way is between the levels. */
+static int64_t integer_edge(const plt_model *m, uint64_t magnitude, uint32_t shift)
 {
-    return (int64_t)((magnitude * 4096 - 2048) >> shift);
+    switch (m->grid) {
+    case 0:
+        return (int64_t)((magnitude * 4096 - 2048) >> shift);
+    case 1:
+        return (int64_t)(magnitude * 8192 - 4096);
+    default:
+        return magnitude == 1 ? 2048 : (int64_t)(magnitude * 8192 - 8192);
+    }
 }
 
 int32_t plt_model_integer(plt_model *m, plt_range *rc, int32_t value, const plt_integer *range)
 {
-    uint32_t size = magnitude_of(value), got = 0, shift = range->shift, half = 2048 >> shift;
+    uint32_t size = magnitude_of(value), got = 0, shift = range->shift;
+    int64_t half = integer_edge(m, 1, shift);
     interval in;
 
     expect(m);
     choose_contexts(m);
     in.d = expected(&m->now);
-    in.low = mass_below(&in.d, -(int64_t)half);
+    in.low = mass_below(&in.d, -half);
     in.high = mass_below(&in.d, half);
     int prior = split(0, (1u << 30) - (in.high - in.low), 1u << 30);
     if (decide(m, rc, NODE_ZERO, NODE_ZERO, value == 0, prior)) {
@@ -500,8 +521,8 @@ int32_t plt_model_integer(plt_model *m, plt_range *rc, int32_t value, const plt_
                   : range->highest <= 0 ? 1
                                         : decide(m, rc, NODE_SIGN, NODE_SIGN, value < 0, prior);
     uint32_t limit = magnitude_of(in.negative ? range->lowest : range->highest);
-    int64_t top = integer_edge((uint64_t)limit + 1, shift);
-    in.low = mass_below(&in.d, in.negative ? -(int64_t)half : half);
+    int64_t top = integer_edge(m, (uint64_t)limit + 1, shift);
+    in.low = mass_below(&in.d, in.negative ? -half : half);
     in.high = mass_below(&in.d, in.negative ? -top : top);
 
     /* The power of two below the magnitude, counted up or down from the one to expect. */
@@ -509,14 +530,14 @@ int32_t plt_model_integer(plt_model *m, plt_range *rc, int32_t value, const plt_
     while (k && limit >> k == 0)
         k--;
     if (!k || cut_octave(m, rc, &in, NODE_FIRST + k, 0, size >> k != 0,
-                         integer_edge(1ull << k, shift))) {
+                         integer_edge(m, 1ull << k, shift))) {
         while (limit >> k > 1 && cut_octave(m, rc, &in, NODE_UP + k, 0, size >> (k + 1) != 0,
-                                            integer_edge(2ull << k, shift)))
+                                            integer_edge(m, 2ull << k, shift)))
             k++;
     } else {
         k--;
         while (k && !cut_octave(m, rc, &in, NODE_DOWN + k, 0, size >> k != 0,
-                                integer_edge(1ull << k, shift)))
+                                integer_edge(m, 1ull << k, shift)))
             k--;
     }
     /* The bits below it: the first three by tree, others by place, and from the seventh as is. */
@@ -529,15 +550,31 @@ int32_t plt_model_integer(plt_model *m, plt_range *rc, int32_t value, const plt_
         else if (done < INTEGER_BITS)
             bit = (uint32_t)cut(m, rc, &in, bit_node(k, done, got),
                                 exact_bit(k, done, got, in.negative), done >= TREE_BITS, (int)bit,
-                                integer_edge(middle, shift));
+                                integer_edge(m, middle, shift));
         else
             bit = plt_raw_bits(rc, bit, 1);
         got = got * 2 + bit;
     }
     value = in.negative ? (int32_t)(0u - got) : (int32_t)got;
     int32_t seen = (int32_t)at_most(got >> shift, 32767);
+    if (m->grid)
+        seen = plt_trellis_level(seen, m->grid - 1);
     learn(m, in.negative ? -seen : seen);
     return value;
+}
+
+int32_t plt_model_trellis(plt_model *m, plt_range *rc, int32_t level, const plt_integer *range)
+{
+    uint32_t place = m->index % (m->shape.channels * m->shape.taps);
+    uint8_t *state = &m->state[m->along ? 0 : place];
+
+    if (m->along && place == 0)
+        *state = 0;
+    uint32_t grid = *state & 1u;
+    m->grid = 1 + grid;
+    int32_t index = plt_model_integer(m, rc, plt_trellis_index(level, grid), range);
+    *state = (uint8_t)plt_trellis_after(*state, index);
+    return plt_trellis_level(index, grid);
 }
 
 static int code_bit(plt_model *m, plt_range *rc, plt_counter *c, uint32_t bit)

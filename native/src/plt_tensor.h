@@ -11,6 +11,7 @@
 #include "plt_filter.h"
 #include "plt_logistic.h"
 #include "plt_range.h"
+#include "plt_trellis.h"
 
 /* Fuzzers take small tables: the same code, many times as often, of another stream. */
 #ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
@@ -31,7 +32,8 @@ enum {
     PLT_CONTEXTS = 4,        /* adaptive counters asked for every decision; the first is exact */
     PLT_INPUTS = 8,          /* those, the distribution, a constant, and zeros */
     PLT_SETS = 16,           /* situations with mixing weights of their own */
-    PLT_EXACT = 2 * PLT_NODES + 2 * 256 /* decisions by value and sign, up to 255 */
+    PLT_EXACT = 2 * PLT_NODES + 2 * 256, /* decisions by value and sign, up to 255 */
+    PLT_GRIDS = 3            /* every integer; those of either grid of the trellis */
 };
 
 /* Kinds of numbers, whose contexts are kept apart. */
@@ -83,11 +85,14 @@ typedef struct {
     plt_expectation now;
     int32_t neighbour[PLT_PREDICTORS];
     plt_reference reference;
+    uint32_t grid;           /* 0, or 1 + the grid of the trellis that the next number is on */
+    uint32_t along;          /* the trellis runs along the rows, not down the columns */
+    uint8_t state[PLT_HISTORY];                           /* of the trellis, by column */
     /* what has been learnt */
     uint32_t base[PLT_CONTEXTS - 1];
     uint32_t set[2];
     uint32_t octave;         /* floor(log2) of the magnitude to expect */
-    plt_counter exact[PLT_EXACT];
+    plt_counter exact[PLT_GRIDS][PLT_EXACT];
     plt_counter counter[PLT_CONTEXTS - 1][PLT_LEVELS * PLT_NODES];
     int16_t weight[2][PLT_NODES * PLT_SETS][PLT_INPUTS];
     plt_counter exponent[2][256];
@@ -106,6 +111,13 @@ typedef struct {
 
 /* Codes the next integer of the tensor, lowest <= value <= highest. */
 int32_t plt_model_integer(plt_model *m, plt_range *rc, int32_t value, const plt_integer *range);
+
+/* Makes the tensor just begun one along a trellis, with at most PLT_HISTORY columns unless it runs
+ * along the rows. */
+void plt_model_trellis_begin(plt_model *m, uint32_t along);
+
+/* Codes the next number of such a tensor; `range` is that of its indices, without a shift. */
+int32_t plt_model_trellis(plt_model *m, plt_range *rc, int32_t level, const plt_integer *range);
 
 /* The layout of a float, and what is known of all those in a tensor. */
 typedef struct {

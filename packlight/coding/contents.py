@@ -30,6 +30,8 @@ KINDS = (
     "Fourier basis",
     "old bytes",
     "changes",
+    "limits",
+    "trellis",
     "derived",
 )
 

@@ -35,9 +35,9 @@ def estimate(levels: Array) -> float:
     taps = prod(levels.shape[2:])
     x = levels.reshape(rows, -1, taps).astype(np.float32)
     scale = _scale_class(np.abs(x))
-    path = trellis.indices(levels.reshape(rows, -1))
-    if path is not None and levels.any():
-        index, grid = (part.reshape(x.shape) for part in path)
+    path = trellis.find(levels.reshape(rows, -1))
+    if path is not None:
+        index, grid = path.index.reshape(x.shape), path.grid.reshape(x.shape)
         return _adaptive_bits((2 * scale + grid) * WIDTH + index + LEVELS)
     symbols = levels.reshape(rows, -1, taps).astype(np.int64) + LEVELS
     plain = _adaptive_bits(scale * WIDTH + symbols)

@@ -15,21 +15,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from packlight.coding import _native
+from packlight.coding import _native, trellis
 from packlight.coding.openers.tensor import Derived, Rows, Tensor
 
-BYTES, INTEGERS, FLOATS, PALETTE, COPY, PRODUCT, FOURIER, BASE_COPY, CHANGES, LIMITS = range(10)
+BYTES, INTEGERS, FLOATS, PALETTE, COPY, PRODUCT, FOURIER, BASE_COPY, CHANGES = range(9)
+LIMITS, TRELLIS = 9, 10
 
 _PALETTE_LIMIT = 8192
 _FIELDS = (  # of a plan, in the order of packlight_encode.h
     *("kind", "length", "distance", "factor", "width", "big_endian"),
     *("rows", "channels", "taps", "tap_width", "channels_last"),
     *("centre", "lowest", "highest", "format", "largest", "zero_bits", "model_bits"),
-    *("palette_size", "palette_zero", "reference", "weights", "lowest"),
+    *("palette_size", "palette_zero", "reference", "weights", "smallest"),
+    "along",
 )
 _FORMATS = {"float32": (0, 8, 23), "float16": (1, 5, 10), "bfloat16": (2, 8, 7)}
 _MODEL_BITS = 4
 _FEW_ITEMS = 32
+_TRELLIS_COLUMNS = 1 << 16
 FEW_BYTES = 256
 CLEARLY = 0.98  # of a model's cost, before bytes are taken for bytes
 SAMPLE = 1 << 16  # bytes on which a general codec is tried
@@ -55,7 +58,7 @@ class Segment:
 
     def to_bytes(self) -> bytes:
         """The numbers in the order of the native library."""
-        return struct.pack("<23I", *(self.values.get(name, 0) & 0xFFFFFFFF for name in _FIELDS))
+        return struct.pack("<24I", *(self.values.get(name, 0) & 0xFFFFFFFF for name in _FIELDS))
 
 
 def plain(size: int) -> Segment:
@@ -96,7 +99,7 @@ def limits(derived: Derived, rows: Rows) -> Segment:
     """What the rows of a weight reached before they were quantised."""
     values = {"kind": LIMITS, "length": derived.size, "distance": derived.offset - derived.source}
     values |= {"weights": derived.offset - rows.offset, "channels": rows.items}
-    values |= {"channels_last": int(rows.interleaved), "lowest": int(rows.lowest)}
+    values |= {"channels_last": int(rows.interleaved), "smallest": int(rows.lowest)}
     return Segment(derived.size, values)
 
 
@@ -184,7 +187,8 @@ def _candidates(tensor: Tensor, raw: bytes) -> list[Segment]:
     shape = shape_values(tensor)
     common = shape | {"width": tensor.width, "big_endian": int(tensor.big_endian)}
     if tensor.dtype not in _FORMATS:
-        return [_integers(tensor, values, common)]
+        path = _trellis(tensor, values, common)
+        return [path or _integers(tensor, values, common)]
     found = [_floats(tensor, values, common)]
     if values.size >= _FEW_ITEMS:
         sortable = to_sortable(values)
@@ -208,6 +212,18 @@ def _integers(tensor: Tensor, values: npt.NDArray[Any], common: dict[str, int]) 
     lowest, highest = int(around.min()), int(around.max())
     extra = {"kind": INTEGERS, "centre": centre, "lowest": lowest, "highest": highest}
     return Segment(values.size * tensor.width, common | extra)
+
+
+def _trellis(tensor: Tensor, values: npt.NDArray[Any], common: dict[str, int]) -> Segment | None:
+    """Levels along a trellis, which no others lie on by chance: it is always taken."""
+    if tensor.dtype != "int8" or values.size < _FEW_ITEMS:
+        return None
+    rows = values.view(np.int8).reshape(common["rows"], -1)
+    path = trellis.find(rows)
+    if path is None or (not path.along and rows.shape[1] > _TRELLIS_COLUMNS):
+        return None
+    extra = {"kind": TRELLIS, "lowest": int(path.index.min()), "highest": int(path.index.max())}
+    return Segment(values.size, common | extra | {"along": int(path.along)})
 
 
 def _most_frequent(values: npt.NDArray[Any]) -> int:

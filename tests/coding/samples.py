@@ -12,6 +12,8 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.reference.trellis import levels_of
+
 DTYPES = ["int8", "uint8", "int16", "uint16", "int32", "float16", "float32"]
 
 
@@ -406,3 +408,11 @@ def quantised(shape, axis: int):
     scales = np.maximum(-limits[0], limits[1]) / np.float32(127)
     along = [-1 if i == axis else 1 for i in range(len(shape))]
     return np.rint(floats / scales.reshape(along)).astype(np.int8), limits
+
+
+def trellis(shape: tuple[int, ...], spread: float = 1.0) -> np.ndarray:
+    """int8 levels along a trellis down the first axis."""
+    generator = np.random.default_rng(shape)
+    wanted = np.rint(generator.laplace(size=(shape[0], int(np.prod(shape[1:])))) * spread)
+    columns = [levels_of(column.tolist())[0] for column in wanted.astype(int).clip(-63, 63).T]
+    return np.array(columns, np.int8).T.reshape(shape)

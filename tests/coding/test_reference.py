@@ -22,6 +22,7 @@ from tests.coding.samples import (
     quantised,
     safetensors,
     tflite,
+    trellis,
     weights,
 )
 from tests.reference import plt
@@ -71,6 +72,14 @@ def test_integers_of_one_sign_and_of_none():
     counting = np.arange(200, dtype=np.int8).reshape(10, 20) % 50
     for array in (counting, -counting, np.zeros((20, 20), np.int8)):
         every_level(npy(array))
+
+
+@pytest.mark.parametrize("shape", [(40, 30), (16, 5, 3, 3), (200, 1), (300, 2, 1, 1)])
+@pytest.mark.parametrize("spread", [0.4, 1.0, 12.0])
+def test_levels_along_a_trellis(shape, spread):
+    levels = trellis(shape, spread)
+    every_level(npy(levels))
+    every_level(npy(np.ascontiguousarray(levels.reshape(shape[0], -1).T)))
 
 
 def test_rows_of_zeros():

@@ -195,7 +195,9 @@ def decode_other(codec: int, packed: bytes, size: int) -> bytes:
 
 # 3. Modelled chunks
 
-BYTES, INTEGERS, FLOATS, PALETTE, COPY, PRODUCT, FOURIER, BASE_COPY, CHANGES, LIMITS = range(10)
+BYTES, INTEGERS, FLOATS, PALETTE, COPY, PRODUCT, FOURIER, BASE_COPY, CHANGES = range(9)
+LIMITS, TRELLIS = 9, 10
+TRELLIS_LIMIT = 8192
 PALETTE_LIMIT = 8192
 
 
@@ -209,7 +211,7 @@ class State:
         self.fourier: Fourier | None = None
         self.exact = 0  # the last expected number was the right one
         self.bytes = Bytes()
-        self.number = [[COUNTER_NEW] * 96 for _ in range(26)]
+        self.number = [[COUNTER_NEW] * 96 for _ in range(27)]
         self.flag = [COUNTER_NEW] * 4
         self.open = Segment()
         self.left = 0  # items of the tensor at hand that are still to come
@@ -252,6 +254,7 @@ def decode_segment(s: State, rc: RangeDecoder, out: bytearray, size: int) -> Non
             s.fourier = Fourier(g.shape.channels)
         else:
             s.model.begin(g.shape, model_kind(g), g.kind == INTEGERS and g.told_from != NOTHING)
+            s.model.along = g.along
         s.left = g.shape.rows * g.shape.channels * g.shape.taps
         if g.told_from == CHUNK:
             check(g.width <= g.distance <= len(out) and s.left * g.width <= size - len(out))
@@ -304,6 +307,7 @@ class Segment:
     lowest: int = 0
     highest: int = 0
     shift: int = 0
+    along: int = 0
     # floats
     exponent_bits: int = 0
     mantissa_bits: int = 0
@@ -318,7 +322,7 @@ class Segment:
 N_KIND, N_LENGTH, N_DISTANCE, N_FACTOR, N_ITEM, N_ROWS, N_CHANNELS, N_TAPS = range(8)
 N_TAP_WIDTH, N_ORDER, N_CENTRE, N_LOWEST, N_HIGHEST, N_FORMAT, N_LARGEST = range(8, 15)
 N_ZERO_BITS, N_MODEL_BITS, N_PALETTE_SIZE, N_PALETTE_ZERO, N_PALETTE_GAP = range(15, 20)
-N_DIFFERENCE, N_REFERENCE, N_BASE_LENGTH, N_TOLD_FROM, N_WEIGHTS, N_SIDE = range(20, 26)
+N_DIFFERENCE, N_REFERENCE, N_BASE_LENGTH, N_TOLD_FROM, N_WEIGHTS, N_SIDE, N_ALONG = range(20, 27)
 NOTHING, BASE, CHUNK = range(3)
 FORMATS = [(4, 8, 23), (2, 5, 10), (2, 8, 7)]  # width, exponent bits, mantissa bits
 
@@ -366,6 +370,12 @@ def read_segment(s: State, rc: RangeDecoder) -> Segment:
         most = max(~v if v < 0 else v for v in (g.lowest, g.highest))
         while most >> g.shift >= 1 << 14:
             g.shift += 1
+    elif g.kind == TRELLIS:
+        read_item(g, read_number(s, rc, N_ITEM))
+        g.lowest = read_signed(s, rc, N_LOWEST)
+        g.highest = read_signed(s, rc, N_HIGHEST)
+        g.along = read_number(s, rc, N_ALONG)
+        check(-TRELLIS_LIMIT <= g.lowest <= g.highest <= TRELLIS_LIMIT and g.along <= 1)
     elif g.kind == FLOATS:
         item = read_number(s, rc, N_FORMAT)
         check(item & 3 < 3 and item >> 2 < 2)
@@ -388,8 +398,10 @@ def read_segment(s: State, rc: RangeDecoder) -> Segment:
         g.lowest, g.highest = -g.palette_zero, size - 1 - g.palette_zero
     else:
         raise ValueError("the file is damaged")
-    if g.kind in (INTEGERS, FLOATS, PALETTE, FOURIER, CHANGES):
+    if g.kind in (INTEGERS, TRELLIS, FLOATS, PALETTE, FOURIER, CHANGES):
         g.shape = read_shape(s, rc)
+        columns = g.shape.channels * g.shape.taps
+        check(g.kind != TRELLIS or g.along or columns <= HISTORY)
         check(g.kind != FOURIER or g.shape.channels <= FOURIER_POINTS)
     if g.kind in (INTEGERS, CHANGES):
         g.told_from = read_number(s, rc, N_TOLD_FROM)
@@ -431,7 +443,7 @@ def read_shape(s: State, rc: RangeDecoder) -> Shape:
 def model_kind(g: Segment) -> int:
     if g.kind == CHANGES:
         return KIND_WIDE
-    if g.kind == INTEGERS:
+    if g.kind in (INTEGERS, TRELLIS):
         return KIND_WIDE if g.shift else KIND_INTEGER
     return KIND_FLOAT if g.kind == FLOATS else KIND_PALETTE
 
@@ -476,6 +488,8 @@ def decode_item(s: State, rc: RangeDecoder, g: Segment, place: int, old: int) ->
         before = signed(old - g.centre, g.width) >> g.shift
         s.model.reference = limited(before, 32767)
         return s.model.integer(rc, g.lowest, g.highest, g.shift) + g.centre
+    if g.kind == TRELLIS:
+        return s.model.trellis(rc, g.lowest, g.highest)
     if g.kind == FLOATS:
         return s.model.float(rc, g)
     if g.kind == FOURIER:
@@ -649,6 +663,7 @@ EXACT = 2 * NODES + 2 * 256
 SETS = 16
 LEVELS = 1024
 NODE_ZERO, NODE_SIGN, NODE_FIRST, NODE_UP, NODE_DOWN, NODE_BITS = 0, 1, 2, 34, 66, 98
+AFTER = [(0, 2), (5, 7), (1, 3), (6, 4), (2, 0), (4, 6), (3, 1), (7, 5)]
 MEAN_BITS, TREE_BITS, INTEGER_BITS, COUNTER_LIMIT, FINE_BITS = 8, 3, 6, 300, 6
 
 
@@ -693,7 +708,9 @@ class Model:
         self.predictor = [Predictor() for _ in range(MAX_TAPS)]
         self.choose_neighbours()
         self.filter = Filter(1 << 31 if referenced else shape.channels * shape.taps)
-        self.exact = [COUNTER_NEW] * EXACT
+        self.exacts = [[COUNTER_NEW] * EXACT for _ in range(3)]
+        self.grid = self.along = 0
+        self.state = [0] * HISTORY
 
     def is_wide(self) -> bool:
         return self.kind in (KIND_WIDE, KIND_FLOAT)
@@ -845,11 +862,12 @@ class Model:
             sure = limited(max(min(log2_8(self.error_scale + 1) >> 3, 31) - 4, 0), 7)
             c[1] = (limited(self.reference, 63) + 63) * 8 + sure
             c[2] = (limited(self.predicted >> 2, 63) + 63) * 8 + sure
-        self.base = [(level ^ self.kind * 0x155) * NODES for level in c]
-        self.octave = max(0, octave - 8)
+        self.base = [(level ^ self.kind * 0x155 ^ self.grid * 0xF0) * NODES for level in c]
+        self.exact = self.exacts[self.grid]
+        self.octave = max(0, octave - 8 - (self.grid > 0))
         side = 0 if relative < -4 else 1 if relative < 0 else 2
         side += (relative > 0) + (relative > 4)
-        self.set = [scale >> 3, side]
+        self.set = [scale >> 3, side + 5 * self.grid]
 
     # 3.4.5 Decisions
 
@@ -907,7 +925,7 @@ class Model:
     # 3.4.7 Integers
 
     def integer(self, rc: RangeDecoder, lowest: int, highest: int, shift: int) -> int:
-        half = 2048 >> shift
+        half = self.edge(1, shift)
         self.expect()
         self.choose_contexts()
         part = self.expected()
@@ -924,19 +942,19 @@ class Model:
             prior = split(part.high, MASS, MASS + part.low)
             part.negative = self.decide(rc, NODE_SIGN, NODE_SIGN, prior)
         limit = abs(lowest if part.negative else highest)
-        top = integer_edge(limit + 1, shift)
+        top = self.edge(limit + 1, shift)
         part.low = mass_below(part, -half if part.negative else half)
         part.high = mass_below(part, -top if part.negative else top)
 
         k = self.octave + shift
         while k and limit >> k == 0:
             k -= 1
-        if not k or self.cut(rc, part, NODE_FIRST + k, integer_edge(1 << k, shift)):
-            while limit >> k > 1 and self.cut(rc, part, NODE_UP + k, integer_edge(2 << k, shift)):
+        if not k or self.cut(rc, part, NODE_FIRST + k, self.edge(1 << k, shift)):
+            while limit >> k > 1 and self.cut(rc, part, NODE_UP + k, self.edge(2 << k, shift)):
                 k += 1
         else:
             k -= 1
-            while k and not self.cut(rc, part, NODE_DOWN + k, integer_edge(1 << k, shift)):
+            while k and not self.cut(rc, part, NODE_DOWN + k, self.edge(1 << k, shift)):
                 k -= 1
         got = 1
         for done in range(k):
@@ -945,15 +963,35 @@ class Model:
                 bit = 0
             elif done < INTEGER_BITS:
                 exact = exact_bit(k, done, got, part.negative)
-                edge = integer_edge(middle, shift)
+                edge = self.edge(middle, shift)
                 node, simply = bit_node(k, done, got), done >= TREE_BITS
                 bit = self.cut(rc, part, node, edge, exact=exact, simply=simply)
             else:
                 bit = rc.raw_bits(1)
             got = got * 2 + bit
         sign = -1 if part.negative else 1
-        self.learn(sign * min(got >> shift, 32767))
+        self.learn(sign * self.level(min(got >> shift, 32767)))
         return sign * got
+
+    def edge(self, magnitude: int, shift: int) -> int:
+        """Half way from what is one smaller than `magnitude`, in 1/4096."""
+        if self.grid == 0:
+            return magnitude * 4096 - 2048 >> shift
+        return (self.level(magnitude) + self.level(magnitude - 1)) * 2048
+
+    def level(self, index: int) -> int:
+        """What an index from 0 on stands for."""
+        return (index, 2 * index, max(2 * index - 1, 0))[self.grid]
+
+    def trellis(self, rc: RangeDecoder, lowest: int, highest: int) -> int:
+        place = self.index % (self.shape.channels * self.shape.taps)
+        at = 0 if self.along else place
+        if self.along and place == 0:
+            self.state[at] = 0
+        self.grid = 1 + self.state[at] % 2
+        index = self.integer(rc, lowest, highest, 0)
+        self.state[at] = AFTER[self.state[at]][index % 2]
+        return self.level(abs(index)) * (1 if index >= 0 else -1)
 
     # 3.4.8 Floats
 
@@ -1114,11 +1152,6 @@ def ln_256(v: int) -> int:
     f = (v << 12 >> top) - 4096
     log2 = (top << 12) + f + ((f * (4096 - f) >> 12) * 1409 >> 12)
     return log2 * 2839 >> 16
-
-
-def integer_edge(magnitude: int, shift: int) -> int:
-    """One half below `magnitude`, in 1/4096."""
-    return magnitude * 4096 - 2048 >> shift
 
 
 FLOAT_OCTAVES = 24
