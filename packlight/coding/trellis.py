@@ -11,7 +11,7 @@ matrix product wants it turned round.
 
 Sources: Marcellin & Fischer, IEEE Trans. Communications 38 (1990) 82; Schwarz et al., IEEE Trans.
 Circuits and Systems for Video Technology 31 (2021) 3891 (driven by parity, as in VVC); Haase et
-al., IEEE ICIP 2020, 36 (for networks).
+al., IEEE ICIP 2020 (for networks).
 """
 
 from __future__ import annotations
