@@ -156,7 +156,7 @@ static int code_reference(plt_state *s, plt_range *rc, plt_segment *g, uint64_t 
         code_place(s, rc, g);
         return base_holds(s, g, bytes) ? 0 : -1;
     }
-    return from == FROM_NOTHING && g->kind == PLT_INTEGERS ? 0 : -1;
+    return from == FROM_NOTHING && g->kind != PLT_CHANGES ? 0 : -1;
 }
 
 /* Codes everything about a segment but its data. Returns its bytes, or 0 if it makes no sense. */
@@ -258,7 +258,7 @@ static uint64_t code_header(plt_state *s, plt_range *rc, plt_segment *g, const u
         (uint64_t)g->shape.channels * g->shape.taps > PLT_HISTORY)
         return 0;
     uint64_t bytes = (uint64_t)g->shape.rows * g->shape.channels * g->shape.taps * g->width;
-    if (g->kind == PLT_INTEGERS || g->kind == PLT_CHANGES)
+    if (g->kind == PLT_INTEGERS || g->kind == PLT_TRELLIS || g->kind == PLT_CHANGES)
         return code_reference(s, rc, g, bytes) ? 0 : bytes;
     return bytes;
 }
@@ -326,6 +326,11 @@ static uint32_t code_change(plt_state *s, plt_range *rc, const plt_segment *g, u
     return from_sortable(g->width == 2 ? from & 0xffff : from, g->width);
 }
 
+static int32_t limited_reference(int32_t v)
+{
+    return v > 32767 ? 32767 : v < -32767 ? -32767 : v;
+}
+
 /* Codes `count` items of the tensor at hand. */
 static void code_items(plt_state *s, plt_range *rc, uint8_t *raw, size_t count)
 {
@@ -342,13 +347,14 @@ static void code_items(plt_state *s, plt_range *rc, uint8_t *raw, size_t count)
         uint32_t was = old ? load(old + i * width, width, big) : 0;
         if (g->kind == PLT_INTEGERS) {
             int32_t before = sign_extend(was - (uint32_t)g->centre, width) >> g->range.shift;
-            s->model.reference.value = before > 32767 ? 32767 : before < -32767 ? -32767 : before;
+            s->model.reference.value = limited_reference(before);
             /* around the centre, which may stand anywhere in the items' range */
             int32_t x = decode ? 0 : sign_extend(v - (uint32_t)g->centre, width);
             x = plt_model_integer(&s->model, rc, x, &g->range);
             v = (uint32_t)x + (uint32_t)g->centre;
         } else if (g->kind == PLT_TRELLIS) {
-            int32_t level = decode ? 0 : sign_extend(v, width);
+            int32_t before = sign_extend(was, width), level = decode ? 0 : sign_extend(v, width);
+            s->model.reference.value = limited_reference(before);
             v = (uint32_t)plt_model_trellis(&s->model, rc, level, &g->range);
         } else if (g->kind == PLT_FLOATS) {
             v = plt_model_float(&s->model, rc, v, &g->layout);
@@ -484,7 +490,7 @@ int plt_segment_code(plt_state *s, plt_range *rc, uint8_t *raw, size_t at, size_
             s->exact = 0;
             plt_fourier_init(&s->fourier, g->shape.channels);
         } else {
-            int referenced = g->kind == PLT_INTEGERS && (g->reference || g->distance);
+            int referenced = g->kind != PLT_CHANGES && (g->reference || g->distance);
             plt_model_tensor(&s->model, &g->shape, kind_of(g), referenced);
             if (g->kind == PLT_TRELLIS)
                 plt_model_trellis_begin(&s->model, g->along);

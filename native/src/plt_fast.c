@@ -2,6 +2,7 @@
 #include "plt_fast.h"
 
 #include "plt_fp32.h"
+#include "plt_trellis.h"
 
 #include <string.h>
 
@@ -64,15 +65,81 @@ static void decode_palette(plt_fast *f, plt_reader *r, uint8_t *out, uint32_t wi
     }
 }
 
-static void read_kernel(plt_fast_kernel *k, plt_reader *r, uint32_t width)
+/* Where in a trellis the next item is. */
+typedef struct {
+    uint32_t along;          /* it runs along the rows, not down the columns */
+    uint32_t columns, column;
+    uint8_t *state;          /* of every column, or of the row */
+} path;
+
+static path read_path(plt_fast *f, plt_reader *r)
 {
-    k->flip = plt_read_byte(r);
-    k->centre = plt_read_byte(r);
+    path p = {.along = plt_read_byte(r), .state = f->state};
+    uint64_t columns = plt_read_number(r);
+
+    r->failed |= p.along > 1 || !columns || columns >> 31 ||
+                 (!p.along && columns > PLT_FAST_COLUMNS);
+    p.columns = (uint32_t)columns;
+    memset(p.state, 0, r->failed || p.along ? 1 : (size_t)columns);
+    return p;
+}
+
+/* The state at the next item; a path along the rows begins anew in each. */
+static inline uint8_t *state_of(const path *p)
+{
+    if (p->along && !p->column)
+        p->state[0] = 0;
+    return &p->state[p->along ? 0 : p->column];
+}
+
+/* The item that an index stands for; the state moves on. */
+static inline uint8_t level_of(uint8_t *state, uint8_t symbol)
+{
+    int32_t index = (int8_t)symbol, level = plt_trellis_level(index, *state & 1u);
+    *state = (uint8_t)plt_trellis_after(*state, index);
+    return (uint8_t)level;
+}
+
+static inline void step(path *p)
+{
+    p->column = p->column + 1 < p->columns ? p->column + 1 : 0;
+}
+
+static void decode_trellis(plt_fast *f, plt_reader *r, uint8_t *out, uint64_t items)
+{
+    plt_plane plane;
+    path p = read_path(f, r);
+
+    if (!r->failed)
+        plt_plane_open(&plane, r, items, f->slots[0]);
+    while (items && !r->failed) {
+        size_t n = part_of(items, PLT_FAST_BLOCK);
+        plt_plane_read(&plane, out, n);
+        items -= n;
+        while (n) { /* what is in one row */
+            size_t count = part_of(p.columns - p.column, n);
+            uint8_t *state = state_of(&p);
+            for (size_t i = 0; i < count; i++)
+                out[i] = level_of(p.along ? state : state + i, out[i]);
+            out += count;
+            n -= count;
+            p.column = p.column + count < p.columns ? p.column + (uint32_t)count : 0;
+        }
+    }
+}
+
+static void read_kernel(plt_fast_kernel *k, plt_reader *r, uint32_t width, int trellis)
+{
+    k->flip = k->centre = 128; /* items along a trellis are signed */
+    if (!trellis) {
+        k->flip = plt_read_byte(r);
+        k->centre = plt_read_byte(r);
+    }
     k->taps = plt_read_byte(r);
     uint64_t stride = plt_read_number(r);
     k->shift = plt_read_byte(r);
     k->reach = plt_read_byte(r);
-    r->failed |= k->taps < 2 || k->taps > PLT_FAST_TAPS || !stride || stride >> 31 || !k->shift ||
+    r->failed |= k->taps + (uint32_t)trellis < 2 || k->taps > PLT_FAST_TAPS || !stride || stride >> 31 || !k->shift ||
                  k->shift > 15 || k->reach > PLT_FAST_REACH || (stride > 1 && width > 1);
     k->stride = (uint32_t)stride;
     for (uint32_t t = 1; t < k->taps && !r->failed; t++)
@@ -88,18 +155,22 @@ static uint32_t class_of(const plt_fast_kernel *k, int32_t predicted)
     return (uint32_t)((predicted > reach ? reach : predicted < -reach ? -reach : predicted) + reach);
 }
 
-static void decode_kernels(plt_fast *f, plt_reader *r, uint8_t *out, uint32_t width,
-                           uint64_t items)
+static inline void decode_kernels(plt_fast *f, plt_reader *r, uint8_t *out, uint32_t width,
+                                  uint64_t items, int trellis)
 {
     plt_fast_kernel *k = &f->kernel;
     int32_t before[PLT_FAST_TAPS] = {0};
     uint32_t tap = 0, inside = 0;
+    path p = {0};
 
     if (width > 1)
         read_palette(f, r, width);
+    if (trellis)
+        p = read_path(f, r);
     if (!r->failed)
-        read_kernel(k, r, width);
-    for (uint32_t c = 0; c < 2 * k->reach + 1 && !r->failed; c++) {
+        read_kernel(k, r, width, trellis);
+    uint32_t classes = r->failed ? 0 : 2 * k->reach + 1;
+    for (uint32_t c = 0; c < (trellis ? 2 : 1) * classes && !r->failed; c++) {
         memset(f->slots[c], 0, sizeof f->slots[c]);
         if (plt_read_byte(r))
             plt_rans_table(f->slots[c], r);
@@ -120,7 +191,17 @@ static void decode_kernels(plt_fast *f, plt_reader *r, uint8_t *out, uint32_t wi
                 predicted += k->weight[tap][b] *
                              ((int32_t)(*(out - (size_t)(b + 1) * k->stride) ^ k->flip) -
                               (int32_t)k->centre);
-        uint8_t symbol = plt_rans_next(&s, f->slots[class_of(k, predicted)]);
+        uint32_t class = class_of(k, predicted);
+        uint8_t symbol, *state = 0;
+        if (trellis) {
+            state = state_of(&p);
+            class += (*state & 1u) * classes;
+        }
+        symbol = plt_rans_next(&s, f->slots[class]);
+        if (trellis) {
+            symbol = level_of(state, symbol) ^ 128;
+            step(&p);
+        }
         before[tap] = (int32_t)symbol - (int32_t)k->centre;
         if (width == 1)
             *out = (uint8_t)(symbol ^ k->flip);
@@ -222,7 +303,8 @@ int plt_fast_decode(plt_fast *f, const uint8_t *in, size_t in_size, uint8_t *out
 
     while (at < size && !r.failed) {
         uint32_t kind = plt_read_byte(&r);
-        int bytes = kind == PLT_FAST_STORED || kind == PLT_FAST_REPEATS;
+        int bytes = kind == PLT_FAST_STORED || kind == PLT_FAST_REPEATS ||
+                    kind == PLT_FAST_TRELLIS || kind == PLT_FAST_TRELLIS_KERNELS;
         uint32_t width = bytes ? 1 : kind == PLT_FAST_PRODUCT ? 4 : plt_read_byte(&r);
         uint64_t items = plt_read_number(&r);
         if (r.failed || !width || width > 8 || !items || items > (size - at) / width)
@@ -236,11 +318,15 @@ int plt_fast_decode(plt_fast *f, const uint8_t *in, size_t in_size, uint8_t *out
         } else if (kind == PLT_FAST_PALETTE) {
             decode_palette(f, &r, out + at, width, items);
         } else if (kind == PLT_FAST_KERNELS) {
-            decode_kernels(f, &r, out + at, width, items);
+            decode_kernels(f, &r, out + at, width, items, 0);
         } else if (kind == PLT_FAST_REPEATS) {
             decode_repeats(f, &r, out + at, at, (size_t)items);
         } else if (kind == PLT_FAST_PRODUCT) {
             decode_product(f, &r, out + at, at, items);
+        } else if (kind == PLT_FAST_TRELLIS) {
+            decode_trellis(f, &r, out + at, items);
+        } else if (kind == PLT_FAST_TRELLIS_KERNELS) {
+            decode_kernels(f, &r, out + at, 1, items, 1);
         } else {
             return -1;
         }

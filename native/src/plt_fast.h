@@ -12,6 +12,8 @@ enum {
     PLT_FAST_BACK = 8,       /* earlier taps that a tap is predicted from */
     PLT_FAST_REACH = 8,      /* classes of predictions on either side of zero */
     PLT_FAST_CLASSES = 2 * PLT_FAST_REACH + 1,
+    PLT_FAST_TABLES = 2 * PLT_FAST_CLASSES, /* on a trellis those of either grid */
+    PLT_FAST_COLUMNS = 1 << 16, /* of a trellis that runs down them */
     PLT_FAST_MATCH = 4       /* bytes of the shortest match */
 };
 
@@ -21,7 +23,9 @@ enum plt_fast_kind {
     PLT_FAST_PALETTE,
     PLT_FAST_KERNELS,
     PLT_FAST_REPEATS,
-    PLT_FAST_PRODUCT
+    PLT_FAST_PRODUCT,
+    PLT_FAST_TRELLIS,
+    PLT_FAST_TRELLIS_KERNELS
 };
 
 /* The planes of repeats, a byte of each for every sequence: how many literals it begins with, the
@@ -46,8 +50,9 @@ typedef struct {
 } plt_fast_kernel;
 
 typedef struct {
-    plt_slots slots[PLT_FAST_CLASSES];
+    plt_slots slots[PLT_FAST_TABLES];
     plt_fast_kernel kernel;
+    uint8_t state[PLT_FAST_COLUMNS]; /* of a trellis (plt_trellis.h), by column */
     uint8_t block[PLT_FAST_BLOCK];
     uint8_t palette[256 * 8];
 } plt_fast;

@@ -5,7 +5,7 @@
 #include "plt_fast.h"
 
 typedef struct {
-    uint16_t frequency[PLT_FAST_CLASSES][256], start[PLT_FAST_CLASSES][256];
+    uint16_t frequency[PLT_FAST_TABLES][256], start[PLT_FAST_TABLES][256];
 } plt_fast_encoder;
 
 /* One record of the fast codec. `planes` holds width * items bytes as planes, or items indices

@@ -279,13 +279,13 @@ static PyObject *pack_kernels(PyObject *self, PyObject *args)
     (void)self;
     if (!PyArg_ParseTuple(args, "Iy*y*", &count, &symbols, &classes))
         return NULL;
-    size_t items = (size_t)symbols.len, capacity = bound(items) + 1024 * PLT_FAST_CLASSES;
+    size_t items = (size_t)symbols.len, capacity = bound(items) + 1024 * PLT_FAST_TABLES;
     uint8_t *out = PyMem_Malloc(capacity);
     plt_fast_encoder *fast = PyMem_Malloc(sizeof *fast);
     if (!out || !fast) {
         PyErr_NoMemory();
     } else {
-        if (count && count <= PLT_FAST_CLASSES && items && classes.len == symbols.len) {
+        if (count && count <= PLT_FAST_TABLES && items && classes.len == symbols.len) {
             Py_BEGIN_ALLOW_THREADS
             packed = plt_fast_encode_kernels(fast, count, items, symbols.buf, classes.buf, out,
                                              capacity);

@@ -11,17 +11,18 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from packlight.coding import _native
+from packlight.coding import _native, trellis
 from packlight.coding.container import number
 from packlight.coding.openers import Found
 from packlight.coding.openers.tensor import Tensor
-from packlight.coding.segments import shape_values, to_sortable
+from packlight.coding.segments import shape_values, to_sortable, trellis_path
 from packlight.types import Array
 
-STORED, PLANES, PALETTE, KERNELS, REPEATS, PRODUCT = range(6)
+STORED, PLANES, PALETTE, KERNELS, REPEATS, PRODUCT, TRELLIS, TRELLIS_KERNELS = range(8)
 TAPS, BACK, REACH = 25, 8, 8
 ONE = 64  # a weight of one
 SHIFTS = range(4, 13)  # classes are 2^shift / 64 levels wide
+FEW_ITEMS = 1 << 18  # of which fewer tables are tried too
 _SAMPLE = 4096
 
 
@@ -49,7 +50,10 @@ def pack(raw: bytes, found: Found | None, *, kernels: bool = False) -> bytes:
             palette = sorted_values.tobytes()
             indices = symbols.astype(np.uint8).tobytes()
             candidates.append(_native.pack_fast(PALETTE, width, items, indices, palette))
-    if kernels and isinstance(found, Tensor) and (width == 1 or palette):
+    path = trellis_path(found, values) if isinstance(found, Tensor) else None
+    if isinstance(found, Tensor) and path:
+        candidates.extend(trellis_records(found, values, path, kernels=kernels))
+    elif kernels and isinstance(found, Tensor) and (width == 1 or palette):
         candidates.extend(kernel_records(found, symbols.astype(np.uint8), width, palette))
     return min(candidates, key=len) + tail
 
@@ -70,9 +74,14 @@ def product(numbers: bytes, source: bytes, factor: bytes, distance: int) -> byte
     steps = np.frombuffer(numbers, "<i4") - expected.view("<i4").astype(np.int64) + 128
     if not normal.all() or steps.min() < 0 or steps.max() > 255:
         return None
-    plane = _native.pack_fast(PLANES, 1, len(steps), steps.astype(np.uint8).tobytes(), b"")
     head = bytes([PRODUCT]) + number(len(steps)) + number(distance) + factor
-    return head + plane[2 + len(number(len(steps))) :]
+    return head + _plane(steps.astype(np.uint8))
+
+
+def _plane(symbols: Array) -> bytes:
+    """What follows the head of a record of one plane."""
+    record = _native.pack_fast(PLANES, 1, len(symbols), symbols.tobytes(), b"")
+    return record[2 + len(number(len(symbols))) :]
 
 
 def _planes(values: Array, width: int) -> bytes:
@@ -104,30 +113,69 @@ def kernel_records(found: Tensor, symbols: Array, width: int, palette: bytes) ->
     flip = 128 if found.dtype == "int8" else 0  # turns two's complement into a count from -128
     symbols = symbols ^ np.uint8(flip)
     centre = flip or int(np.bincount(symbols).argmax())
-    levels = symbols.astype(np.int32) - centre
-    rows = levels.reshape(-1, taps, stride).swapaxes(1, 2).reshape(-1, taps)
-    weights = _weights(rows)
-    predicted = np.zeros_like(rows)
-    for tap in range(1, taps):
-        for back in range(min(tap, BACK)):
-            predicted[:, tap] += weights[tap, back] * rows[:, tap - 1 - back]
-    flat = predicted.reshape(-1, stride, taps).swapaxes(1, 2).ravel()
+    predicted, weights = _predictions(symbols.astype(np.int32) - centre, taps, stride)
     head = bytes([KERNELS, width]) + number(len(symbols))
     if width > 1:
         head += number(len(palette) // width) + palette
-    coded = [
-        weights[tap, back].astype(np.int8).tobytes()
-        for tap in range(1, taps)
-        for back in range(min(tap, BACK))
-    ]
-    for shift in SHIFTS:
-        classes = np.clip((flat + (1 << (shift - 1))) >> shift, -REACH, REACH) + REACH
-        if len(np.unique(classes)) == 1:
-            continue
-        which = classes.astype(np.uint8).tobytes()
-        body = _native.pack_kernels(2 * REACH + 1, symbols.tobytes(), which)
-        settings = bytes([flip, centre, taps]) + number(stride) + bytes([shift, REACH])
-        yield head + settings + b"".join(coded) + body
+    head += bytes([flip, centre, taps]) + number(stride)
+    for shift, reach, classes in _classes(predicted):
+        body = _native.pack_kernels(2 * reach + 1, symbols.tobytes(), classes.tobytes())
+        yield head + bytes([shift, reach]) + weights + body
+
+
+def trellis_records(
+    found: Tensor, levels: Array, path: trellis.Path, *, kernels: bool
+) -> Iterator[bytes]:
+    """Records of the indices along a trellis: a plane, or tables by grid and class.
+
+    Args:
+        found: its shape tells rows, channels and taps.
+        levels: (items,) uint8, the bytes themselves.
+        path: what they are on it.
+        kernels: records with tables by grid and class too, which are slower.
+    """
+    index = path.index.astype(np.int8).view(np.uint8).ravel()
+    where = bytes([path.along]) + number(path.index.shape[1])
+    yield bytes([TRELLIS]) + number(len(index)) + where + _plane(index)
+    if not kernels:
+        return
+    head = bytes([TRELLIS_KERNELS]) + number(len(index)) + where
+    grid = path.grid.astype(np.uint8).ravel()
+    body = _native.pack_kernels(2, index.tobytes(), grid.tobytes())
+    yield head + bytes([1, 1, 1, 0]) + body
+    shape = shape_values(found)
+    taps = shape["taps"]
+    if not 1 < taps <= TAPS:
+        return
+    stride = shape["channels"] if shape["channels_last"] else 1
+    predicted, weights = _predictions(levels.view(np.int8).astype(np.int32), taps, stride)
+    head += bytes([taps]) + number(stride)
+    for shift, reach, classes in _classes(predicted):
+        which = classes + grid * np.uint8(2 * reach + 1)
+        body = _native.pack_kernels(2 * (2 * reach + 1), index.tobytes(), which.tobytes())
+        yield head + bytes([shift, reach]) + weights + body
+
+
+def _predictions(levels: Array, taps: int, stride: int) -> tuple[Array, bytes]:
+    """Of every item from the taps before it, in 1/ONE, and the weights as a record holds them."""
+    rows = levels.reshape(-1, taps, stride).swapaxes(1, 2).reshape(-1, taps)
+    weights = _weights(rows)
+    predicted = np.zeros_like(rows)
+    coded = b""
+    for tap in range(1, taps):
+        for back in range(min(tap, BACK)):
+            predicted[:, tap] += weights[tap, back] * rows[:, tap - 1 - back]
+            coded += weights[tap, back].astype(np.int8).tobytes()
+    return predicted.reshape(-1, stride, taps).swapaxes(1, 2).ravel(), coded
+
+
+def _classes(predicted: Array) -> Iterator[tuple[int, int, Array]]:
+    """Classes of different widths, each with its shift and reach; none where there is but one."""
+    for reach in (REACH,) if len(predicted) > FEW_ITEMS else (1, 2, 4, REACH):
+        for shift in SHIFTS:
+            classes = np.clip((predicted + (1 << (shift - 1))) >> shift, -reach, reach) + reach
+            if len(np.unique(classes)) > 1:
+                yield shift, reach, classes.astype(np.uint8)
 
 
 def _weights(rows: Array) -> Array:

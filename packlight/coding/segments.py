@@ -181,14 +181,27 @@ def shape_values(tensor: Tensor) -> dict[str, int]:
     }
 
 
+def trellis_path(tensor: Tensor, values: npt.NDArray[Any]) -> trellis.Path | None:
+    """The path that an int8 tensor's bytes are, if they are one that a decoder can follow."""
+    if tensor.dtype != "int8" or values.size < _FEW_ITEMS:
+        return None
+    rows = values.view(np.int8).reshape(shape_values(tensor)["rows"], -1)
+    path = trellis.find(rows)
+    if path is None or (not path.along and rows.shape[1] > _TRELLIS_COLUMNS):
+        return None
+    return path
+
+
 def _candidates(tensor: Tensor, raw: bytes) -> list[Segment]:
     unsigned = np.frombuffer(raw, f"{'>' if tensor.big_endian else '<'}u{tensor.width}")
     values = unsigned.astype(unsigned.dtype.newbyteorder("="))
     shape = shape_values(tensor)
     common = shape | {"width": tensor.width, "big_endian": int(tensor.big_endian)}
     if tensor.dtype not in _FORMATS:
-        path = _trellis(tensor, values, common)
-        return [path or _integers(tensor, values, common)]
+        path = trellis_path(tensor, values)
+        if path is not None:
+            return [_on_trellis(path, common)]
+        return [_integers(tensor, values, common)]
     found = [_floats(tensor, values, common)]
     if values.size >= _FEW_ITEMS:
         sortable = to_sortable(values)
@@ -214,16 +227,10 @@ def _integers(tensor: Tensor, values: npt.NDArray[Any], common: dict[str, int]) 
     return Segment(values.size * tensor.width, common | extra)
 
 
-def _trellis(tensor: Tensor, values: npt.NDArray[Any], common: dict[str, int]) -> Segment | None:
+def _on_trellis(path: trellis.Path, common: dict[str, int]) -> Segment:
     """Levels along a trellis, which no others lie on by chance: it is always taken."""
-    if tensor.dtype != "int8" or values.size < _FEW_ITEMS:
-        return None
-    rows = values.view(np.int8).reshape(common["rows"], -1)
-    path = trellis.find(rows)
-    if path is None or (not path.along and rows.shape[1] > _TRELLIS_COLUMNS):
-        return None
     extra = {"kind": TRELLIS, "lowest": int(path.index.min()), "highest": int(path.index.max())}
-    return Segment(values.size, common | extra | {"along": int(path.along)})
+    return Segment(path.index.size, common | extra | {"along": int(path.along)})
 
 
 def _most_frequent(values: npt.NDArray[Any]) -> int:

@@ -14,7 +14,7 @@ from packlight.coding.container import FAST, LZMA, MODEL, STORED, Chunk, Member
 from packlight.coding.openers.tensor import Tensor
 from packlight.coding.packing import compress
 from packlight.progress import Progress
-from tests.coding.samples import quantised, tflite
+from tests.coding.samples import quantised, tflite, trellis
 
 _FAST_STORED, _FAST_PLANES, _FAST_PALETTE = range(3)
 
@@ -54,6 +54,8 @@ def small_files() -> dict[str, tuple[bytes, bytes]]:
         "palette": _npy(rounded),
         "the same twice": _npy(floats) * 2,
         "limits of rows": tflite(levels, 0, limits),
+        "trellis": _npy(trellis((9, 8))),
+        "trellis along rows": _npy(np.ascontiguousarray(trellis((9, 8)).T)),
         "npz": _npz(a=int8, b=weights.astype("<f2"), c=rounded),
         "onnx": _onnx(numpy_helper.from_array(floats, "w")),
         "bf16 in onnx": _onnx(_brain_floats(floats)),
@@ -63,10 +65,12 @@ def small_files() -> dict[str, tuple[bytes, bytes]]:
     packed = {name: (raw, compress(raw, "default")) for name, raw in files.items()}
     packed["lzma"] = files["text"], compress(files["text"], codec="lzma")
     packed["in many chunks"] = _in_chunks_of(100, kernels)
+    packed["trellis in many chunks"] = _in_chunks_of(100, _npy(trellis((6, 4, 3, 3))))
     packed["other chunks between"] = between_others()
     packed["archive"] = _archive({"a": int8.tobytes(), "b/": b"", "b/c.txt": b"two lines\n" * 2})
     packed["fast"] = _fast(int8, rounded, floats)
     packed["fast kernels"] = _fast_kernels()
+    packed["fast trellis"] = _fast_trellis()
     packed["fast, long planes"] = _fast_long()
     packed["fast, repeats"] = _fast_repeats(floats)
     packed["like one before"] = _like_one_before(int8, floats)
@@ -80,8 +84,12 @@ def differences() -> dict[str, tuple[bytes, bytes, bytes]]:
     steps = rng.integers(-9, 10, floats.shape).astype("<i4")
     int8 = rng.normal(0, 9, (8, 12)).round().astype("i1")
     near = (int8 + rng.choice([0, 0, 1], int8.shape)).astype("i1")
+    path = trellis((20, 8), 4.0)
+    moved = path.copy()
+    moved[:, 3] = trellis((20, 8), 3.9)[:, 3]
     pairs = {
         "difference of int8": (_npy(near), _npy(int8)),
+        "difference of a trellis": (_npy(moved), _npy(path)),
         "difference of fp32": (_npy((floats.view("<i4") + steps).view("<f4")), _npy(floats)),
         "difference of fp16": (_npy((floats * 1.01).astype("<f2")), _npy(floats.astype("<f2"))),
         "difference of text": (b"once more, " + b"Pack light. " * 9, b"Pack light. " * 30),
@@ -281,6 +289,21 @@ def _fast_kernels() -> tuple[bytes, bytes]:
             symbols, palette = places.astype("u1").ravel(), sorted_values.tobytes()
         records.append(next(fast.kernel_records(tensor, symbols, tensor.width, palette)))
     raw = b"".join(values.tobytes() for values, _ in tensors)
+    return raw, container.write(raw, [Chunk(FAST, len(raw), b"".join(records))])
+
+
+def _fast_trellis() -> tuple[bytes, bytes]:
+    """Records of either kind of a trellis down the columns and along the rows."""
+    down = trellis((9, 3, 2, 2), 2.0)
+    along = np.ascontiguousarray(down.reshape(9, -1).T)
+    records, raw = [], b""
+    for levels, last in ((down, False), (along, False), (down, True)):
+        tensor = Tensor(0, "int8", levels.shape, channels_last=last)
+        values = levels.view("u1").ravel()
+        path = segments.trellis_path(tensor, values)
+        found = list(fast.trellis_records(tensor, values, path, kernels=True))
+        records += found[2:3] if last else found[:3]
+        raw += levels.tobytes() * (len(records) - len(raw) // levels.size)
     return raw, container.write(raw, [Chunk(FAST, len(raw), b"".join(records))])
 
 

@@ -253,7 +253,7 @@ def decode_segment(s: State, rc: RangeDecoder, out: bytearray, size: int) -> Non
             s.exact = 0
             s.fourier = Fourier(g.shape.channels)
         else:
-            s.model.begin(g.shape, model_kind(g), g.kind == INTEGERS and g.told_from != NOTHING)
+            s.model.begin(g.shape, model_kind(g), g.kind != CHANGES and g.told_from != NOTHING)
             s.model.along = g.along
         s.left = g.shape.rows * g.shape.channels * g.shape.taps
         if g.told_from == CHUNK:
@@ -403,9 +403,9 @@ def read_segment(s: State, rc: RangeDecoder) -> Segment:
         columns = g.shape.channels * g.shape.taps
         check(g.kind != TRELLIS or g.along or columns <= HISTORY)
         check(g.kind != FOURIER or g.shape.channels <= FOURIER_POINTS)
-    if g.kind in (INTEGERS, CHANGES):
+    if g.kind in (INTEGERS, TRELLIS, CHANGES):
         g.told_from = read_number(s, rc, N_TOLD_FROM)
-        check(g.told_from <= CHUNK and (g.told_from or g.kind == INTEGERS))
+        check(g.told_from <= CHUNK and (g.told_from or g.kind != CHANGES))
         if g.told_from == BASE:
             count = g.shape.rows * g.shape.channels * g.shape.taps
             use_base(s, g, read_place(s, rc), count * g.width)
@@ -489,6 +489,7 @@ def decode_item(s: State, rc: RangeDecoder, g: Segment, place: int, old: int) ->
         s.model.reference = limited(before, 32767)
         return s.model.integer(rc, g.lowest, g.highest, g.shift) + g.centre
     if g.kind == TRELLIS:
+        s.model.reference = limited(signed(old, g.width), 32767)
         return s.model.trellis(rc, g.lowest, g.highest)
     if g.kind == FLOATS:
         return s.model.float(rc, g)
@@ -1479,6 +1480,7 @@ def decode_lzma(packed: bytes, size: int) -> bytes:
 # 5. Fast chunks
 
 FAST_STORED, FAST_PLANES, FAST_PALETTE, FAST_KERNELS, FAST_REPEATS, FAST_PRODUCT = range(6)
+FAST_TRELLIS, FAST_TRELLIS_KERNELS = 6, 7
 PLANE_STORED, PLANE_CODED, PLANE_CONSTANT = range(3)
 TOTAL_BITS = 12
 TOTAL = 1 << TOTAL_BITS
@@ -1518,6 +1520,11 @@ def decode_fast(packed: bytes, size: int) -> bytes:
             decode_repeats(r, out, items)
         elif kind == FAST_PRODUCT:
             decode_scaled(r, out, items)
+        elif kind == FAST_TRELLIS:
+            path = read_path(r)
+            out += bytes(path.follow(index) for index in decode_plane(r, items))
+        elif kind == FAST_TRELLIS_KERNELS:
+            out += decode_kernels(r, width, items, read_path(r))
         else:
             raise ValueError("the file is damaged")
     check(r.ended())
@@ -1551,19 +1558,50 @@ def next_symbol(slots: Slots, states: list[int], turn: int, words: Reader) -> in
     return symbol
 
 
-def decode_kernels(r: Reader, width: int, items: int) -> bytes:
+@dataclass
+class Along:
+    along: int
+    columns: int
+    state: list[int]
+    place: int = 0
+
+    def grid(self) -> int:
+        if self.along and self.place == 0:
+            self.state[0] = 0
+        return self.state[0 if self.along else self.place] % 2
+
+    def follow(self, symbol: int) -> int:
+        grid, index = self.grid(), signed(symbol, 1)
+        at = 0 if self.along else self.place
+        self.state[at] = AFTER[self.state[at]][index % 2]
+        self.place = (self.place + 1) % self.columns
+        sign = (index > 0) - (index < 0)
+        return 2 * index - grid * sign & 255
+
+
+def read_path(r: Reader) -> Along:
+    along, columns = r.byte(), r.number()
+    check(along <= 1 and 0 < columns < 1 << 31 and (along or columns <= 1 << 16))
+    return Along(along, columns, [0] * (1 if along else columns))
+
+
+def decode_kernels(r: Reader, width: int, items: int, path: Along | None = None) -> bytes:
     palette = []
     if width > 1:
         count = r.number()
         check(0 < count <= 256)
         palette = [r.bytes(width) for _ in range(count)]
         palette += [bytes(width)] * (256 - count)
-    flip, centre, taps = r.byte(), r.byte(), r.byte()
-    stride, shift, reach = r.number(), r.byte(), r.byte()
-    check(2 <= taps <= 25 and 0 < stride < 1 << 31 and 0 < shift <= 15 and reach <= 8)
+    flip, centre = (128, 128) if path else (r.byte(), r.byte())
+    taps, stride, shift, reach = r.byte(), r.number(), r.byte(), r.byte()
+    check(
+        (1 if path else 2) <= taps <= 25 and 0 < stride < 1 << 31 and 0 < shift <= 15 and reach <= 8
+    )
     check(stride == 1 or width == 1)
     weights = [[(r.byte() + 128 & 255) - 128 for _ in range(min(t, 8))] for t in range(taps)]
-    tables = [read_table(r) if r.byte() else [(0, 0, 0)] * TOTAL for _ in range(2 * reach + 1)]
+    classes = 2 * reach + 1
+    count = 2 * classes if path else classes
+    tables = [read_table(r) if r.byte() else [(0, 0, 0)] * TOTAL for _ in range(count)]
     states, words = read_states(r, items)
     symbols: list[int] = []
     for i in range(items):
@@ -1571,7 +1609,9 @@ def decode_kernels(r: Reader, width: int, items: int) -> bytes:
         before = [symbols[i - (back + 1) * stride] - centre for back in range(min(tap, 8))]
         predicted = sum(w * v for w, v in zip(weights[tap], before, strict=True))
         which = limited(predicted + (1 << shift - 1) >> shift, reach) + reach
-        symbols.append(next_symbol(tables[which], states, i % len(states), words))
+        which += classes * path.grid() if path else 0
+        symbol = next_symbol(tables[which], states, i % len(states), words)
+        symbols.append(path.follow(symbol) ^ flip if path else symbol)
     if width > 1:
         return b"".join(palette[symbol] for symbol in symbols)
     return bytes(symbol ^ flip for symbol in symbols)
