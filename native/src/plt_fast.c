@@ -95,14 +95,21 @@ static inline uint8_t *state_of(const path *p)
 /* The item that an index stands for; the state moves on. */
 static inline uint8_t level_of(uint8_t *state, uint8_t symbol)
 {
-    int32_t index = (int8_t)symbol, level = plt_trellis_level(index, *state & 1u);
-    *state = (uint8_t)plt_trellis_after(*state, index);
-    return (uint8_t)level;
+    uint8_t grid = *state & 1, above = symbol && symbol < 128, below = symbol >> 7;
+    *state = plt_trellis_after(*state, symbol);
+    return (uint8_t)(2 * symbol - (grid & above) + (grid & below));
 }
 
 static inline void step(path *p)
 {
     p->column = p->column + 1 < p->columns ? p->column + 1 : 0;
+}
+
+/* Items of one row, each of a column of its own. */
+static void follow_columns(uint8_t *restrict state, uint8_t *restrict out, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        out[i] = level_of(&state[i], out[i]);
 }
 
 static void decode_trellis(plt_fast *f, plt_reader *r, uint8_t *out, uint64_t items)
@@ -119,8 +126,11 @@ static void decode_trellis(plt_fast *f, plt_reader *r, uint8_t *out, uint64_t it
         while (n) { /* what is in one row */
             size_t count = part_of(p.columns - p.column, n);
             uint8_t *state = state_of(&p);
-            for (size_t i = 0; i < count; i++)
-                out[i] = level_of(p.along ? state : state + i, out[i]);
+            if (p.along)
+                for (size_t i = 0; i < count; i++)
+                    out[i] = level_of(state, out[i]);
+            else
+                follow_columns(state, out, count);
             out += count;
             n -= count;
             p.column = p.column + count < p.columns ? p.column + (uint32_t)count : 0;

@@ -573,7 +573,7 @@ int32_t plt_model_trellis(plt_model *m, plt_range *rc, int32_t level, const plt_
     uint32_t grid = *state & 1u;
     m->grid = 1 + grid;
     int32_t index = plt_model_integer(m, rc, plt_trellis_index(level, grid), range);
-    *state = (uint8_t)plt_trellis_after(*state, index);
+    *state = plt_trellis_after(*state, (uint8_t)index);
     return plt_trellis_level(index, grid);
 }
 

@@ -21,9 +21,12 @@ static inline int32_t plt_trellis_sign(int32_t v)
     return (v > 0) - (v < 0);
 }
 
-static inline uint32_t plt_trellis_after(uint32_t state, int32_t index)
+/* The table's entry, in bits: compilers do so for many columns at once. */
+static inline uint8_t plt_trellis_after(uint8_t state, uint8_t index)
 {
-    return plt_trellis_next[state][index & 1];
+    uint8_t high = state >> 2 & 1, middle = state >> 1 & 1, grid = state & 1;
+    uint8_t turn = (uint8_t)((grid & middle) | (high & ~grid));
+    return (uint8_t)(grid << 2 | (turn ^ (index & 1)) << 1 | (middle ^ (grid & ~high)));
 }
 
 static inline int32_t plt_trellis_level(int32_t index, uint32_t grid)

@@ -415,4 +415,4 @@ def trellis(shape: tuple[int, ...], spread: float = 1.0) -> np.ndarray:
     generator = np.random.default_rng(shape)
     wanted = np.rint(generator.laplace(size=(shape[0], int(np.prod(shape[1:])))) * spread)
     columns = [levels_of(column.tolist())[0] for column in wanted.astype(int).clip(-63, 63).T]
-    return np.array(columns, np.int8).T.reshape(shape)
+    return np.ascontiguousarray(np.array(columns, np.int8).T).reshape(shape)
