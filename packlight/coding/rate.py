@@ -20,6 +20,7 @@ WIDTH = 2 * LEVELS + 1
 SCALES = 10  # classes of scale, half an octave each
 PREDICTIONS = 8  # half levels of prediction told apart, in both directions
 SAMPLE = 1 << 14  # kernels that the predictors are fitted on
+ABOVE, BESIDE = 8, 4  # rows and items whose means predict
 PRIOR = 0.04  # of every symbol, before any is seen
 
 
@@ -32,24 +33,20 @@ def estimate(levels: Array) -> float:
     if not levels.size:
         return 0.0
     rows = levels.shape[0] if levels.ndim > 1 else 1
-    taps = prod(levels.shape[2:])
-    x = levels.reshape(rows, -1, taps).astype(np.float32)
+    x = levels.reshape(rows, -1, prod(levels.shape[2:])).astype(np.float32)
     scale = _scale_class(np.abs(x))
-    path = trellis.find(levels.reshape(rows, -1))
-    if path is not None:
-        index, grid = path.index.reshape(x.shape), path.grid.reshape(x.shape)
-        return _adaptive_bits((2 * scale + grid) * WIDTH + index + LEVELS)
-    symbols = levels.reshape(rows, -1, taps).astype(np.int64) + LEVELS
-    plain = _adaptive_bits(scale * WIDTH + symbols)
-    if taps == 1:
-        return plain
     predicted = _predictions(x)
-    ahead = np.clip(np.rint(2 * predicted).astype(np.int64), -PREDICTIONS, PREDICTIONS)
-    classes = scale // 2 * (2 * PREDICTIONS + 1) + ahead + PREDICTIONS
-    # fine levels lie around the prediction, coarse ones take a distribution from it
-    around = (symbols - np.rint(predicted).astype(np.int64)) % WIDTH
-    kinds = ((classes, symbols), (scale, around))
-    return min(plain, *(_adaptive_bits(kind * WIDTH + which) for kind, which in kinds))
+    symbols = levels.reshape(x.shape).astype(np.int64)
+    kinds = [(scale, symbols)]
+    path = trellis.find(levels.reshape(rows, -1))
+    if path is None:  # fine levels lie around the prediction
+        kinds += [(_ahead(scale, 2 * predicted), symbols)]
+        kinds += [(scale, symbols - np.rint(predicted).astype(np.int64))]
+    else:
+        symbols, grid = path.index.reshape(x.shape), path.grid.reshape(x.shape)
+        classes = [scale, _ahead(scale, predicted), _ahead(scale, 2 * predicted)]
+        kinds = [(2 * kind + grid, symbols) for kind in classes]
+    return min(_adaptive_bits(kind * WIDTH + (which + LEVELS) % WIDTH) for kind, which in kinds)
 
 
 def marginal(levels: Array) -> Array:
@@ -84,18 +81,38 @@ def _scale_class(size: Array) -> Array:
     return np.asarray(np.clip(classes - (np.max(classes) - SCALES + 1), 0, SCALES - 1))
 
 
+def _ahead(scale: Array, predicted: Array) -> Array:
+    """Classes of scale and prediction together."""
+    ahead = np.clip(np.rint(predicted).astype(np.int64), -PREDICTIONS, PREDICTIONS)
+    return np.asarray(scale // 2 * (2 * PREDICTIONS + 1) + ahead + PREDICTIONS)
+
+
 def _predictions(x: Array) -> Array:
-    """Each tap predicted by least squares from the earlier taps of its kernel."""
+    """Each level predicted by least squares: from the earlier taps of its kernel, the mean of the
+    same place in the rows above, and the mean of those beside it in its row."""
+    rows = x.reshape(len(x), -1)
+    above = _mean_before(rows, ABOVE).reshape(-1, x.shape[2])
+    beside = _mean_before(rows.T, BESIDE).T.reshape(-1, x.shape[2])
     flat = x.reshape(-1, x.shape[2])
-    sample = flat[:: max(1, len(flat) // SAMPLE)]
-    moments = sample.T @ sample
-    moments += np.eye(len(moments), dtype=np.float32) * (
-        0.02 * np.trace(moments) / len(moments) + 1
-    )
-    weights = np.zeros_like(moments)
-    for tap in range(1, len(moments)):
-        weights[:tap, tap] = np.linalg.solve(moments[:tap, :tap], moments[:tap, tap])
-    return np.asarray((flat @ weights).reshape(x.shape))
+    predicted = np.empty_like(flat)
+    every = max(1, len(flat) // SAMPLE)
+    for tap in range(x.shape[2]):
+        known = np.column_stack([above[:, tap], beside[:, tap], flat[:, :tap]])
+        sample = known[::every]
+        moments = sample.T @ sample
+        moments += np.eye(len(moments), dtype=np.float32) * (
+            0.02 * np.trace(moments) / len(moments) + 1
+        )
+        predicted[:, tap] = known @ np.linalg.solve(moments, sample.T @ flat[::every, tap])
+    return predicted.reshape(x.shape)
+
+
+def _mean_before(x: Array, count: int) -> Array:
+    """Of the `count` rows before each, as far as there are so many."""
+    sums = np.zeros((len(x) + 1, x.shape[1]), np.float32)
+    np.cumsum(x, axis=0, out=sums[1:])
+    first = np.maximum(np.arange(len(x)) - count, 0)
+    return np.asarray((sums[:-1] - sums[first]) / count)
 
 
 def _adaptive_bits(places: Array) -> float:

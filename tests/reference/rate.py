@@ -11,13 +11,10 @@ def estimate(levels):
     taps = int(np.prod(levels.shape[2:]))
     x = levels.reshape(rows, -1, taps).astype(np.float32)
     plain = scale_classes(np.abs(x))
-    best = adaptive(plain, levels)
-    if taps > 1:
-        predicted = predictions(x)
-        ahead = np.clip(np.rint(2 * predicted), -8, 8)
-        best = min(best, adaptive(plain // 2 * 100 + ahead, levels))
-        best = min(best, adaptive(plain, (x - np.rint(predicted)) % 255))
-    return best
+    predicted = predictions(x)
+    ahead = plain // 2 * 100 + np.clip(np.rint(2 * predicted), -8, 8)
+    around = adaptive(plain, (x - np.rint(predicted)) % 255)
+    return min(around, adaptive(plain, levels), adaptive(ahead, levels))
 
 
 def scale_classes(size):
@@ -30,13 +27,18 @@ def scale_classes(size):
 
 
 def predictions(x):
-    flat = x.reshape(-1, x.shape[2]).astype(np.float64)
+    rows = x.reshape(len(x), -1).astype(np.float64)
+    above, beside = np.zeros_like(rows), np.zeros_like(rows)
+    for row, column in np.ndindex(rows.shape):
+        above[row, column] = rows[max(0, row - 8) : row, column].sum() / 8
+        beside[row, column] = rows[row, max(0, column - 4) : column].sum() / 4
+    above, beside, flat = (part.reshape(-1, x.shape[2]) for part in (above, beside, rows))
     predicted = np.zeros_like(flat)
-    ridge = 0.02 * np.square(flat).sum() / flat.shape[1] + 1
-    for tap in range(1, flat.shape[1]):
-        before = flat[:, :tap]
-        moments = before.T @ before + ridge * np.eye(tap)
-        predicted[:, tap] = before @ np.linalg.solve(moments, before.T @ flat[:, tap])
+    for tap in range(flat.shape[1]):
+        known = np.concatenate([above[:, [tap]], beside[:, [tap]], flat[:, :tap]], axis=1)
+        ridge = 0.02 * np.square(known).sum() / known.shape[1] + 1
+        moments = known.T @ known + ridge * np.eye(known.shape[1])
+        predicted[:, tap] = known @ np.linalg.solve(moments, known.T @ flat[:, tap])
     return predicted.reshape(x.shape)
 
 
