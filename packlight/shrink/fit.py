@@ -49,6 +49,8 @@ EvalFn = Callable[[Callable[..., tuple[Array, ...]]], float]
 BATCH = 16  # samples run at once
 FALLBACK_SAMPLES = 48  # on which activations are tried in int8
 CURVE_SAMPLES = 256  # on which every visited point is scored
+STEER_MACS = 5e11  # that one look at the steering samples may take: some ten seconds
+STEER_SAMPLES = (500, 10_000)  # and how many they are at least and at most
 LOOKS = 8  # times the judges may send a point back
 FINER = 0.85  # factor on the coarseness when they do
 
@@ -127,7 +129,8 @@ def fit(
         if not find_layers(network):
             raise BadInput(f"{_name(network)} has no weights that can be quantised")
         dataset = samples_of.open_data(data, network.inputs, preprocess)
-        split = samples_of.split(dataset, calibrate, seed)
+        macs = weigh(network).totals.macs
+        split = samples_of.split(dataset, calibrate, seed, _steering(macs))
         fused = fuse(network)
     folder = _output_folder(out, network, force)
     original = _original(network)
@@ -166,7 +169,7 @@ def fit(
             "preprocess": vars(preprocess),
         },
         fused=fused.changes,
-        macs=weigh(network).totals.macs,
+        macs=macs,
         command=command,
     )
 
@@ -472,6 +475,12 @@ class _Tensors:
         for batch in self._samples.batches(self._size):
             for called, _ in samples_of.runs(batch, self._inputs, self._size):
                 yield tuple(torch.from_numpy(value) for value in called)
+
+
+def _steering(macs: int | None) -> int:
+    """How many samples steer: the drop on few of them is mostly chance."""
+    least, most = STEER_SAMPLES
+    return int(np.clip(STEER_MACS / max(macs or 0, 1), least, most))
 
 
 def _name(network: Network) -> str:

@@ -20,6 +20,7 @@ GROWTH = 2.0  # factor between trials until the answer is bracketed
 CLOSE_SIZE = 0.995  # of the bound: a file this near to it is near enough
 CLOSE_COARSENESS = 1.03  # between the last two trials
 TRIALS = 18
+FINEST_PART = 64  # of the start: what is finer is no different from the finest
 
 
 @dataclass(frozen=True)
@@ -111,14 +112,16 @@ def _finest_that_fits(
         best = following
     low = too_fine or start / GROWTH
     for _ in range(TRIALS):
-        if _close(best, budget) or coarse / low < 1.002:
+        if _close(best, budget) or (too_fine and coarse / low < 1.002):
             break
-        middle = float(np.sqrt(low * coarse))
+        middle = float(np.sqrt(low * coarse)) if too_fine else low
         point = at(middle)
-        if fits(point):
-            best, coarse = point, middle
-        else:
-            low = middle
+        if not fits(point):
+            low = too_fine = middle
+            continue
+        best, coarse = point, middle
+        if not too_fine:  # even this fits: finer still
+            low = middle / GROWTH
     return best, True
 
 
@@ -143,6 +146,14 @@ def _coarsest_that_keeps(
         if not smaller and low > start * 8:
             return best, False
         point = at(high)
+    while best.visit.coarseness == 0:  # finer until one keeps it
+        point = at(low)
+        if drop(point) <= allowed:
+            best = point
+        elif low < start / FINEST_PART:
+            return best, True
+        else:
+            low, high = low / GROWTH, low
     while high / low > CLOSE_COARSENESS:
         middle = float(np.sqrt(low * high))
         point = at(middle)

@@ -29,10 +29,11 @@ class Made:
         return point.visit.coarseness / 100
 
 
+@pytest.mark.parametrize("start", [0.01, 50.0])
 @pytest.mark.parametrize("target", [1_500, 5_000, 40_000, 80_000])
-def test_a_size_gets_the_finest_grid_that_meets_it(target):
+def test_a_size_gets_the_finest_grid_that_meets_it(target, start):
     made = Made()
-    found = search(made.build, made.drop, Budget(target_size=target), start=0.01)
+    found = search(made.build, made.drop, Budget(target_size=target), start)
     assert 0.98 * target <= found.point.visit.packed_bytes <= target
     assert found.binding == "target_size"
     assert len(made.asked) <= 32
@@ -50,10 +51,11 @@ def test_an_impossible_size_ends_at_the_smallest_there_is():
     assert found.point.visit.packed_bytes < FLOOR + 1_000
 
 
-@pytest.mark.parametrize("allowed", [0.001, 0.02, 0.3])
-def test_a_drop_gets_the_coarsest_grid_that_keeps_it(allowed):
+@pytest.mark.parametrize("start", [0.01, 50.0])
+@pytest.mark.parametrize("allowed", [0.02, 0.3])
+def test_a_drop_gets_the_coarsest_grid_that_keeps_it(allowed, start):
     made = Made()
-    found = search(made.build, made.drop, Budget(max_drop=allowed), start=0.01)
+    found = search(made.build, made.drop, Budget(max_drop=allowed), start)
     assert 0.95 * allowed <= made.drop(found.point) <= allowed
     assert found.binding == "max_drop"
 
