@@ -12,5 +12,6 @@ def without_packing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are read and weighed as ever, but not packed on trial: that takes most of the time and
     has tests of its own."""
     monkeypatch.setattr(file_bytes, "compress", lambda raw, **options: raw)
-    monkeypatch.setattr(file_bytes, "best", lambda *arguments, **options: None)
-    monkeypatch.setattr(file_bytes, "cost", lambda choice, content, work: float(len(content)))
+    monkeypatch.setattr(
+        file_bytes, "best", lambda part, content, *rest, **options: (None, len(content))
+    )
