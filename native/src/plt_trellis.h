@@ -12,16 +12,13 @@
 
 enum { PLT_TRELLIS_STATES = 8 };
 
-static const uint8_t plt_trellis_next[PLT_TRELLIS_STATES][2] = {
-    {0, 2}, {5, 7}, {1, 3}, {6, 4}, {2, 0}, {4, 6}, {3, 1}, {7, 5},
-};
-
 static inline int32_t plt_trellis_sign(int32_t v)
 {
     return (v > 0) - (v < 0);
 }
 
-/* The table's entry, in bits: compilers do so for many columns at once. */
+/* From states 0 to 7 an even index leads to 0 5 1 6 2 4 3 7, an odd one to 2 7 3 4 0 6 1 5; in bits,
+ * as compilers do that for many columns at once. */
 static inline uint8_t plt_trellis_after(uint8_t state, uint8_t index)
 {
     uint8_t high = state >> 2 & 1, middle = state >> 1 & 1, grid = state & 1;

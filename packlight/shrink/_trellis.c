@@ -55,7 +55,7 @@ static void search(Py_ssize_t n, const double *target, const double *weight, con
         for (int s = 0; s < PLT_TRELLIS_STATES; s++)
             for (int parity = 0; parity < 2; parity++) {
                 double all = cost[s] + branch[s & 1][parity];
-                int to = plt_trellis_next[s][parity];
+                int to = plt_trellis_after((uint8_t)s, (uint8_t)parity);
                 if (all < next[to]) {
                     next[to] = all;
                     path[i][to] = (step){(uint8_t)s, index[s & 1][parity]};
