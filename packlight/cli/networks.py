@@ -64,6 +64,13 @@ def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--target-installed-size", metavar="SIZE", help="Bound on the network file itself.")
 @click.option("--max-drop", metavar="SHARE", help="Accuracy that may be lost: 1% or 0.01.")
 @click.option(
+    "--effort",
+    type=click.Choice(["fast", "normal", "best"]),
+    default="fast",
+    show_default=True,
+    help="normal and best also retrain it, taught by the original: some 5 and 30 times as long.",
+)
+@click.option(
     "-o", "--out", type=click.Path(path_type=Path), help="Output folder.  [default: MODEL-fitted]"
 )
 @click.option("--force", is_flag=True, help="Replace what an earlier fit wrote into the folder.")

@@ -22,18 +22,28 @@ class Split:
 
     Args:
         fit: calibrated on.
-        steer: of the training part, disjoint from `fit`; None where there is no such part.
+        learn: trained on: `fit`, or where training was asked for, all of the training part but
+            `steer`.
+        steer: of the training part, disjoint from the others; None where there is no such part.
         judge: nothing was fitted on them.
         description: of the judges, one sentence.
     """
 
     fit: Samples
+    learn: Samples
     steer: Samples | None
     judge: Samples
     description: str
 
 
-def split(dataset: Dataset, calibrate: int = 300, seed: int = 0, steer: int = STEER) -> Split:
+def split(
+    dataset: Dataset,
+    calibrate: int = 300,
+    seed: int = 0,
+    steer: int = STEER,
+    *,
+    learning: bool = False,
+) -> Split:
     """Part a data set at random, the same way for the same seed.
 
     Args:
@@ -42,6 +52,7 @@ def split(dataset: Dataset, calibrate: int = 300, seed: int = 0, steer: int = ST
         calibrate: samples to fit on; 0 leaves everything to the judges.
         seed: of the choice.
         steer: at most this many samples may steer.
+        learning: whether all other samples of the training part are to be trained on.
     Raises:
         BadInput: too few samples, or a count below 0.
     """
@@ -58,9 +69,12 @@ def split(dataset: Dataset, calibrate: int = 300, seed: int = 0, steer: int = ST
             )
         rest = np.sort(order[calibrate : calibrate + steer])
         fit, guide = dataset.train.take(order[:calibrate]), dataset.train.take(rest)
-        judge, repeats = _unlike(dataset.test, fit, guide, dataset.name)
+        more = order[calibrate + steer :] if learning else order[:0]
+        learn = dataset.train.take(np.concatenate([order[:calibrate], more]))
+        judge, repeats = _unlike(dataset.test, learn, guide, dataset.name)
         return Split(
             fit,
+            learn,
             guide if len(guide) else None,
             judge,
             f"{len(judge)} test samples of {dataset.name}, none of them fitted on{repeats}",
@@ -81,6 +95,7 @@ def split(dataset: Dataset, calibrate: int = 300, seed: int = 0, steer: int = ST
     others = dataset.test.take(np.sort(order[calibrate:]))
     judge, repeats = _unlike(others, fit, None, dataset.name)
     return Split(
+        fit,
         fit,
         None,
         judge,

@@ -1,58 +1,43 @@
 """The main job: a network made to fit a budget, with the proof.
 
-    load -> fuse -> calibrate -> curvature -> fallback -> search -> judge -> write
+    load -> fuse -> calibrate -> curvature -> fallback -> search -> teach -> judge -> write
 
-Everything that is fitted (activation ranges, curvature, the search itself) sees the samples of
-`split.fit` and `split.steer`. The figures reported come from `split.judge`, measured in onnxruntime
-on the bytes that are written.
+This file reads what the user gave and writes what the user gets; the steps between are in `job`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 
 import packlight
 from packlight import data as samples_of
 from packlight import readers
 from packlight.coding.files import SUFFIX
-from packlight.coding.packing import compress, decompress
+from packlight.coding.packing import decompress
 from packlight.errors import BadInput, BudgetNotMet
 from packlight.files import replace_file, sha256
 from packlight.fuse import fuse
-from packlight.judge import Task, Verdict, compare, find_task
 from packlight.network import Network
 from packlight.progress import Progress
 from packlight.report import html
 from packlight.runtimes import onnx as onnx_file
-from packlight.runtimes.onnxruntime import VERSION, Session, latencies
-from packlight.shrink import activations, curvature, grid_search, weights
 from packlight.shrink.budget import Budget
-from packlight.shrink.fallback import harmful_places
+from packlight.shrink.job import EvalFn, Job, Outcome
 from packlight.shrink.layers import find_layers
 from packlight.shrink.record import describe, to_json
-from packlight.shrink.search import Point, Visit, search
 from packlight.shrink.stages import FOLDER, Stages
-from packlight.types import Array
-from packlight.units import show_size
+from packlight.shrink.teaching import EFFORTS
 from packlight.weighing import weigh
 
-EvalFn = Callable[[Callable[..., tuple[Array, ...]]], float]
-
-BATCH = 16  # samples run at once
-FALLBACK_SAMPLES = 48  # on which activations are tried in int8
-CURVE_SAMPLES = 256  # on which every visited point is scored
 STEER_MACS = 5e11  # that one look at the steering samples may take: some ten seconds
 STEER_SAMPLES = (500, 10_000)  # and how many they are at least and at most
-LOOKS = 8  # times the judges may send a point back
-FINER = 0.85  # factor on the coarseness when they do
 
 
 @dataclass(frozen=True)
@@ -81,6 +66,7 @@ def fit(
     target_size: str | int | None = None,
     target_installed_size: str | int | None = None,
     max_drop: str | float | None = None,
+    effort: str = "fast",
     out: str | os.PathLike[str] | None = None,
     preprocess: samples_of.Preprocess | None = None,
     calibrate: int = 300,
@@ -103,6 +89,9 @@ def fit(
         target_installed_size: bound on the network file itself.
         max_drop: bound on the accuracy lost, in points: "1%" or 0.01. Without labels it bounds
             the share of answers that differ from the original's; with `eval_fn`, its loss.
+        effort: "fast" rounds; "normal" and "best" also retrain the network through its rounded
+            weights, with the original's answers on the samples for a teacher, for some 5 and
+            30 times as long.
         out: the output folder; default: the model's name with `-fitted`.
         preprocess: how images become inputs.
         calibrate: how many samples are fitted on; the others judge.
@@ -120,6 +109,8 @@ def fit(
         BudgetNotMet: no network meets the budgets; the nearest one is written as `nearest.onnx`.
     """
     budget = Budget.parse(target_size, target_installed_size, max_drop)
+    if effort not in EFFORTS:
+        raise BadInput(f"effort {effort!r} is none of {', '.join(EFFORTS)}")
     progress = progress or Progress()
     torch.manual_seed(seed)
     preprocess = preprocess or samples_of.Preprocess()
@@ -130,7 +121,9 @@ def fit(
             raise BadInput(f"{_name(network)} has no weights that can be quantised")
         dataset = samples_of.open_data(data, network.inputs, preprocess)
         macs = weigh(network).totals.macs
-        split = samples_of.split(dataset, calibrate, seed, _steering(macs))
+        split = samples_of.split(
+            dataset, calibrate, seed, _steering(macs), learning=effort != "fast"
+        )
         fused = fuse(network)
     folder = _output_folder(out, network, force)
     original = _original(network)
@@ -140,7 +133,7 @@ def fit(
             "packlight": packlight.__version__,
             "model": sha256(_bytes_of(original)),
             "data": _fingerprint(split.fit),
-            "settings": [str(preprocess), calibrate, seed, str(constants)],
+            "settings": [str(preprocess), calibrate, seed, str(constants), str(budget), effort],
         },
     )
     job = Job(
@@ -148,6 +141,8 @@ def fit(
         original=original,
         split=split,
         budget=budget,
+        effort=effort,
+        macs=macs,
         seed=seed,
         eval_fn=eval_fn,
         progress=progress,
@@ -162,6 +157,7 @@ def fit(
         outcome,
         asked={
             **budget.to_dict(),
+            "effort": effort,
             "calibrate": calibrate,
             "seed": seed,
             "model": _name(network),
@@ -200,281 +196,6 @@ def _written(
     if not outcome.met:
         raise BudgetNotMet(f"{outcome.why}; the nearest network is {file}", result)
     return result
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Where the search ended.
-
-    Args:
-        point: the network chosen.
-        network: the same as a graph.
-        verdict: the judges' comparison with the original.
-        score: `eval_fn` of the original and of the compressed network, if there is one.
-        met: whether every budget is met; `why` says which is not.
-        binding: the budget that decided.
-        looks: how often the judges were asked.
-        visited: every point of the search.
-    """
-
-    point: Point
-    network: Network
-    verdict: Verdict
-    score: tuple[float, float] | None
-    met: bool
-    why: str
-    binding: str
-    looks: int
-    visited: list[Visit]
-
-
-@dataclass
-class Job:
-    """One fit, stage by stage."""
-
-    network: Network
-    original: str | bytes
-    split: samples_of.Split
-    budget: Budget
-    seed: int
-    eval_fn: EvalFn | None
-    progress: Progress
-    stages: Stages
-
-    def run(self) -> Outcome:
-        self.layers = find_layers(self.network)
-        self.reference = self._session(self.original)
-        self.task = self._find_task()
-        if self.budget.max_drop is not None and not self.task.classifier and not self.eval_fn:
-            raise BadInput(
-                "max-drop needs a network that classifies, or eval_fn to score it; "
-                "for this one give a target size"
-            )
-        if self.task.classifier:
-            samples_of.check_labels(self.split.judge, self.task.classes)
-
-        places = activations.find_places(self.network, self.layers)
-        grids = self._grids(places)
-        curvatures = self._curvatures()
-        self.harmful = self._harmful(places, grids)
-        kept = [place for place in places if place.name not in self.harmful]
-        self.places = places
-
-        with self.progress.stage("prepare"):
-            rounded = activations.insert(self.network, kept, grids)
-            quantized, slots = weights.insert(rounded, self.layers)
-            template = onnx_file.to_proto(quantized)
-            prepared = grid_search.prepare(self.network, self.layers, curvatures)
-        self.slots = slots
-        return self._search(quantized, slots, template, prepared)
-
-    @property
-    def original_file(self) -> bytes:
-        """The bytes of the network that was given."""
-        return _bytes_of(self.original)
-
-    def _session(self, model: str | bytes) -> Session:
-        return Session(model, inputs=self.network.inputs)
-
-    def _find_task(self) -> Task:
-        few = self.split.fit.take(range(min(len(self.split.fit), 64)))
-        inputs = few.arrays()
-        outputs = self.reference.over([inputs])
-        return find_task(inputs, outputs, labelled=self.split.judge.labels is not None)
-
-    def _batches(self, samples: samples_of.Samples) -> _Tensors:
-        return _Tensors(samples, self.network, BATCH)
-
-    def _grids(self, places: Sequence[activations.Place]) -> dict[str, activations.Grid]:
-        def compute() -> dict[str, list[float]]:
-            batches = self._batches(self.split.fit)
-            with self.progress.stage("calibrate activations", 2 * len(batches)) as tick:
-                grids = activations.observe(self.network, places, batches, tick)
-            return {name: [grid.scale, grid.zero] for name, grid in grids.items()}
-
-        stored = self.stages.run("grids", compute)
-        return {name: activations.Grid(scale, int(zero)) for name, (scale, zero) in stored.items()}
-
-    def _curvatures(self) -> dict[str, curvature.Curvature]:
-        def compute() -> dict[str, dict[str, Any]]:
-            watched = self.network.copy()
-            layers = find_layers(watched)
-            curvature.require_gradients(watched, layers)
-            singles = _Tensors(self.split.fit, self.network, 1)
-            shown = self.progress.each("curvature", singles, len(singles))
-            found = curvature.collect(watched, layers, shown, self._loss(), seed=self.seed)
-            return {
-                name: {
-                    "moments": [torch.from_numpy(block) for block in value.moments],
-                    "mean": torch.from_numpy(value.mean),
-                    "sensitivity": value.sensitivity,
-                }
-                for name, value in found.items()
-            }
-
-        stored = self.stages.run("curvature", compute)
-        return {
-            name: curvature.Curvature(
-                tuple(block.numpy() for block in value["moments"]),
-                value["mean"].numpy(),
-                value["sensitivity"],
-            )
-            for name, value in stored.items()
-        }
-
-    def _loss(self) -> curvature.Loss:
-        if self.task.classifier:
-            return curvature.classifier_loss(self.task.probabilities)
-        few = self.split.fit.take(range(min(len(self.split.fit), 16)))
-        outputs = self.reference.over([few.arrays()])
-        return curvature.projection_loss(
-            [float(np.sqrt(np.square(value.astype(np.float64)).mean())) for value in outputs]
-        )
-
-    def _harmful(
-        self, places: Sequence[activations.Place], grids: dict[str, activations.Grid]
-    ) -> dict[str, float]:
-        def compute() -> dict[str, float]:
-            few = self.split.fit.take(range(min(len(self.split.fit), FALLBACK_SAMPLES)))
-            batches = list(self._batches(few))
-            with self.progress.stage("try int8 activations") as tick:
-                return harmful_places(self.network, places, grids, batches, tick)
-
-        found: dict[str, float] = self.stages.run("fallback", compute)
-        return found
-
-    def _search(
-        self,
-        quantized: Network,
-        slots: Sequence[weights.Slot],
-        template: onnx.ModelProto,
-        prepared: Sequence[grid_search.Prepared],
-    ) -> Outcome:
-        steer = self.split.steer or self.split.fit
-        curve = steer.take(range(min(len(steer), CURVE_SAMPLES)))
-        inputs: list[Sequence[Array]] = list(curve.batches(BATCH))
-        wanted = self.reference.over(inputs)
-        steered = list(steer.batches(BATCH)) if self.budget.max_drop is not None else []
-        steered_wanted = self.reference.over(steered) if steered else ()
-        base = self.eval_fn(self.reference) if self.eval_fn else 0.0
-
-        def build(coarseness: float) -> Point:
-            solved = [grid_search.solve(layer, coarseness) for layer in prepared]
-            values: dict[str, Array] = {}
-            for slot, solution in zip(slots, solved, strict=True):
-                values.update(slot.values(solution.levels, solution.scale, solution.bias))
-            file = onnx_file.refilled(template, values).SerializeToString(deterministic=True)
-            packed = compress(file, "max", verify=False)
-            outputs = self._session(file).over(inputs)
-            verdict = compare(wanted, outputs, curve.labels, classifier=self.task.classifier)
-            visit = Visit(coarseness, len(file), len(packed), verdict)
-            tick()
-            return Point(visit, file, packed, solved, values)
-
-        def drop(point: Point) -> float:
-            """Accuracy lost on the samples that may steer."""
-            session = self._session(point.file)
-            if self.eval_fn:
-                return base - self.eval_fn(session)
-            outputs = session.over(steered)
-            found = compare(steered_wanted, outputs, steer.labels, classifier=True).drop
-            assert found is not None
-            return found
-
-        with self.progress.stage("search") as tick:
-            start = float(np.median([layer.finest for layer in prepared]))
-            found = search(build, drop, self.budget, start)
-            point, visited = found.point, found.visited
-
-        looks = 0
-        with self.progress.stage("judge") as tick:
-            while True:
-                verdict, score = self._judge(point, base)
-                looks += 1
-                tick()
-                lost = verdict.drop if score is None else score[0] - score[1]
-                kept = self._kept(lost)
-                if kept or looks == LOOKS or self.budget.sized or point.visit.coarseness == 0:
-                    break
-                # the judges see a larger drop than the steering samples did: a finer grid
-                point = build(point.visit.coarseness * FINER if looks < LOOKS - 1 else 0.0)
-                visited.append(point.visit)
-        weights.fill(quantized, point.values)
-        why = self._broken(point, verdict, lost)
-        return Outcome(
-            point=point,
-            network=quantized,
-            verdict=verdict,
-            score=score,
-            met=why is None,
-            why=why or "",
-            binding=found.binding,
-            looks=looks,
-            visited=visited,
-        )
-
-    def _kept(self, lost: float | None) -> bool:
-        allowed = self.budget.max_drop
-        return allowed is None or (lost is not None and lost <= allowed + 1e-12)
-
-    def _broken(self, point: Point, verdict: Verdict, lost: float | None) -> str | None:
-        """A sentence about a budget that is not met."""
-        size = self.budget.broken_size(point.visit.packed_bytes, point.visit.bytes)
-        if size is not None or self._kept(lost):
-            return size
-        what = "eval_fn's loss" if self.eval_fn else "the drop"
-        at = show_size(point.visit.packed_bytes)
-        return (
-            f"{what} is {lost:.2%} on {verdict.n} samples at {at} packed, "
-            f"max-drop allows {self.budget.max_drop:.2%}"
-        )
-
-    def _judge(self, point: Point, base: float) -> tuple[Verdict, tuple[float, float] | None]:
-        judge = self.split.judge
-        if not hasattr(self, "_judged"):
-            self._judged = self.reference.over(judge.batches(BATCH))
-        session = self._session(point.file)
-        outputs = session.over(judge.batches(BATCH))
-        verdict = compare(self._judged, outputs, judge.labels, classifier=self.task.classifier)
-        return verdict, (base, self.eval_fn(session)) if self.eval_fn else None
-
-    def latency(self, point: Point) -> dict[str, Any] | None:
-        """Milliseconds of both networks on one sample, as the report holds them."""
-        (sample,) = self.split.judge.take([0]).batches(1)
-        ((called, _),) = samples_of.runs(sample, self.network.inputs, self.network.batch)
-        size = self.network.batch or 1
-        before, after = latencies([self.original, point.file], called)
-        return {
-            "runtime": VERSION,
-            "original": vars(before),
-            "compressed": vars(after),
-            "ratio": after.median / before.median,
-            "threads": 1,
-            "batch": size,
-        }
-
-
-class _Tensors:
-    """Samples as the tensors of one run after the other, as often as they are iterated.
-
-    Args:
-        samples: to run.
-        network: whose inputs they are.
-        size: samples of a run, where the network leaves that open.
-    """
-
-    def __init__(self, samples: samples_of.Samples, network: Network, size: int) -> None:
-        self._samples, self._inputs = samples, network.inputs
-        alone = any(not spec.batched and spec.shape for spec in self._inputs)
-        self._size = network.batch or (1 if alone else size)
-
-    def __len__(self) -> int:
-        return -(-len(self._samples) // self._size)
-
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
-        for batch in self._samples.batches(self._size):
-            for called, _ in samples_of.runs(batch, self._inputs, self._size):
-                yield tuple(torch.from_numpy(value) for value in called)
 
 
 def _steering(macs: int | None) -> int:

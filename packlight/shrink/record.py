@@ -22,7 +22,7 @@ from packlight.shrink.activations import Place
 from packlight.shrink.layers import value_of_name
 
 if TYPE_CHECKING:
-    from packlight.shrink.fit import Job, Outcome
+    from packlight.shrink.job import Job, Outcome
 
 
 def describe(
@@ -82,7 +82,7 @@ def describe(
         "latency_ms": latency,
         "layers": _layers(job, outcome),
         "visited": _visited(job, outcome),
-        "notes": _notes(job, fused),
+        "notes": _notes(job, outcome, fused),
         "stages": [
             {"name": name, "seconds": round(seconds, 2)}
             for name, seconds in job.progress.seconds.items()
@@ -115,18 +115,24 @@ def _finite(value: Any) -> Any:
 
 def _layers(job: Job, outcome: Outcome) -> list[dict[str, Any]]:
     rows = []
-    for slot, solved in zip(job.slots, outcome.point.solved, strict=True):
+    assembly = outcome.point.assembly
+    before = {layer.name: layer for layer in job.layers}
+    for slot, solved in zip(assembly.slots, outcome.point.solved, strict=True):
         layer = slot.layer
         levels = solved.levels
-        bias = 0 if layer.bias is None else value_of_name(job.network, layer.bias).numel()
-        why = _why_float(layer.input.name, job.places, job.harmful) if layer.solvable else None
+        bias = 0 if solved.bias is None else solved.bias.size
+        original = before[layer.name]
+        held = 0 if original.bias is None else value_of_name(job.network, original.bias).numel()
+        why = None
+        if layer.solvable:
+            why = _why_float(layer.input.name, assembly.places, assembly.harmful)
         rows.append(
             {
                 "name": layer.name,
                 "kind": layer.kind,
                 "shape": list(layer.shape),
                 "weights": levels.size,
-                "bytes_before": 4 * (levels.size + bias),
+                "bytes_before": 4 * (int(np.prod(original.shape)) + held),
                 "bytes_after": levels.size + 4 * len(set(solved.scale.tolist())) + 4 * bias,
                 "bits_per_weight": rate.estimate(levels) / levels.size,
                 "step": float(solved.scale.max()),
@@ -167,16 +173,16 @@ def _visited(job: Job, outcome: Outcome) -> list[dict[str, Any]]:
     return rows
 
 
-def _notes(job: Job, fused: dict[str, int]) -> list[str]:
+def _notes(job: Job, outcome: Outcome, fused: dict[str, int]) -> list[str]:
     notes = list(job.network.notes)
     for name, count in fused.items():
         if count:
             notes.append(f"{name.replace('_', ' ')}: {count}")
-    for place, ratio in job.harmful.items():
+    for place, ratio in outcome.point.assembly.harmful.items():
         notes.append(
             f"activations at {place} stay float: int8 there alone leaves {ratio:.1f} dB of SQNR"
         )
-    rounded = [slot.layer.name for slot in job.slots if not slot.layer.solvable]
+    rounded = [slot.layer.name for slot in outcome.point.assembly.slots if not slot.layer.solvable]
     if rounded:
         shown = ", ".join(rounded[:5]) + (", ..." if len(rounded) > 5 else "")
         notes.append(f"weights rounded without seeing their inputs: {shown}")

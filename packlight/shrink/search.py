@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from packlight.judge import Verdict
+from packlight.shrink.assembly import Assembly
 from packlight.shrink.budget import Budget
 from packlight.shrink.grid_search import Solved
 from packlight.types import Array
@@ -25,7 +26,10 @@ FINEST_PART = 64  # of the start: what is finer is no different from the finest
 
 @dataclass(frozen=True)
 class Visit:
-    """One coarseness that was tried: its sizes, and how it answers on steering samples."""
+    """One network that was tried: its sizes, and how it answers on steering samples.
+
+    `coarseness` is not a number where the network was retrained.
+    """
 
     coarseness: float
     bytes: int
@@ -42,6 +46,7 @@ class Point:
         file, packed: the bytes as they would be written.
         solved: every layer's solution.
         values: what the graph's buffers hold.
+        assembly: the graph.
     """
 
     visit: Visit
@@ -49,6 +54,7 @@ class Point:
     packed: bytes
     solved: list[Solved]
     values: dict[str, Array]
+    assembly: Assembly
 
 
 @dataclass(frozen=True)

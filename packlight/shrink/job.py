@@ -1,0 +1,367 @@
+"""One fit, stage by stage: what `fit` does between reading a network and writing it.
+
+Everything that is fitted (activation ranges, curvature, the search, recovery) sees the samples of
+`split.fit`, `split.learn` and `split.steer`. The figures reported come from `split.judge`, measured
+in onnxruntime on the bytes that are written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from packlight import data as samples_of
+from packlight.coding.packing import compress
+from packlight.errors import BadInput
+from packlight.judge import Task, Verdict, compare, find_task
+from packlight.network import Network
+from packlight.progress import Progress
+from packlight.runtimes.onnxruntime import VERSION, Session, latencies
+from packlight.shrink import activations, curvature, grid_search, weights
+from packlight.shrink.assembly import Assembly, assemble
+from packlight.shrink.budget import Budget
+from packlight.shrink.fallback import harmful_places
+from packlight.shrink.grid_search import Solved
+from packlight.shrink.layers import find_layers
+from packlight.shrink.search import Found, Point, Visit, search
+from packlight.shrink.stages import Stages
+from packlight.shrink.teaching import Teaching
+from packlight.types import Array
+from packlight.units import show_size
+
+EvalFn = Callable[[Callable[..., tuple[Array, ...]]], float]
+
+BATCH = 16  # samples run at once
+FALLBACK_SAMPLES = 48  # on which activations are tried in int8
+CURVE_SAMPLES = 256  # on which every visited point is scored
+LOOKS = 8  # times the judges may send a point back
+FINER = 0.85  # factor on the coarseness when they do
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where the search ended.
+
+    Args:
+        point: the network chosen.
+        verdict: the judges' comparison with the original.
+        score: `eval_fn` of the original and of the compressed network, if there is one.
+        met: whether every budget is met; `why` says which is not.
+        binding: the budget that decided.
+        looks: how often the judges were asked.
+        visited: every point of the search.
+    """
+
+    point: Point
+    verdict: Verdict
+    score: tuple[float, float] | None
+    met: bool
+    why: str
+    binding: str
+    looks: int
+    visited: list[Visit]
+
+    @property
+    def network(self) -> Network:
+        """The network chosen, as a graph."""
+        assembly = self.point.assembly
+        weights.fill(assembly.network, self.point.values)
+        return assembly.network
+
+
+@dataclass
+class Job:
+    """One fit, stage by stage.
+
+    Args:
+        network: fused.
+        original: the path or the bytes of the file that answers are compared with.
+        split: the samples.
+        budget: at least one bound.
+        effort: "fast", "normal" or "best".
+        macs: multiply-adds of one sample, if known.
+        seed: for every random choice.
+        eval_fn: judges instead of accuracy, if given.
+        progress: told of every stage.
+        stages: where finished stages are kept.
+    """
+
+    network: Network
+    original: str | bytes
+    split: samples_of.Split
+    budget: Budget
+    effort: str
+    macs: int | None
+    seed: int
+    eval_fn: EvalFn | None
+    progress: Progress
+    stages: Stages
+
+    def run(self) -> Outcome:
+        """All stages."""
+        self.layers = find_layers(self.network)
+        self.reference = self.session(self.original)
+        self.task = self._find_task()
+        if self.budget.max_drop is not None and not self.task.classifier and not self.eval_fn:
+            raise BadInput(
+                "max-drop needs a network that classifies, or eval_fn to score it; "
+                "for this one give a target size"
+            )
+        if self.task.classifier:
+            samples_of.check_labels(self.split.judge, self.task.classes)
+        self._look_at_steering()
+
+        assembly = self.assembled(self.network, "")
+        curvatures = self._curvatures()
+        with self.progress.stage("prepare"):
+            prepared = grid_search.prepare(self.network, self.layers, curvatures)
+        return self._search(assembly, prepared)
+
+    @property
+    def original_file(self) -> bytes:
+        """The bytes of the network that was given."""
+        return (
+            self.original if isinstance(self.original, bytes) else Path(self.original).read_bytes()
+        )
+
+    def assembled(self, network: Network, stage: str) -> Assembly:
+        """A float network made ready for integers: its activations measured and put on grids.
+
+        Args:
+            network: with the same inputs and outputs as the one that is fitted.
+            stage: goes before the names under which the results are kept.
+        """
+        layers = find_layers(network)
+        places = activations.find_places(network, layers)
+        grids = self._grids(network, places, f"{stage}grids")
+        harmful = self._harmful(network, places, grids, f"{stage}fallback")
+        return assemble(network, layers, places, grids, harmful)
+
+    def point(self, assembly: Assembly, solved: list[Solved], coarseness: float) -> Point:
+        """A solution as the file it makes, packed, and scored on steering samples."""
+        values = assembly.values(solved)
+        file = assembly.file(values)
+        packed = compress(file, "max", verify=False)
+        outputs = self.session(file).over(self._curve_inputs)
+        verdict = compare(
+            self._curve_wanted, outputs, self._curve.labels, classifier=self.task.classifier
+        )
+        visit = Visit(coarseness, len(file), len(packed), verdict)
+        return Point(visit, file, packed, solved, values, assembly)
+
+    def drop(self, point: Point) -> float:
+        """Accuracy lost on the samples that may steer."""
+        session = self.session(point.file)
+        if self.eval_fn:
+            return self._base - self.eval_fn(session)
+        outputs = session.over(self._steered)
+        labels = self._steer.labels
+        found = compare(self._steered_wanted, outputs, labels, classifier=True).drop
+        assert found is not None
+        return found
+
+    def tensors(self, samples: samples_of.Samples, size: int = BATCH) -> Tensors:
+        """Samples as the tensors of one run after the other."""
+        return Tensors(samples, self.network, size)
+
+    def session(self, model: str | bytes) -> Session:
+        """A file in onnxruntime, fed as the original is."""
+        return Session(model, inputs=self.network.inputs)
+
+    def _find_task(self) -> Task:
+        few = self.split.fit.take(range(min(len(self.split.fit), 64)))
+        inputs = few.arrays()
+        outputs = self.reference.over([inputs])
+        return find_task(inputs, outputs, labelled=self.split.judge.labels is not None)
+
+    def _look_at_steering(self) -> None:
+        """The original's answers on the samples that guide the search."""
+        self._steer = self.split.steer or self.split.fit
+        self._curve = self._steer.take(range(min(len(self._steer), CURVE_SAMPLES)))
+        self._curve_inputs: list[Sequence[Array]] = list(self._curve.batches(BATCH))
+        self._curve_wanted = self.reference.over(self._curve_inputs)
+        self._steered: list[Sequence[Array]] = []
+        self._steered_wanted: tuple[Array, ...] = ()
+        if self.budget.max_drop is not None:
+            self._steered = list(self._steer.batches(BATCH))
+            self._steered_wanted = self.reference.over(self._steered)
+        self._base = self.eval_fn(self.reference) if self.eval_fn else 0.0
+
+    def _grids(
+        self, network: Network, places: Sequence[activations.Place], stage: str
+    ) -> dict[str, activations.Grid]:
+        def compute() -> dict[str, list[float]]:
+            batches = self.tensors(self.split.fit)
+            with self.progress.stage("calibrate activations", 2 * len(batches)) as tick:
+                grids = activations.observe(network, places, batches, tick)
+            return {name: [grid.scale, grid.zero] for name, grid in grids.items()}
+
+        stored = self.stages.run(stage, compute)
+        return {name: activations.Grid(scale, int(zero)) for name, (scale, zero) in stored.items()}
+
+    def _curvatures(self) -> dict[str, curvature.Curvature]:
+        def compute() -> dict[str, dict[str, Any]]:
+            watched = self.network.copy()
+            layers = find_layers(watched)
+            curvature.require_gradients(watched, layers)
+            singles = self.tensors(self.split.fit, 1)
+            shown = self.progress.each("curvature", singles, len(singles))
+            found = curvature.collect(watched, layers, shown, self._loss(), seed=self.seed)
+            return {
+                name: {
+                    "moments": [torch.from_numpy(block) for block in value.moments],
+                    "mean": torch.from_numpy(value.mean),
+                    "sensitivity": value.sensitivity,
+                }
+                for name, value in found.items()
+            }
+
+        stored = self.stages.run("curvature", compute)
+        return {
+            name: curvature.Curvature(
+                tuple(block.numpy() for block in value["moments"]),
+                value["mean"].numpy(),
+                value["sensitivity"],
+            )
+            for name, value in stored.items()
+        }
+
+    def _loss(self) -> curvature.Loss:
+        if self.task.classifier:
+            return curvature.classifier_loss(self.task.probabilities)
+        few = self.split.fit.take(range(min(len(self.split.fit), 16)))
+        outputs = self.reference.over([few.arrays()])
+        return curvature.projection_loss(
+            [float(np.sqrt(np.square(value.astype(np.float64)).mean())) for value in outputs]
+        )
+
+    def _harmful(
+        self,
+        network: Network,
+        places: Sequence[activations.Place],
+        grids: dict[str, activations.Grid],
+        stage: str,
+    ) -> dict[str, float]:
+        def compute() -> dict[str, float]:
+            few = self.split.fit.take(range(min(len(self.split.fit), FALLBACK_SAMPLES)))
+            batches = list(self.tensors(few))
+            with self.progress.stage("try int8 activations") as tick:
+                return harmful_places(network, places, grids, batches, tick)
+
+        found: dict[str, float] = self.stages.run(stage, compute)
+        return found
+
+    def _search(self, assembly: Assembly, prepared: Sequence[grid_search.Prepared]) -> Outcome:
+        def build(coarseness: float) -> Point:
+            solved = [grid_search.solve(layer, coarseness) for layer in prepared]
+            point = self.point(assembly, solved, coarseness)
+            tick()
+            return point
+
+        with self.progress.stage("search") as tick:
+            start = float(np.median([layer.finest for layer in prepared]))
+            found = search(build, self.drop, self.budget, start)
+        safer: list[Point] = []
+        if self.effort != "fast":
+            found, safer = self._taught(found)
+        point, visited = found.point, found.visited
+
+        looks = 0
+        with self.progress.stage("judge") as tick:
+            while True:
+                verdict, score = self._judge(point)
+                looks += 1
+                tick()
+                lost = verdict.drop if score is None else score[0] - score[1]
+                kept = self._kept(lost)
+                if kept or looks == LOOKS or self.budget.sized or point.visit.coarseness == 0:
+                    break
+                # the judges see a larger drop than the steering samples did
+                if safer:
+                    point = safer.pop()
+                    continue
+                point = build(point.visit.coarseness * FINER if looks < LOOKS - 1 else 0.0)
+                visited.append(point.visit)
+        why = self._broken(point, verdict, lost)
+        return Outcome(
+            point=point,
+            verdict=verdict,
+            score=score,
+            met=why is None,
+            why=why or "",
+            binding=found.binding,
+            looks=looks,
+            visited=visited,
+        )
+
+    def _taught(self, found: Found) -> tuple[Found, list[Point]]:
+        """The search gone on with retraining, and points to go back to, the safest first."""
+        return Teaching(self).go_on(found)
+
+    def _kept(self, lost: float | None) -> bool:
+        allowed = self.budget.max_drop
+        return allowed is None or (lost is not None and lost <= allowed + 1e-12)
+
+    def _broken(self, point: Point, verdict: Verdict, lost: float | None) -> str | None:
+        """A sentence about a budget that is not met."""
+        size = self.budget.broken_size(point.visit.packed_bytes, point.visit.bytes)
+        if size is not None or self._kept(lost):
+            return size
+        what = "eval_fn's loss" if self.eval_fn else "the drop"
+        at = show_size(point.visit.packed_bytes)
+        return (
+            f"{what} is {lost:.2%} on {verdict.n} samples at {at} packed, "
+            f"max-drop allows {self.budget.max_drop:.2%}"
+        )
+
+    def _judge(self, point: Point) -> tuple[Verdict, tuple[float, float] | None]:
+        judge = self.split.judge
+        if not hasattr(self, "_judged"):
+            self._judged = self.reference.over(judge.batches(BATCH))
+        session = self.session(point.file)
+        outputs = session.over(judge.batches(BATCH))
+        verdict = compare(self._judged, outputs, judge.labels, classifier=self.task.classifier)
+        return verdict, (self._base, self.eval_fn(session)) if self.eval_fn else None
+
+    def latency(self, point: Point) -> dict[str, Any] | None:
+        """Milliseconds of both networks on one sample, as the report holds them."""
+        (sample,) = self.split.judge.take([0]).batches(1)
+        ((called, _),) = samples_of.runs(sample, self.network.inputs, self.network.batch)
+        size = self.network.batch or 1
+        before, after = latencies([self.original, point.file], called)
+        return {
+            "runtime": VERSION,
+            "original": vars(before),
+            "compressed": vars(after),
+            "ratio": after.median / before.median,
+            "threads": 1,
+            "batch": size,
+        }
+
+
+class Tensors:
+    """Samples as the tensors of one run after the other, as often as they are iterated.
+
+    Args:
+        samples: to run.
+        network: whose inputs they are.
+        size: samples of a run, where the network leaves that open.
+    """
+
+    def __init__(self, samples: samples_of.Samples, network: Network, size: int) -> None:
+        self._samples, self._inputs = samples, network.inputs
+        alone = any(not spec.batched and spec.shape for spec in self._inputs)
+        self._size = network.batch or (1 if alone else size)
+
+    def __len__(self) -> int:
+        return -(-len(self._samples) // self._size)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
+        for batch in self._samples.batches(self._size):
+            for called, _ in samples_of.runs(batch, self._inputs, self._size):
+                yield tuple(torch.from_numpy(value) for value in called)

@@ -1,0 +1,86 @@
+"""Channels that compute nothing, taken out of the graph.
+
+Once weights are zero, whole channels may be: nothing writes them (their rows are zero, and so are
+their biases), or nothing reads them. The network without them gives the same answers, with fewer
+weights, biases, scales, MACs and bytes of RAM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from packlight.network import Network
+from packlight.shrink.channels import Group, find_groups, remove
+from packlight.shrink.coupling import CARRIED, READ, WRITTEN
+from packlight.shrink.layers import value_of_name
+from packlight.types import Array
+
+CLOSE = 1e-4  # of an output's size: what may differ, from adding up in another order
+
+
+def sweep(network: Network, samples: Sequence[tuple[Tensor, ...]]) -> Network:
+    """Take out every channel that is dead, and those that die with them.
+
+    Args:
+        network: fused; left as it is.
+        samples: batches on which the answers are compared. Where they change (something makes a
+            number of a channel of zeros), only channels that nothing reads are taken out.
+    """
+    swept = _without(network, unwritten=True)
+    if not _alike(network, swept, samples):
+        swept = _without(network, unwritten=False)
+    return swept
+
+
+def _without(network: Network, *, unwritten: bool) -> Network:
+    while True:
+        keep = {}
+        for group in find_groups(network):
+            dead = _unread(network, group)
+            if unwritten:
+                dead = dead | _unwritten(network, group)
+            dead[:1] &= not dead.all()  # one stays, as an empty tensor is no channel
+            if group.pinned is None and dead.any():
+                keep[group.name] = ~dead
+        if not keep:
+            return network
+        network = remove(network, keep)
+
+
+def _unread(network: Network, group: Group) -> Array:
+    """(channels,) whether every layer that reads the channel has zeros for it."""
+    if not any(side.role == READ for side in group.sides):
+        return np.zeros(group.size, dtype=np.bool_)
+    return ~_nonzero(network, group, (READ,))
+
+
+def _unwritten(network: Network, group: Group) -> Array:
+    """(channels,) whether everything that makes the channel, or adds to it, is zero."""
+    return ~_nonzero(network, group, (WRITTEN, CARRIED))
+
+
+def _nonzero(network: Network, group: Group, roles: tuple[str, ...]) -> Array:
+    found = np.zeros(group.size, dtype=np.bool_)
+    for side in group.sides:
+        if side.role not in roles:
+            continue
+        value = value_of_name(network, side.weight).detach()
+        others = [axis for axis in range(value.ndim) if axis != side.axis]
+        filled = (value != 0).any(dim=others) if others else value != 0
+        held = side.channel >= 0
+        np.logical_or.at(found, side.channel[held], filled.numpy()[held])
+    return found
+
+
+def _alike(network: Network, other: Network, samples: Sequence[tuple[Tensor, ...]]) -> bool:
+    with torch.no_grad():
+        for sample in samples:
+            for first, second in zip(network(*sample), other(*sample), strict=True):
+                size = float(first.abs().max()) if first.numel() else 0.0
+                if not torch.allclose(first, second, rtol=CLOSE, atol=CLOSE * size):
+                    return False
+    return True

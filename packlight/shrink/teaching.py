@@ -1,0 +1,257 @@
+"""The search gone on with retraining: smaller than rounding alone allows.
+
+With a bound on size, the network is trained into that size and taken if it answers nearer to the
+original than the one that was only rounded. With a bound on the drop alone, it is trained into one
+size after the other, a bisection between the smallest that kept the drop and the largest that did
+not. What is compared here are samples that were not trained on.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from packlight import data as samples_of
+from packlight.coding.packing import compress
+from packlight.files import replace_file
+from packlight.network import Network
+from packlight.shrink import recover
+from packlight.shrink.augment import Distortion, find_distortion
+from packlight.shrink.grid_search import Solved
+from packlight.shrink.layers import Layer, find_layers, value_of_name
+from packlight.shrink.search import Found, Point
+from packlight.shrink.sweeping import sweep
+from packlight.types import Array
+
+if TYPE_CHECKING:
+    from packlight.shrink.job import Job
+
+EFFORTS = ("fast", "normal", "best")
+MACS = {"normal": 4e12, "best": 2.5e13}  # that training may take, forward and backward
+SAMPLES = {"normal": 1.2e6, "best": 6e6}  # and how many samples it sees at most
+FEWEST_STEPS = 200
+BACKWARD = 3  # a step costs this many times what running costs
+BATCHES = ((5e7, 128), (2e8, 32), (np.inf, 16))  # MACs of a sample, samples of a step
+BYTES = 2_000_000_000  # of samples held at once
+HELD_BACK = 0.2  # of the samples, where no others can say whether training helped
+RUNS = 4  # trainings of a bisection
+SHRINK = 0.5  # factor on the size at the first of them
+CLOSE_SIZE = 0.95  # sizes this near to each other are not worth a training
+DISTORTED = 512  # samples on which distortions are tried
+CHECKPOINT = 60.0  # seconds between two
+
+
+class Teaching:
+    """Retraining of one fit.
+
+    Args:
+        job: as far as the search without training.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        network = job.network
+        learn = job.split.learn
+        self.held: samples_of.Samples | None = None
+        if job.split.steer is None:
+            kept = max(int(len(learn) * (1 - HELD_BACK)), 1)
+            learn, self.held = learn.take(range(kept)), learn.take(range(kept, len(learn)))
+        self.learn = learn
+        self.possible = all(spec.batched for spec in network.inputs)
+
+    def go_on(self, found: Found) -> tuple[Found, list[Point]]:
+        """Train.
+
+        Args:
+            found: where the search without training ended.
+        Returns:
+            Where it ends with training, and points to go back to, the safest first.
+        """
+        budget = self.job.budget
+        if not self.possible or not self.learn or found.point.visit.coarseness == 0:
+            return found, []
+        self.assembly = found.point.assembly
+        self._prepare()
+        if not budget.sized:
+            return self._smallest(found)
+        wanted = min(found.point.visit.packed_bytes, budget.target_size or 2**62)
+        if budget.target_size is not None:
+            wanted = budget.target_size
+        point = self._trained(wanted, self._steps(1), "taught")
+        visited = [*found.visited, point.visit]
+        fits = budget.fits(point.visit.packed_bytes, point.visit.bytes)
+        if fits and self._nearer(point, found.point):
+            return Found(point, visited, found.binding), []
+        return Found(found.point, visited, found.binding), []
+
+    def _smallest(self, found: Found) -> tuple[Found, list[Point]]:
+        """The smallest that keeps the drop."""
+        allowed = self.job.budget.max_drop or 0.0
+        kept = [found.point]  # largest first
+        visited = list(found.visited)
+        too_small = 0.0
+        for run in range(RUNS):
+            best = kept[-1].visit.packed_bytes
+            wanted = SHRINK * best if not too_small else float(np.sqrt(too_small * best))
+            if too_small > CLOSE_SIZE * best:
+                break
+            point = self._trained(int(wanted), self._steps(RUNS), f"taught-{run}")
+            visited.append(point.visit)
+            if point.visit.packed_bytes < best and self.job.drop(point) <= allowed:
+                kept.append(point)
+            else:
+                too_small = wanted
+        binding = "max_drop" if len(kept) > 1 else found.binding
+        return Found(kept[-1], visited, binding), kept[:-1]
+
+    def _prepare(self) -> None:
+        job = self.job
+        sample_bytes = sum(value.nbytes for value in self.learn.take([0]).arrays())
+        most = max(int(BYTES / max(sample_bytes, 1)), 1)
+        with job.progress.stage("read samples"):
+            arrays = self.learn.take(range(min(len(self.learn), most))).arrays()
+            self.inputs = tuple(torch.from_numpy(value) for value in arrays)
+        few = tuple(value[:DISTORTED] for value in self.inputs)
+        self.distortion = Distortion()
+        if job.task.classifier:
+            self.distortion = find_distortion(few, self._answers, job.seed)
+            self.loss = recover.classifier_loss(job.task.probabilities)
+        else:
+            self.loss = recover.squared_loss
+
+    def _answers(self, batch: Tensor) -> Tensor:
+        with torch.no_grad():
+            parts = [
+                self.job.network(part)[0].flatten(1).argmax(1) for part in batch.split(self._batch)
+            ]
+        return torch.cat(parts)
+
+    @property
+    def _batch(self) -> int:
+        if self.job.network.batch is not None:
+            return self.job.network.batch
+        macs = self.job.macs or 0
+        return next(size for most, size in BATCHES if macs <= most)
+
+    def _steps(self, parts: int) -> int:
+        """Of one training, where the effort is shared by so many."""
+        effort = self.job.effort
+        samples = min(MACS[effort] / (BACKWARD * max(self.job.macs or 0, 1)), SAMPLES[effort])
+        return max(int(samples / self._batch / parts), FEWEST_STEPS)
+
+    def _trained(self, size: int, steps: int, stage: str) -> Point:
+        """The network trained into a packed size, as a point of the search."""
+        job = self.job
+        layers = find_layers(job.network)
+
+        def cost(solved: list[Solved]) -> float:
+            file = self.assembly.file(self.assembly.values(solved))
+            return 8.0 * len(compress(file, "max", verify=False))
+
+        def train() -> dict[str, Any]:
+            plan = recover.Plan(8.0 * size, steps, self._batch, self.distortion, job.seed)
+            memory = Checkpoints(job.stages.folder / f"{stage}.part")
+            with job.progress.stage("teach", steps) as tick:
+                solved = recover.recover(
+                    job.network,
+                    layers,
+                    self.inputs,
+                    self.loss,
+                    plan,
+                    cost,
+                    memory=memory,
+                    tick=tick,
+                )
+            memory.forget()
+            return {
+                layer.name: {
+                    "levels": torch.from_numpy(one.levels),
+                    "scale": float(one.scale[0]),
+                    "bias": None if one.bias is None else torch.from_numpy(one.bias),
+                }
+                for layer, one in zip(layers, solved, strict=True)
+            }
+
+        taught = job.stages.run(stage, train)
+        return self._point(taught, layers, stage)
+
+    def _point(self, taught: dict[str, Any], layers: list[Layer], stage: str) -> Point:
+        """The trained levels in the graph, without the channels that died."""
+        job = self.job
+        network = job.network.copy()
+        scales = {}
+        with torch.no_grad():
+            for layer in layers:
+                one = taught[layer.name]
+                scales[layer.name] = np.float32(one["scale"])
+                weight = one["levels"].float() * one["scale"]
+                value_of_name(network, layer.weight).copy_(weight)
+                if layer.bias is not None:
+                    value_of_name(network, layer.bias).copy_(one["bias"])
+        few = tuple(value[: self._batch] for value in self.inputs)
+        swept = sweep(network, [few])
+        assembly = job.assembled(swept, f"{stage}-")
+        solved = [self._solved(swept, slot.layer, scales) for slot in assembly.slots]
+        return job.point(assembly, solved, float("nan"))
+
+    def _solved(self, network: Network, layer: Layer, scales: dict[str, Any]) -> Solved:
+        weight = value_of_name(network, layer.weight).detach().numpy()
+        scale = scales[layer.name]
+        levels = np.rint(weight / scale).astype(np.int8)
+        bias: Array | None = None
+        if layer.bias is not None:
+            bias = value_of_name(network, layer.bias).detach().double().numpy()
+        return Solved(levels, np.full(layer.shape[layer.axis], scale), bias, float("nan"))
+
+    def _nearer(self, point: Point, other: Point) -> bool:
+        """Whether a point answers nearer to the original than another, on samples held back."""
+        held = self.held or self.job.split.steer
+        assert held is not None
+        return self._distance(point, held) < self._distance(other, held)
+
+    def _distance(self, point: Point, held: samples_of.Samples) -> float:
+        """The loss that training makes small, of the written file."""
+        batches = list(held.batches(self._batch))
+        wanted = [torch.from_numpy(v) for v in self.job.reference.over(batches)]
+        got = [torch.from_numpy(v) for v in self.job.session(point.file).over(batches)]
+        return float(self.loss(tuple(got), tuple(wanted)))
+
+
+class Checkpoints:
+    """Keeps a training under way in a file, so that one that is cut off goes on.
+
+    Args:
+        path: of the file; a damaged one is not used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.last = time.monotonic()
+
+    def restore(self, training: Any) -> None:
+        """Go on where the last training of this name was cut off."""
+        if not self.path.exists():
+            return
+        try:
+            training.load_state(torch.load(self.path, weights_only=True))
+        except Exception:  # damaged, or of another plan: start anew
+            self.path.unlink()
+
+    def keep(self, training: Any) -> None:
+        """Write the state, now and then."""
+        if time.monotonic() - self.last < CHECKPOINT:
+            return
+        buffer = io.BytesIO()
+        torch.save(training.state(), buffer)
+        replace_file(self.path, buffer.getvalue())
+        self.last = time.monotonic()
+
+    def forget(self) -> None:
+        """The training is done."""
+        self.path.unlink(missing_ok=True)

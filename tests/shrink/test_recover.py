@@ -1,0 +1,153 @@
+"""Training through discrete weights: what it reaches, that it repeats and that it goes on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from packlight.coding import rate
+from packlight.fuse import fuse
+from packlight.shrink import augment, recover
+from packlight.shrink.augment import Distortion
+from packlight.shrink.layers import find_layers, value_of_name
+from tests.networks import images, plain
+
+INPUTS = images(256, seed=3)
+LOSS = recover.classifier_loss(False)
+
+
+def _cost(solved: list[recover.Solved]) -> float:
+    return sum(rate.estimate(one.levels) for one in solved)
+
+
+def _run(network, budget, steps=200, **more):
+    plan = recover.Plan(budget, steps, 32, Distortion(), 0)
+    return recover.recover(network, find_layers(network), (INPUTS,), LOSS, plan, _cost, **more)
+
+
+def _filled(network, solved):
+    copy = network.copy()
+    with torch.no_grad():
+        for layer, one in zip(find_layers(copy), solved, strict=True):
+            shape = [-1 if axis == layer.axis else 1 for axis in range(len(layer.shape))]
+            weight = one.levels * one.scale.reshape(shape)
+            value_of_name(copy, layer.weight).copy_(torch.from_numpy(weight))
+            if one.bias is not None:
+                value_of_name(copy, layer.bias).copy_(torch.from_numpy(one.bias))
+    return copy
+
+
+def _distance(network, other, x) -> float:
+    with torch.no_grad():
+        return float(LOSS(other(x), network(x)))
+
+
+@pytest.fixture(scope="module")
+def network():
+    return fuse(plain()).network
+
+
+@pytest.fixture(scope="module")
+def trained(network):
+    """Half a bit for a weight."""
+    count = sum(np.prod(layer.shape) for layer in find_layers(network))
+    return _run(network, 0.5 * count)
+
+
+def test_the_budget_holds(network, trained):
+    count = sum(np.prod(layer.shape) for layer in find_layers(network))
+    assert _cost(trained) <= 0.5 * count
+
+
+def test_training_answers_nearer_than_rounding_to_as_few_bits(network, trained):
+    x = images(128, seed=9)
+    rounded = []
+    for layer in find_layers(network):
+        weight = value_of_name(network, layer.weight).detach().numpy()
+        low, high = 0.0, 100.0 * float(np.abs(weight).max())
+        goal = _cost([one for one in trained if one.levels.shape == layer.shape])
+        for _ in range(40):
+            step = (low + high) / 2
+            levels = np.clip(np.rint(weight / step), -127, 127).astype(np.int8)
+            low, high = (step, high) if rate.estimate(levels) > goal else (low, step)
+        bias = value_of_name(network, layer.bias).detach().double().numpy()
+        scale = np.full(layer.shape[layer.axis], high, np.float32)
+        rounded.append(recover.Solved(levels, scale, bias, 0.0))
+    near = _distance(network, _filled(network, trained), x)
+    assert near < 0.5 * _distance(network, _filled(network, rounded), x)
+
+
+def test_the_same_seed_gives_the_same_levels(network):
+    first, second = (_run(network, 2000.0, steps=60) for _ in range(2))
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one.levels, other.levels)
+        np.testing.assert_array_equal(one.bias, other.bias)
+
+
+def test_a_training_that_was_cut_off_goes_on_to_the_same_levels(network):
+    class Cut(Exception):
+        pass
+
+    class Memory:
+        def __init__(self, cut: int | None, state=None) -> None:
+            self.cut, self.state = cut, state
+
+        def restore(self, training) -> None:
+            if self.state is not None:
+                training.load_state(self.state)
+
+        def keep(self, training) -> None:
+            if training.step == self.cut:
+                self.state = torch.load(_saved(training.state()), weights_only=True)
+                raise Cut
+
+    def _saved(state):
+        import io
+
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        buffer.seek(0)
+        return buffer
+
+    whole = _run(network, 2000.0, steps=80)
+    memory = Memory(50)
+    with pytest.raises(Cut):
+        _run(network, 2000.0, steps=80, memory=memory)
+    rest = _run(network, 2000.0, steps=80, memory=Memory(None, memory.state))
+    for one, other in zip(whole, rest, strict=True):
+        np.testing.assert_array_equal(one.levels, other.levels)
+        np.testing.assert_array_equal(one.bias, other.bias)
+
+
+def test_the_budget_shrinks_in_equal_ratios_to_what_is_asked():
+    assert recover.scheduled(1e6, 1e3, 0.0) == pytest.approx(1e6)
+    assert recover.scheduled(1e6, 1e3, 1.0) == pytest.approx(1e3)
+    values = [recover.scheduled(1e6, 1e3, done) for done in np.linspace(0, 1, 20)]
+    assert values == sorted(values, reverse=True)
+
+
+def test_the_softened_divergence_is_zero_only_for_the_same_answers():
+    logits = torch.randn(8, 10)
+    assert float(LOSS((logits,), (logits + 3.0,))) == pytest.approx(0.0, abs=1e-5)
+    probabilities = recover.classifier_loss(True)
+    both = (logits.softmax(1),), (logits.flip(0).softmax(1),)
+    assert float(probabilities(*both)) == pytest.approx(
+        float(LOSS((logits,), (logits.flip(0),))), rel=1e-4
+    )
+
+
+def test_a_distortion_is_only_as_strong_as_the_answers_stand():
+    x = torch.rand(64, 1, 28, 28)
+
+    def brightest_corner(batch: torch.Tensor) -> torch.Tensor:
+        return F.avg_pool2d(batch, 14).flatten(1).argmax(1)
+
+    def brightness(batch: torch.Tensor) -> torch.Tensor:
+        return (batch.mean((1, 2, 3)) > 2.0).long()
+
+    assert not augment.find_distortion((x,), brightest_corner, 0).mirrored
+    assert augment.find_distortion((x,), brightness, 0) == Distortion(1.0, True)
+    assert augment.find_distortion((x[:, :, :1],), brightness, 0) == Distortion()
+    assert augment.find_distortion((x, x), brightness, 0) == Distortion()
