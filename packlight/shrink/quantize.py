@@ -27,7 +27,9 @@ from packlight.shrink._trellis import cheapest_path
 from packlight.types import Array
 
 Choose = Callable[[Array, Array], Array]
-"""Targets in steps and what a squared step of error costs, (G, R) each -> levels, (G, R)."""
+"""Targets in steps and what a squared step of error costs, (G, R) each -> levels, (G, R).
+
+Levels are integers on a grid; with steps of 1 they may be any numbers, such as a codebook's."""
 
 LEVELS = rate.LEVELS  # the largest level of a symmetric int8 grid
 DAMPING = 0.01  # of the mean moment, added to every moment so that H can be inverted
@@ -89,10 +91,10 @@ def round_columns(weights: Array, factor: Factor, step: Array, choose: Choose) -
         step: (G, R) the grid's step of each row.
         choose: the levels of one column.
     Returns:
-        (G, R, n) int8 levels; level x step approximates the weights.
+        (G, R, n) float64 levels; level x step approximates the weights.
     """
     rest = weights[:, :, factor.order].astype(np.float64)
-    levels = np.zeros(rest.shape, dtype=np.int8)
+    levels = np.zeros(rest.shape)
     groups, rows, count = rest.shape
     U = factor.upper
     for start in range(0, count, BLOCK):
@@ -178,7 +180,7 @@ def quantize(
         start = 0
         for factor in factors:
             part = weights[:, :, start : start + len(factor.order)]
-            pieces.append(round_columns(part, factor, step, choose))
+            pieces.append(round_columns(part, factor, step, choose).astype(np.int8))
             start += len(factor.order)
         levels = np.concatenate(pieces, axis=2)
     return levels
