@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
+from onnxscript import ir, optimizer
 
 from packlight.errors import BadInput
 from packlight.files import replace_file
@@ -51,15 +52,23 @@ def to_proto(network: Network) -> onnx.ModelProto:
                 opset_version=OPSET,
                 input_names=list(network.input_names),
                 output_names=list(network.output_names),
+                optimize=False,
                 verbose=False,
             )
+            assert exported is not None
+            optimizer.optimize_ir(exported.model, should_fold=_should_fold)
         except Exception as problem:
             reason = str(problem.__cause__ or problem).strip().splitlines()[0][:300]
             raise BadInput(f"the network can not be written as ONNX: {reason}") from problem
-    assert exported is not None
     model: onnx.ModelProto = exported.model_proto
     _strip(model, network)
     return model
+
+
+def _should_fold(node: ir.Node) -> bool | None:
+    """Codebook indices stay bytes: computed ahead, a shared weight would be floats again."""
+    indices = node.op_type == "Cast" and node.inputs[0] is not None
+    return False if indices and node.inputs[0].dtype == ir.DataType.UINT8 else None
 
 
 def refilled(

@@ -156,10 +156,16 @@ def _weights(module: fx.GraphModule, node: fx.Node) -> Iterator[tuple[str, fx.No
     elif is_call(node, aten.matmul, aten.mm) and is_weight(node.args[1]):
         two_dimensional = value_of(module, node.args[1]).ndim == 2
         yield ("matmul", node.args[1], 1, 1) if two_dimensional else ("other", node.args[1], 0, 1)
-    elif is_call(node, *_OTHER):
+    elif is_call(node, *_OTHER) and not _is_constant(node):
         for source in node.all_input_nodes:
             if is_weight(source):
                 yield "other", source, 0, 1
+
+
+def _is_constant(node: fx.Node) -> bool:
+    """Whether no input reaches the node, as where a shared weight is looked up in its codebook."""
+    calls = node.op == "call_function"
+    return is_weight(node) or (calls and all(map(_is_constant, node.all_input_nodes)))
 
 
 def _windows(node: fx.Node, value: Tensor, groups: int) -> Tensor:
