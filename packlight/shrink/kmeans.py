@@ -22,7 +22,7 @@ from packlight.types import Array
 
 MAX_DISTINCT = 1 << 14  # values that are told apart exactly; more are first joined into so many
 PASSES = 100  # of Lloyd's algorithm at most; it settles earlier
-SETTLED = 1e-4  # share of the error that a pass over vectors must save to go on
+SETTLED = 1e-4  # share of the cost that a pass must save for another to follow
 DRAWS = 4  # starts of which k-means++ keeps the best, per centre
 CHUNK = 1 << 22  # distances held at once
 
@@ -75,9 +75,11 @@ def settled(
         Centres, ascending, at most k.
     """
     points = _Points.of(values, importance)
-    bits = np.zeros(len(centres))
+    bits, cost = bits_of(np.ones(len(centres))), np.inf  # all alike, to begin with
     for _ in range(PASSES):
         chosen = nearest(points.value, centres, points.weight / points.count, price * bits)
+        error = points.weight @ np.square(points.value - centres[chosen])
+        before, cost = cost, float(error + price * points.count @ bits[chosen])
         count = np.bincount(chosen, points.count, len(centres))
         weight = np.bincount(chosen, points.weight, len(centres))
         total = np.bincount(chosen, points.weight * points.value, len(centres))
@@ -86,12 +88,9 @@ def settled(
         if zero:
             moved[centres == 0] = 0.0
             kept |= centres == 0
-        moved, count = moved[kept], count[kept]
-        still = len(moved) == len(centres) and np.array_equal(moved, centres)
-        centres = moved
-        bits = bits_of(count)
-        if still:
+        if kept.all() and cost >= (1 - SETTLED) * before:
             break
+        centres, bits = moved[kept], bits_of(count[kept])
     return np.unique(centres)
 
 

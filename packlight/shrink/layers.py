@@ -156,16 +156,18 @@ def _weights(module: fx.GraphModule, node: fx.Node) -> Iterator[tuple[str, fx.No
     elif is_call(node, aten.matmul, aten.mm) and is_weight(node.args[1]):
         two_dimensional = value_of(module, node.args[1]).ndim == 2
         yield ("matmul", node.args[1], 1, 1) if two_dimensional else ("other", node.args[1], 0, 1)
-    elif is_call(node, *_OTHER) and not _is_constant(node):
+    elif is_call(node, *_OTHER) and not _is_codebook(module, node):
         for source in node.all_input_nodes:
             if is_weight(source):
                 yield "other", source, 0, 1
 
 
-def _is_constant(node: fx.Node) -> bool:
-    """Whether no input reaches the node, as where a shared weight is looked up in its codebook."""
-    calls = node.op == "call_function"
-    return is_weight(node) or (calls and all(map(_is_constant, node.all_input_nodes)))
+def _is_codebook(module: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a shared weight is looked up: the rows wanted are bytes that the network holds."""
+    rows = node.args[1] if is_call(node, aten.embedding) else None
+    while isinstance(rows, fx.Node) and rows.op == "call_function":
+        rows = next(iter(rows.args), None)
+    return is_weight(rows) and value_of(module, rows).dtype == torch.uint8
 
 
 def _windows(node: fx.Node, value: Tensor, groups: int) -> Tensor:
