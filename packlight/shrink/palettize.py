@@ -150,10 +150,14 @@ def handed_on(
     Args:
         layer: whose tensor it is.
         weights: (G, R, n), as `layer.rows` gives them.
-        factors: of H, one per block of columns.
+        factors: of H, one per block of columns; without any, nothing changes.
         codebook: its centres stay as they are.
         price: error that one bit is worth, in the units of weight^2 x moment.
+    Raises:
+        BadInput: the codebook's vectors do not follow the layer's rows.
     """
+    if not factors:
+        return codebook
     if codebook.vector > 1 and (
         layer.kind not in VECTOR_KINDS or weights.shape[1] % codebook.vector
     ):
@@ -181,6 +185,17 @@ def importance_of(layer: Layer, curvature: Curvature) -> Array:
     across = np.concatenate(diagonals, axis=1)[:, None, :]
     probe = layer.rows(np.empty(layer.shape, np.bool_))
     return layer.stored(np.ascontiguousarray(np.broadcast_to(across, probe.shape)))
+
+
+def shift_of(layer: Layer, weights: Array, codebook: Codebook, curvature: Curvature) -> Array:
+    """(channels,) what the bias takes over: H leaves the mean input out because it can.
+
+    Args:
+        layer: one that is `centred`.
+        weights: (G, R, n), as `layer.rows` gives them.
+    """
+    lost = weights - layer.rows(codebook.decoded().astype(np.float64))
+    return layer.channels(np.einsum("grn,gn->gr", lost, curvature.mean))
 
 
 def _from_codebook(codebook: Codebook, books: Array, price: float) -> quantize.Choose:

@@ -14,17 +14,23 @@ import torch
 from torch import Tensor, fx
 
 from packlight.errors import BadInput
-from packlight.graph import add_weight, aten, value_of
+from packlight.graph import add_weight, aten, set_value, value_of
 from packlight.network import Network
 from packlight.shrink.palettize import Codebook
+from packlight.types import Array
 
 
-def shared(network: Network, codebooks: Mapping[str, Codebook]) -> Network:
+def shared(
+    network: Network,
+    codebooks: Mapping[str, Codebook],
+    shifts: Mapping[str, Array] | None = None,
+) -> Network:
     """A copy of a network that looks weights up in codebooks.
 
     Args:
         network: left as it is.
         codebooks: parameter name -> what stands in for it.
+        shifts: name of a bias -> what is added to it.
     Raises:
         BadInput: a name is not a parameter of the network, or the shapes differ.
     """
@@ -46,6 +52,11 @@ def shared(network: Network, codebooks: Mapping[str, Codebook]) -> Network:
         for reader in readers[name]:
             reader.replace_all_uses_with(restored)
             module.graph.erase_node(reader)
+    for name, shift in (shifts or {}).items():
+        if name not in readers:
+            raise BadInput(f"the network has no bias {name!r} that could be shifted")
+        old = value_of(module, readers[name][0]).detach()
+        set_value(module, name, old + torch.from_numpy(shift).to(old.dtype))
     module.graph.lint()
     module.recompile()
     return rewritten.retraced()

@@ -16,7 +16,7 @@ from packlight.runtimes.onnxruntime import Session
 from packlight.shrink import quantize
 from packlight.shrink.curvature import Curvature
 from packlight.shrink.layers import find_layers, weight_array
-from packlight.shrink.palettize import handed_on, importance_of, palettize, recognise
+from packlight.shrink.palettize import handed_on, importance_of, palettize, recognise, shift_of
 from packlight.shrink.sharing import shared
 from tests.networks import images, plain
 from tests.shared import shared as real_file
@@ -198,6 +198,20 @@ def test_the_graph_reads_the_codebooks_and_answers_as_the_decoded_weights(books)
     assert find_layers(made) == []  # a codebook is no layer
     made(x)[0].sum().backward()
     assert made.module.get_parameter("fc.weight_codebook").grad.abs().sum() > 0
+
+
+def test_the_bias_takes_over_what_the_mean_input_loses():
+    torch.manual_seed(0)
+    network = Network.from_module(nn.Linear(12, 8), (torch.randn(2, 12),))
+    (layer,) = find_layers(network)
+    x = torch.randn(500, 12) + 5
+    weights = layer.rows(weight_array(network, "weight"))
+    curvature = Curvature((np.eye(12)[None],), x.double().mean(0).numpy()[None], 1.0)
+    book = palettize(weights[0], 3)
+    shift = shift_of(layer, weights, book, curvature)
+    made = shared(network, {"weight": book}, {"bias": shift})
+    gap = (made(x)[0] - network(x)[0]).detach()
+    assert gap.mean(0).abs().max() < 1e-3 * gap.abs().max()
 
 
 def test_the_file_holds_bytes_and_onnxruntime_answers_the_same(books):
