@@ -68,7 +68,7 @@ def candidates(
         curvature: of the layer; H gets the damping that rounding gives it.
         shares: of the layer's parameters to keep.
     Returns:
-        None for a layer in groups, or one whose inputs are not seen.
+        Nothing for a layer in groups, or one whose inputs are not seen.
     """
     if not _factorable(layer) or not curvature.moments:
         return []
@@ -110,11 +110,15 @@ def replace(network: Network, chosen: Mapping[str, Candidate]) -> Network:
             if is_weight(source) and source.target == layer.weight
         )
         if not _factorable(layer) or len(weight.users) > 1:
-            why = "is read more than once" if _factorable(layer) else "is in groups or of its kind"
+            why = (
+                "has a weight that is read more than once"
+                if _factorable(layer)
+                else f"is of kind {layer.kind} in {layer.groups} groups"
+            )
             raise BadInput(f"layer {name} {why}: it can not be factored; leave it whole")
-        rows, columns = layer.rows(np.empty(layer.shape, np.bool_)).shape[1:]
+        whole = layer.shape[::-1] if layer.kind == "matmul" else layer.shape
         made = candidate.factors.composed().shape
-        if (made[0], prod(made[1:])) != (rows, columns):
+        if made != whole:
             raise BadInput(f"layer {name} has shape {layer.shape}, its factors make {made}")
         if layer.bias is not None and candidate.shift.any():
             bias = argument(layer.node, 2, "bias")
