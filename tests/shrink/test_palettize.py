@@ -132,37 +132,37 @@ def test_weights_that_are_not_finite_are_refused():
 LAYERS = {
     "linear": (nn.Linear(24, 8), (2, 24)),
     "conv": (nn.Conv2d(3, 8, 3), (2, 3, 6, 6)),
-    "groups": (nn.Conv2d(4, 8, 3, groups=2), (2, 4, 6, 6)),
-    "conv_transpose": (nn.ConvTranspose2d(5, 8, 2), (2, 5, 4, 4)),
+    "groups": (nn.Conv2d(8, 16, 3, groups=2), (2, 8, 6, 6)),
+    "conv_transpose": (nn.ConvTranspose2d(16, 8, 2), (2, 16, 4, 4)),
 }
 
 
 @pytest.mark.parametrize("name", LAYERS)
-@pytest.mark.parametrize(("group_size", "vector"), [(None, 1), (2, 1), (4, 2)])
+@pytest.mark.parametrize(("group_size", "vector"), [(None, 1), (4, 1), (None, 2)])
 def test_errors_handed_on_do_less_harm(name, group_size, vector):
-    torch.manual_seed(0)
     module, shape = LAYERS[name]
-    network = Network.from_module(module, (torch.randn(shape),))
+    network = Network.from_module(module, (torch.zeros(shape),))
     (layer,) = find_layers(network)
-    stored = weight_array(network, layer.weight)
-    weights = layer.rows(stored)
-    moments = correlated(len(weights), weights.shape[2], 1)
-    importance = importance_of(layer, Curvature((moments,), np.zeros(0), 1.0))
-    book = palettize(
-        stored, 8, axis=layer.axis, group_size=group_size, vector=vector, importance=importance
-    )
-    factors = [quantize.factorize(moments)]
-    if name == "conv_transpose" and vector > 1:
-        with pytest.raises(BadInput, match="use vectors of 1"):
-            handed_on(layer, weights, factors, book)
-        return
-    solved = handed_on(layer, weights, factors, book)
-    np.testing.assert_array_equal(solved.centres, book.centres)
-    losses = []
-    for made in (book, solved):
-        lost = weights - layer.rows(made.decoded())
-        losses.append(np.einsum("grn,gnm,grm->", lost, damped(moments), lost))
-    assert losses[1] < losses[0]
+    losses = np.zeros(2)
+    for seed in range(5):
+        stored = weight(*layer.shape, seed=seed)
+        weights = layer.rows(stored)
+        moments = correlated(len(weights), weights.shape[2], seed)
+        importance = importance_of(layer, Curvature((moments,), np.zeros(0), 1.0))
+        book = palettize(
+            stored, 8, axis=layer.axis, group_size=group_size, vector=vector, importance=importance
+        )
+        factors = [quantize.factorize(moments)]
+        if name == "conv_transpose" and vector > 1:
+            with pytest.raises(BadInput, match="use vectors of 1"):
+                handed_on(layer, weights, factors, book)
+            return
+        solved = handed_on(layer, weights, factors, book)
+        np.testing.assert_array_equal(solved.centres, book.centres)
+        for at, made in enumerate((book, solved)):
+            lost = weights - layer.rows(made.decoded())
+            losses[at] += np.einsum("grn,gnm,grm->", lost, damped(moments), lost)
+    assert losses[1] < 0.8 * losses[0]
 
 
 def test_importance_is_the_diagonal_of_the_moments():
