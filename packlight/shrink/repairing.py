@@ -1,31 +1,39 @@
-"""Give the layers that read pruned channels new weights, so that they miss them least.
+"""Give the layers of a pruned network new weights, so that its outputs miss the channels least.
 
-A layer's output W x is rebuilt from the inputs x_k that are left by least squares:
+A layer's output W x is rebuilt from other inputs x' by least squares:
 
-    W' = W H_:k H_kk^-1,  b' = b + W mu - W' mu_k
+    W' = (W C + r W'_0) (H' + r I)^-1,  b' = b + W mu - W' mu'
 
-with H the moments of its inputs in the original network, and the bias taking what is lost on
-average. No sample is run: H and mu are the curvature that chose the channels.
+with C = E[x x'^T] and H' = E[x' x'^T], means taken out where a bias can absorb them, and the ridge
+r drawing towards the weights W'_0 it starts from.
+
+`repair` needs no samples: x' are those of the original's inputs that are left, so C and H' are
+parts of the curvature that chose the channels. `refine` then runs both networks side by side, x in
+the original and x' in the pruned one, repaired so far: what earlier layers could not make good,
+later ones see. Both networks go through the graph once, layer by layer, all samples at a time.
 
 Source: He et al., arXiv:1707.06168 (channel pruning, reconstruction by least squares). Differs: in
-closed form from moments, H blended with the gradients' moments.
+closed form; `repair` has H blended with the gradients' moments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import torch
+from torch import Tensor, fx
 
-from packlight.graph import set_value
 from packlight.network import Network
 from packlight.shrink.channels import Keep, find_groups, kept_places
 from packlight.shrink.coupling import READ
-from packlight.shrink.curvature import Curvature
+from packlight.shrink.curvature import MAX_COLUMNS, Curvature
 from packlight.shrink.layers import Layer, find_layers, value_of_name, weight_array
-from packlight.shrink.quantize import DAMPING
+from packlight.shrink.prune import damped
 from packlight.types import Array
+
+MEMORY = 2**29  # bytes that refining may hold of each network's values
+CHUNK = 16  # samples whose windows are unfolded at once
 
 
 def repair(
@@ -57,10 +65,7 @@ def repair(
         rows = layer.rows(weight_array(before, layer.weight))
         kept = columns_of(layer, axis, places[layer.weight, axis])
         rebuilt = reconstruct(rows, curvature, kept)
-        stays = places.get((layer.weight, layer.axis))
-        written = np.ones(rows.shape[:2], dtype=bool)
-        if stays is not None:
-            written = rows_of(layer, stays)
+        written = _written(layer, places)
         chosen = np.stack([own[mask] for own, mask in zip(rebuilt, written, strict=True)])
         _store(repaired, layer.weight, narrow[layer.weight].stored(chosen))
         if layer.centred and layer.bias is not None:
@@ -69,6 +74,142 @@ def repair(
             bias = weight_array(before, layer.bias) + lost.reshape(-1)
             _store(repaired, layer.bias, bias[written.reshape(-1)])
     return repaired
+
+
+def refine(
+    before: Network, after: Network, keep: Keep, batches: Iterable[tuple[Tensor, ...]]
+) -> Network:
+    """A copy of the pruned network, each layer fitted to what the original's gives on samples.
+
+    Args:
+        before: the network before channels were taken out.
+        after: the pruned network, best repaired already.
+        keep: which channels stayed.
+        batches: inputs; as many are used as `MEMORY` has room for.
+    """
+    places = kept_places(find_groups(before), keep)
+    refined = after.copy()
+    originals = {layer.weight: layer for layer in find_layers(before)}
+    taken = _within_memory(before, batches)
+    left = [_Walk(before.module, batch) for batch in taken]
+    right = [_Walk(refined.module, batch) for batch in taken]
+    for layer in find_layers(refined):
+        original = originals[layer.weight]
+        if not layer.solvable or layer.kind == "conv_transpose":
+            continue
+        sums = _Sums(original, layer, _written(original, places))
+        if max(sums.columns) > MAX_COLUMNS:
+            continue
+        for one, other in zip(left, right, strict=True):
+            sums.add(one.input_of(original.node), other.input_of(layer.node))
+        if sums.positions:
+            sums.solve(before, refined)
+    return refined
+
+
+def _within_memory(
+    network: Network, batches: Iterable[tuple[Tensor, ...]]
+) -> list[tuple[Tensor, ...]]:
+    """As many batches as there is room for; one at least."""
+    taken: list[tuple[Tensor, ...]] = []
+    room = float(MEMORY)
+    for batch in batches:
+        if not taken:
+            with torch.no_grad():
+                walk = _Walk(network.module, batch)
+                walk.finish()
+        room -= walk.peak
+        if room < 0 and taken:
+            break
+        taken.append(batch)
+    return taken
+
+
+class _Walk:
+    """One run of a graph, a layer at a time; values nobody reads any more are dropped."""
+
+    def __init__(self, module: fx.GraphModule, inputs: tuple[Tensor, ...]) -> None:
+        self._interpreter = fx.Interpreter(module)
+        self._interpreter.args_iter = iter(inputs)
+        self._nodes: Iterator[fx.Node] = iter(module.graph.nodes)
+        self._next: fx.Node | None = next(self._nodes)
+        self.peak = 0
+
+    def input_of(self, layer: fx.Node) -> Tensor:
+        """Run up to a layer, and give what it is about to read."""
+        while self._next is not None and self._next is not layer:
+            self._step()
+        value: Tensor = self._interpreter.env[layer.all_input_nodes[0]]
+        return value
+
+    def finish(self) -> None:
+        """Run to the end."""
+        while self._next is not None:
+            self._step()
+
+    def _step(self) -> None:
+        node, runner = self._next, self._interpreter
+        assert node is not None
+        with torch.no_grad():
+            runner.env[node] = runner.run_node(node)
+        for gone in runner.user_to_last_uses.get(node, []):
+            del runner.env[gone]
+        live = [value for value in runner.env.values() if isinstance(value, Tensor)]
+        self.peak = max(self.peak, sum(value.nbytes for value in live))
+        self._next = next(self._nodes, None)
+
+
+class _Sums:
+    """Running sums of one layer's inputs in both networks, (G, n) and (G, n') at a position.
+
+    Args:
+        original: the layer before.
+        layer: the same after.
+        written: (G, R) bool, the original's rows that are left.
+    """
+
+    def __init__(self, original: Layer, layer: Layer, written: Array) -> None:
+        self._original, self._layer, self._written = original, layer, written
+        self._groups = torch.from_numpy(written.any(1))  # a depthwise convolution loses groups
+        shapes = [item.rows(np.empty(item.shape, np.bool_)).shape for item in (original, layer)]
+        self.columns = [shape[2] for shape in shapes]
+        groups = shapes[1][0]
+        self._cross = torch.zeros(groups, *self.columns, dtype=torch.float64)
+        self._own = torch.zeros(groups, self.columns[1], self.columns[1], dtype=torch.float64)
+        self._totals = [torch.zeros(groups, n, dtype=torch.float64) for n in self.columns]
+        self.positions = 0
+
+    def add(self, one: Tensor, other: Tensor) -> None:
+        """The layer's input in the original, and in the pruned network."""
+        for x, y in zip(one.split(CHUNK), other.split(CHUNK), strict=True):
+            before = self._original.windows(x.float())[self._groups]
+            after = self._layer.windows(y.float())
+            self._cross += (before.transpose(1, 2) @ after).double()
+            self._own += (after.transpose(1, 2) @ after).double()
+            for total, windows in zip(self._totals, (before, after), strict=True):
+                total += windows.sum(1, dtype=torch.float64)
+            self.positions += after.shape[1]
+
+    def solve(self, before: Network, refined: Network) -> None:
+        """Put the least squares solution into the pruned network."""
+        layer, original = self._layer, self._original
+        C, H = self._cross / self.positions, self._own / self.positions
+        mean, own_mean = (total / self.positions for total in self._totals)
+        if layer.centred:
+            C = C - mean[:, :, None] * own_mean[:, None, :]
+            H = H - own_mean[:, :, None] * own_mean[:, None, :]
+        W = original.rows(weight_array(before, original.weight))
+        W = np.stack([own[mask] for own, mask in zip(W, self._written, strict=True) if mask.any()])
+        start = layer.rows(weight_array(refined, layer.weight))
+        safe = damped(H.numpy())
+        target = W @ C.numpy() + start @ (safe - H.numpy())
+        rows = np.linalg.solve(safe, target.swapaxes(1, 2)).swapaxes(1, 2)
+        _store(refined, layer.weight, layer.stored(rows))
+        if layer.centred and original.bias is not None and layer.bias is not None:
+            bias = weight_array(before, original.bias)[self._written.reshape(-1)]
+            gained = np.einsum("grn,gn->gr", W, mean.numpy())
+            gained -= np.einsum("grn,gn->gr", rows, own_mean.numpy())
+            _store(refined, layer.bias, bias + gained.reshape(-1))
 
 
 def reconstruct(rows: Array, curvature: Curvature, kept: Array) -> Array:
@@ -94,15 +235,6 @@ def reconstruct(rows: Array, curvature: Curvature, kept: Array) -> Array:
     return np.concatenate(pieces, axis=2)
 
 
-def damped(moments: Array) -> Array:
-    """Moments (..., n, n) with the ridge that makes them safe to invert."""
-    n = moments.shape[-1]
-    mean = np.trace(moments, axis1=-2, axis2=-1) / n
-    ridge = np.where(mean > 0, DAMPING * mean, 1.0)
-    damped: Array = moments + ridge[..., None, None] * np.eye(n)
-    return damped
-
-
 def columns_of(layer: Layer, axis: int, per_place: Array) -> Array:
     """One value for each place of a weight's input axis as one for each column, (n,)."""
     spread = layer.rows(_spread(layer, axis, per_place))
@@ -110,9 +242,10 @@ def columns_of(layer: Layer, axis: int, per_place: Array) -> Array:
     return columns
 
 
-def rows_of(layer: Layer, per_place: Array) -> Array:
-    """One value for each place of a weight's output axis as one for each row, (G, R)."""
-    rows: Array = layer.rows(_spread(layer, layer.axis, per_place))[:, :, 0]
+def _written(layer: Layer, places: Mapping[tuple[str, int], Array]) -> Array:
+    """(G, R) bool, the rows whose outputs are left."""
+    stays = places.get((layer.weight, layer.axis), np.ones(layer.shape[layer.axis], dtype=bool))
+    rows: Array = layer.rows(_spread(layer, layer.axis, stays))[:, :, 0]
     return rows
 
 
@@ -122,6 +255,7 @@ def _spread(layer: Layer, axis: int, per_place: Array) -> Array:
 
 
 def _store(network: Network, name: str, value: Array) -> None:
+    """In place: a walk that is under way holds the tensor already."""
     old = value_of_name(network, name)
-    new = torch.from_numpy(np.ascontiguousarray(value)).to(old.dtype)
-    set_value(network.module, name, new, trainable=isinstance(old, torch.nn.Parameter))
+    with torch.no_grad():
+        old.copy_(torch.from_numpy(np.ascontiguousarray(value)))

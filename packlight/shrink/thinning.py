@@ -18,10 +18,11 @@ latency). Differs: readers are summed over coupled layers, and the curvature is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from packlight.errors import BadInput
 from packlight.graph import is_weight
@@ -31,11 +32,12 @@ from packlight.shrink.channels import Group, find_groups, remove
 from packlight.shrink.coupling import READ
 from packlight.shrink.curvature import Curvature
 from packlight.shrink.layers import Layer, find_layers, value_of_name, weight_array
+from packlight.shrink.prune import damped
 from packlight.types import Array
 from packlight.weighing.operators import macs_of
 from packlight.weighing.sizes import Sizes
 
-GRAINS = ((64, 8), (16, 4))  # groups of so many channels are left with a multiple of so many
+MULTIPLE = 8  # of channels that kernels are made for
 UNSEEN = 1e-2  # of the smallest sensitivity: what a layer has that no gradient reached
 
 
@@ -84,6 +86,8 @@ def thin(
     *,
     macs_share: float | None = None,
     params_share: float | None = None,
+    batches: Iterable[tuple[Tensor, ...]] = (),
+    multiple: int = MULTIPLE,
 ) -> Thinned:
     """Take out channels until so much is left, and repair.
 
@@ -92,6 +96,9 @@ def thin(
         curvatures: of its layers, by name.
         macs_share: at most this share of the multiplications stays, between 0 and 1.
         params_share: the same for weights and biases. Give one of the two.
+        batches: inputs that the repaired network is refined on; without any it is not.
+        multiple: what widths are rounded to in groups of four times as many; a power of two. 16
+            is what onnxruntime's convolutions want of a processor with AVX-512.
     Raises:
         BadInput: not exactly one share, or one that is not between 0 and 1, or can not be reached.
     """
@@ -100,13 +107,16 @@ def thin(
         raise BadInput("thinning needs one goal; give either macs_share or params_share")
     if not 0 < share <= 1:
         raise BadInput(f"a share of {share} is not possible; give a number above 0 and up to 1")
+    if multiple < 1 or multiple & (multiple - 1):
+        raise BadInput(f"widths can not be multiples of {multiple}; give a power of two")
     groups = find_groups(network)
     found = scores(network, groups, find_layers(network), curvatures)
     macs, parameters = _macs(network), _parameters(network)
     goal = macs if params_share is None else parameters
-    keep, loss = choose(groups, found, goal, share)
+    keep, loss = choose(groups, found, goal, share, multiple)
     narrow = remove(network, keep)
     repaired = repairing.repair(network, narrow, keep, curvatures)
+    repaired = repairing.refine(network, repaired, keep, batches)
     sizes = {group.name: group.size for group in groups}
     return Thinned(
         network=repaired,
@@ -179,8 +189,8 @@ def _parts(rows: Array, curvature: Curvature, columns: Array) -> list[Part]:
         inside = slice(start, start + block.shape[1])
         start = inside.stop
         for group, own in enumerate(block):
-            damped = repairing.damped(own.astype(np.float64))
-            parts.append(Part(rows[group][:, inside], damped, columns[inside]))
+            H = damped(own.astype(np.float64))
+            parts.append(Part(rows[group][:, inside], H, columns[inside]))
     return parts
 
 
@@ -252,7 +262,11 @@ class _Columns:
 
 
 def choose(
-    groups: Sequence[Group], found: Mapping[str, Score], goal: Mapping[str, float], share: float
+    groups: Sequence[Group],
+    found: Mapping[str, Score],
+    goal: Mapping[str, float],
+    share: float,
+    multiple: int = MULTIPLE,
 ) -> tuple[dict[str, Array], float]:
     """Which channels stay, so that at most a share of the cost does.
 
@@ -261,6 +275,7 @@ def choose(
         found: their scores.
         goal: weight -> what it costs at its full width.
         share: of the sum that may stay.
+        multiple: what widths are rounded to.
     Returns:
         Group name -> (channels,) bool, and the estimated rise of the loss.
     """
@@ -274,7 +289,7 @@ def choose(
             if group.name not in gone:
                 continue
             start = gone[group.name]
-            stop = start + _step(group.size, group.size - start)
+            stop = start + _step(group.size, group.size - start, multiple)
             saved = widths.saving(group, found[group.name].order[start:stop])
             if stop == start or saved <= 0:
                 continue
@@ -299,11 +314,16 @@ def choose(
     return keep, loss
 
 
-def _step(size: int, width: int) -> int:
-    """How many channels go next from a group of that size, at that width: to the next multiple."""
-    grain = next((grain for least, grain in GRAINS if size >= least), 1)
-    step = width % grain or grain
-    return step if width - step >= grain else 0
+def _step(size: int, width: int, multiple: int) -> int:
+    """How many channels go next from a group of that size, at that width; 0 where none may.
+
+    To the next multiple in a group of four times as many; of half as many in smaller ones, and so
+    on, so that no group is left with less than a quarter or so by rounding alone.
+    """
+    while multiple > 1 and size < 4 * multiple:
+        multiple //= 2
+    step = width % multiple or multiple
+    return step if width - step >= multiple else 0
 
 
 class _Widths:
