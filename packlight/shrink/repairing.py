@@ -11,6 +11,7 @@ r drawing towards the weights W'_0 it starts from.
 parts of the curvature that chose the channels. `refine` then runs both networks side by side, x in
 the original and x' in the pruned one, repaired so far: what earlier layers could not make good,
 later ones see. Both networks go through the graph once, layer by layer, all samples at a time.
+With few samples a deep network may be worse for it, so samples held back decide.
 
 Source: He et al., arXiv:1707.06168 (channel pruning, reconstruction by least squares). Differs: in
 closed form; `repair` has H blended with the gradients' moments.
@@ -18,7 +19,7 @@ closed form; `repair` has H blended with the gradients' moments.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ from packlight.shrink.prune import damped
 from packlight.types import Array
 
 MEMORY = 2**29  # bytes that refining may hold of each network's values
+HELD_BACK = 4  # one batch of so many only decides
 CHUNK = 16  # samples whose windows are unfolded at once
 
 
@@ -79,20 +81,34 @@ def repair(
 def refine(
     before: Network, after: Network, keep: Keep, batches: Iterable[tuple[Tensor, ...]]
 ) -> Network:
-    """A copy of the pruned network, each layer fitted to what the original's gives on samples.
+    """The pruned network with each layer fitted to what the original's gives on samples.
 
     Args:
         before: the network before channels were taken out.
         after: the pruned network, best repaired already.
         keep: which channels stayed.
-        batches: inputs; as many are used as `MEMORY` has room for.
+        batches: inputs. A quarter is held back, and of the others as many are used as `MEMORY`
+            has room for.
+    Returns:
+        A refined copy; `after` itself where its outputs on the batches held back are nearer.
     """
+    given = list(batches)
+    held = given[len(given) - len(given) // HELD_BACK :]
+    if not held:
+        return after
+    fitted = _within_memory(before, given[: len(given) - len(held)])
+    refined = _fitted(before, after, keep, fitted)
+    return refined if _error(before, refined, held) < _error(before, after, held) else after
+
+
+def _fitted(
+    before: Network, after: Network, keep: Keep, batches: Sequence[tuple[Tensor, ...]]
+) -> Network:
     places = kept_places(find_groups(before), keep)
     refined = after.copy()
     originals = {layer.weight: layer for layer in find_layers(before)}
-    taken = _within_memory(before, batches)
-    left = [_Walk(before.module, batch) for batch in taken]
-    right = [_Walk(refined.module, batch) for batch in taken]
+    left = [_Walk(before.module, batch) for batch in batches]
+    right = [_Walk(refined.module, batch) for batch in batches]
     for layer in find_layers(refined):
         original = originals[layer.weight]
         if not layer.solvable or layer.kind == "conv_transpose":
@@ -102,27 +118,31 @@ def refine(
             continue
         for one, other in zip(left, right, strict=True):
             sums.add(one.input_of(original.node), other.input_of(layer.node))
-        if sums.positions:
-            sums.solve(before, refined)
+        sums.solve(before, refined)
     return refined
 
 
+def _error(before: Network, after: Network, batches: Sequence[tuple[Tensor, ...]]) -> float:
+    """Power of the difference of the outputs, each in units of its own power."""
+    powers: dict[int, float] = {}
+    errors: dict[int, float] = {}
+    with torch.no_grad():
+        for batch in batches:
+            for number, (wanted, given) in enumerate(
+                zip(before(*batch), after(*batch), strict=True)
+            ):
+                errors[number] = errors.get(number, 0.0) + float((wanted - given).square().sum())
+                powers[number] = powers.get(number, 0.0) + float(wanted.square().sum())
+    return sum(errors[number] / max(power, 1e-30) for number, power in powers.items())
+
+
 def _within_memory(
-    network: Network, batches: Iterable[tuple[Tensor, ...]]
-) -> list[tuple[Tensor, ...]]:
+    network: Network, batches: Sequence[tuple[Tensor, ...]]
+) -> Sequence[tuple[Tensor, ...]]:
     """As many batches as there is room for; one at least."""
-    taken: list[tuple[Tensor, ...]] = []
-    room = float(MEMORY)
-    for batch in batches:
-        if not taken:
-            with torch.no_grad():
-                walk = _Walk(network.module, batch)
-                walk.finish()
-        room -= walk.peak
-        if room < 0 and taken:
-            break
-        taken.append(batch)
-    return taken
+    walk = _Walk(network.module, batches[0])
+    walk.finish()
+    return batches[: max(1, MEMORY // max(walk.peak, 1))]
 
 
 class _Walk:

@@ -161,8 +161,8 @@ def scores(
             columns = repairing.columns_of(layer, side.axis, side.channel)
             parts.extend(_parts(layer.rows(weight), curvature, columns))
         order, rise, loss = eliminate(parts, group.size)
-        multiplied = _per_channel(network, group, macs)
-        stored = _per_channel(network, group, parameters)
+        multiplied = _per_channel(group, macs)
+        stored = _per_channel(group, parameters)
         found[group.name] = Score(loss, multiplied, stored, order, rise)
     return found
 
@@ -367,12 +367,15 @@ class _Widths:
         return after
 
 
-def _per_channel(network: Network, group: Group, goal: Mapping[str, float]) -> Array:
+def _per_channel(group: Group, goal: Mapping[str, float]) -> Array:
     """(channels,) what each takes of the cost of its group's weights."""
-    total = np.zeros(group.size)
+    left: dict[str, Array] = {}  # share of a weight that stays; a residual may be on both its axes
     for side in group.sides:
         places = np.bincount(side.channel[side.channel >= 0], minlength=group.size)
-        total += goal.get(side.weight, 0.0) * places / len(side.channel)
+        left[side.weight] = left.get(side.weight, 1.0) * (1 - places / len(side.channel))
+    total = np.zeros(group.size)
+    for weight, share in left.items():
+        total += goal.get(weight, 0.0) * (1 - share)
     return total
 
 
