@@ -19,7 +19,7 @@ from packlight.fuse.constants import fold_constants
 from packlight.fuse.identity import remove_identities
 from packlight.network import Network
 
-__all__ = ["Fused", "fuse"]
+__all__ = ["TOLERANCE", "Fused", "difference", "fuse"]
 
 TOLERANCE = 1e-4  # of the largest output: float32 rounding, summed over a deep network
 
@@ -58,7 +58,7 @@ def fuse(network: Network) -> Fused:
         graph.eliminate_dead_code()
         graph.lint()
         rewritten.module.recompile()
-        error = _difference(before, _outputs(rewritten))
+        error = difference(before, _outputs(rewritten))
         if not error <= TOLERANCE:
             raise PacklightError(
                 f"{rewrite.__name__} changed the outputs by {error:.1e} of their largest value; "
@@ -72,7 +72,8 @@ def _outputs(network: Network) -> tuple[Tensor, ...]:
         return network(*network.example_inputs)
 
 
-def _difference(before: tuple[Tensor, ...], after: tuple[Tensor, ...]) -> float:
+def difference(before: tuple[Tensor, ...], after: tuple[Tensor, ...]) -> float:
+    """The largest difference of any output, relative to that output's largest value."""
     worst = 0.0
     for old, new in zip(before, after, strict=True):
         if not old.numel():

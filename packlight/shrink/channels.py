@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import fx
 
-from packlight.errors import BadInput
+from packlight.errors import BadInput, PacklightError
+from packlight.fuse import TOLERANCE, difference
 from packlight.graph import argument, aten, set_value
 from packlight.network import Network
 from packlight.shrink.coupling import READ, WRITTEN, Carried, Coupling
@@ -131,6 +132,7 @@ def remove(network: Network, keep: Keep) -> Network:
     Raises:
         BadInput: a group that does not exist or is pinned, a choice of another length, or one
             that leaves a group empty.
+        PacklightError: the example inputs show that a rule of the coupling is wrong.
     """
     groups = find_groups(network)
     _check(groups, keep)
@@ -151,7 +153,31 @@ def remove(network: Network, keep: Keep) -> Network:
         set_value(copy.module, name, old.detach().index_select(axis, places), trainable=trainable)
     copy.module.graph.lint()
     copy.module.recompile()
-    return copy.retraced()
+    narrow = copy.retraced()
+    with torch.no_grad():
+        wanted = _unread(network, groups, keep)(*network.example_inputs)
+        error = difference(wanted, narrow(*network.example_inputs))
+    if not error <= TOLERANCE:
+        raise PacklightError(
+            f"taking channels out changed the outputs by {error:.1e} of their largest value; "
+            "please report the model"
+        )
+    return narrow
+
+
+def _unread(network: Network, groups: Sequence[Group], keep: Keep) -> Network:
+    """The whole network, each layer reading zeros instead of channels that do not stay."""
+    copy = network.copy()
+    read = {
+        (side.weight, side.axis) for group in groups for side in group.sides if side.role == READ
+    }
+    with torch.no_grad():
+        for (name, axis), stays in kept_places(groups, keep).items():
+            if (name, axis) in read:
+                weight = value_of_name(copy, name)
+                shape = [-1 if other == axis else 1 for other in range(weight.ndim)]
+                weight.mul_(torch.from_numpy(stays).reshape(shape))
+    return copy
 
 
 def _check(groups: Sequence[Group], keep: Keep) -> None:

@@ -97,8 +97,8 @@ def thin(
         macs_share: at most this share of the multiplications stays, between 0 and 1.
         params_share: the same for weights and biases. Give one of the two.
         batches: inputs that the repaired network is refined on; without any it is not.
-        multiple: what widths are rounded to in groups of four times as many; a power of two. 16
-            is what onnxruntime's convolutions want of a processor with AVX-512.
+        multiple: what widths are rounded to in groups of twice as many; a power of two. 16 is
+            what onnxruntime's convolutions want of a processor with AVX-512.
     Raises:
         BadInput: not exactly one share, or one that is not between 0 and 1, or can not be reached.
     """
@@ -317,10 +317,9 @@ def choose(
 def _step(size: int, width: int, multiple: int) -> int:
     """How many channels go next from a group of that size, at that width; 0 where none may.
 
-    To the next multiple in a group of four times as many; of half as many in smaller ones, and so
-    on, so that no group is left with less than a quarter or so by rounding alone.
+    To the next multiple in a group of twice as many; of half as many in smaller ones, and so on.
     """
-    while multiple > 1 and size < 4 * multiple:
+    while multiple > 1 and size < 2 * multiple:
         multiple //= 2
     step = width % multiple or multiple
     return step if width - step >= multiple else 0

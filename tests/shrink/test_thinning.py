@@ -152,7 +152,7 @@ def test_widths_are_multiples_and_no_group_is_emptied(case):
     network, curvatures, _ = case
     thinned = thinning.thin(network, curvatures, macs_share=0.35)
     for before, after in thinned.widths.values():
-        grain = 8 if before >= 32 else 4 if before >= 16 else 2
+        grain = 8 if before >= 16 else 4
         assert after % grain == 0
         assert after > 0
 
