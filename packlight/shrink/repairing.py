@@ -123,17 +123,17 @@ def _fitted(
 
 
 def _error(before: Network, after: Network, batches: Sequence[tuple[Tensor, ...]]) -> float:
-    """Power of the difference of the outputs, each in units of its own power."""
-    powers: dict[int, float] = {}
+    """Mean size of the difference of the outputs, each in units of its own; robust to a few."""
+    sizes: dict[int, float] = {}
     errors: dict[int, float] = {}
     with torch.no_grad():
         for batch in batches:
             for number, (wanted, given) in enumerate(
                 zip(before(*batch), after(*batch), strict=True)
             ):
-                errors[number] = errors.get(number, 0.0) + float((wanted - given).square().sum())
-                powers[number] = powers.get(number, 0.0) + float(wanted.square().sum())
-    return sum(errors[number] / max(power, 1e-30) for number, power in powers.items())
+                errors[number] = errors.get(number, 0.0) + float((wanted - given).abs().sum())
+                sizes[number] = sizes.get(number, 0.0) + float(wanted.abs().sum())
+    return sum(errors[number] / max(size, 1e-30) for number, size in sizes.items())
 
 
 def _within_memory(
