@@ -36,7 +36,7 @@ MEASURED = (0.0, 0.4, 0.65, 0.88)  # when the file is packed to see what it cost
 LEAST_SHARE = 0.1  # of the budget that goes to weights, whatever the rest costs
 TOUCHES, TOUCH_MORE = 6, 1.5  # rounds at the end, and how much more than the excess goes
 CHOOSE_EVERY = 50  # steps
-LEARNING_RATE = 0.007  # of a weight's usual size, a step
+LEARNING_RATE = 0.01  # of a weight's usual size, a step
 STEP_RATE = 1e-4  # of the logarithm of a grid's step, a step of training
 TEMPERATURE = 2.0
 LEAST_RATE = 0.01  # of the learning rate, at the end
@@ -108,6 +108,7 @@ def squared_loss(outputs: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> Ten
 
 def recover(
     network: Network,
+    teacher: Network,
     layers: Sequence[Layer],
     inputs: Sequence[Tensor],
     loss: Loss,
@@ -120,8 +121,9 @@ def recover(
     """Train a network into a budget of bits.
 
     Args:
-        network: the original, fused; left as it is.
-        layers: of this network.
+        network: to be trained, fused; left as it is.
+        teacher: the original.
+        layers: of the network, whose weights become discrete.
         inputs: one tensor per network input, samples along the first axis.
         loss: against the original's outputs.
         plan: how long, and into what budget.
@@ -131,7 +133,7 @@ def recover(
     Returns:
         Every layer's levels, with a scale that all its channels share.
     """
-    training = _Training(network, layers, inputs, loss, plan, cost)
+    training = _Training(network, teacher, layers, inputs, loss, plan, cost)
     if memory is not None:
         memory.restore(training)
     while training.step < plan.steps:
@@ -149,6 +151,33 @@ def scheduled(most: float, budget: float, done: float) -> float:
     return float(np.exp(left * np.log(max(most, budget)) + (1 - left) * np.log(budget)))
 
 
+def distil(
+    network: Network,
+    teacher: Network,
+    inputs: Sequence[Tensor],
+    loss: Loss,
+    plan: Plan,
+    *,
+    tick: Callable[[], None] = lambda: None,
+) -> Network:
+    """Train a float network, as one from which channels were taken, to answer as the original.
+
+    Args:
+        network: left as it is; fused.
+        teacher, inputs, loss, tick: as of `recover`.
+        plan: its budget is not looked at.
+    """
+    training = _Training(network, teacher, (), inputs, loss, plan, lambda _: 0.0)
+    while training.step < plan.steps:
+        training.advance()
+        tick()
+    trained = network.copy()
+    with torch.no_grad():
+        for name, value in training.student.free.items():
+            value_of_name(trained, name).copy_(value)
+    return trained
+
+
 class _Training:
     """A training under way: everything that the next step depends on.
 
@@ -158,13 +187,14 @@ class _Training:
     def __init__(
         self,
         network: Network,
+        teacher: Network,
         layers: Sequence[Layer],
         inputs: Sequence[Tensor],
         loss: Loss,
         plan: Plan,
         cost: Cost,
     ) -> None:
-        self.teacher, self.inputs = network, inputs
+        self.teacher, self.inputs = teacher, inputs
         self.loss, self.plan, self.cost = loss, plan, cost
         self.student = Student(network, layers)
         self.generator = torch.Generator().manual_seed(plan.seed)
@@ -203,7 +233,7 @@ class _Training:
         slowed = LEAST_RATE + (1 - LEAST_RATE) * 0.5 * (1 + np.cos(np.pi * done))
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = float(rate * slowed)
-        if self.step and self.step % CHOOSE_EVERY == 0 and done < SETTLED:
+        if self.student.layers and self.step % CHOOSE_EVERY == 0 < self.step and done < SETTLED:
             self._choose(done)
         self.student.round(done >= ROUNDED)
         self._learn()
@@ -291,7 +321,7 @@ class Student:
         for name, weight in self.weights.items():
             groups.append({"params": [weight.shadow], "lr": LEARNING_RATE * sizes[name]})
             groups.append({"params": [weight.log_step], "lr": STEP_RATE})
-        usual = float(np.median(list(sizes.values())))
+        usual = float(np.median(list(sizes.values()))) if sizes else 0.0
         for value in self.free.values():
             groups.append({"params": [value], "lr": LEARNING_RATE * max(_size(value), usual)})
         return groups

@@ -160,6 +160,7 @@ class Teaching:
             with job.progress.stage("teach", steps) as tick:
                 solved = recover.recover(
                     job.network,
+                    job.network,
                     layers,
                     self.inputs,
                     self.loss,

@@ -111,7 +111,7 @@ def thin(
         raise BadInput(f"widths can not be multiples of {multiple}; give a power of two")
     groups = find_groups(network)
     found = scores(network, groups, find_layers(network), curvatures)
-    macs, parameters = _macs(network), _parameters(network)
+    macs, parameters = macs_by_weight(network), _parameters(network)
     goal = macs if params_share is None else parameters
     keep, loss = choose(groups, found, goal, share, multiple)
     narrow = remove(network, keep)
@@ -123,7 +123,7 @@ def thin(
         keep=keep,
         widths={name: (sizes[name], int(stays.sum())) for name, stays in keep.items()},
         loss=loss,
-        macs=sum(_macs(repaired).values()) / max(sum(macs.values()), 1),
+        macs=sum(macs_by_weight(repaired).values()) / max(sum(macs.values()), 1),
         parameters=sum(_parameters(repaired).values()) / max(sum(parameters.values()), 1),
     )
 
@@ -147,7 +147,7 @@ def scores(
     by_weight = {layer.weight: layer for layer in layers if layer.name in curvatures}
     known = [value.sensitivity for value in curvatures.values() if value.sensitivity > 0]
     floor = UNSEEN * min(known, default=1.0)
-    macs, parameters = _macs(network), _parameters(network)
+    macs, parameters = macs_by_weight(network), _parameters(network)
     found = {}
     for group in groups:
         readers = [side for side in group.sides if side.role == READ]
@@ -314,6 +314,19 @@ def choose(
     return keep, loss
 
 
+def macs_by_weight(network: Network) -> dict[str, float]:
+    """Weight -> multiplications of one sample with it."""
+    sizes = Sizes.of(network)
+    found: dict[str, float] = {}
+    for node in network.module.graph.nodes:
+        count = macs_of(node, sizes) if node.op == "call_function" else 0
+        weights = [source for source in node.all_input_nodes if is_weight(source)]
+        if count:
+            name = str(weights[0].target) if weights else node.name
+            found[name] = found.get(name, 0.0) + count
+    return found
+
+
 def _step(size: int, width: int, multiple: int) -> int:
     """How many channels go next from a group of that size, at that width; 0 where none may.
 
@@ -376,19 +389,6 @@ def _per_channel(group: Group, goal: Mapping[str, float]) -> Array:
     for weight, share in left.items():
         total += goal.get(weight, 0.0) * (1 - share)
     return total
-
-
-def _macs(network: Network) -> dict[str, float]:
-    """Weight -> multiplications of one sample with it."""
-    sizes = Sizes.of(network)
-    found: dict[str, float] = {}
-    for node in network.module.graph.nodes:
-        count = macs_of(node, sizes) if node.op == "call_function" else 0
-        weights = [source for source in node.all_input_nodes if is_weight(source)]
-        if count:
-            name = str(weights[0].target) if weights else node.name
-            found[name] = found.get(name, 0.0) + count
-    return found
 
 
 def _parameters(network: Network) -> dict[str, float]:
