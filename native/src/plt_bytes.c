@@ -151,7 +151,10 @@ static uint8_t code(plt_bytes *b, const plt_tables *t, plt_range *rc, uint8_t by
         uint32_t length = !expected ? 0 : b->match_length < 8 ? 1 : b->match_length < 24 ? 2 : 3;
         int16_t *w0 = b->weight[0][(length * 6 + order) * 8 + (uint32_t)left];
         int16_t *w1 = b->weight[1][column * 256 + got];
-        int s0 = plt_mix_dot(x, w0, PLT_BYTE_INPUTS), s1 = plt_mix_dot(x, w1, PLT_BYTE_INPUTS);
+        plt_eight first = plt_eight_load(x), second = plt_eight_load(x + 8);
+        plt_sums none = plt_sums_begin();
+        int s0 = plt_mixed(plt_mix_add(plt_mix_add(none, first, w0), second, w0 + 8));
+        int s1 = plt_mixed(plt_mix_add(plt_mix_add(none, first, w1), second, w1 + 8));
         int s = (s0 + s1) >> 1;
         uint32_t mixed = plt_squash(t, s);
         uint32_t spot = (uint32_t)(s + 2048), part = spot & 127;
@@ -161,9 +164,10 @@ static uint8_t code(plt_bytes *b, const plt_tables *t, plt_range *rc, uint8_t by
 
         p1 = p1 < 16 ? 16 : p1 > 65520 ? 65520 : p1;
         int bit = plt_bit(rc, byte >> left & 1, p1);
-        int target = bit ? 65535 : 0;
-        plt_mix_learn(x, w0, PLT_BYTE_INPUTS, (int16_t)((target - (int)plt_squash(t, s0)) >> 1));
-        plt_mix_learn(x, w1, PLT_BYTE_INPUTS, (int16_t)((target - (int)plt_squash(t, s1)) >> 1));
+        plt_mix_learn(t, first, w0, s0, bit);
+        plt_mix_learn(t, second, w0 + 8, s0, bit);
+        plt_mix_learn(t, first, w1, s1, bit);
+        plt_mix_learn(t, second, w1 + 8, s1, bit);
         for (int i = 0; i < PLT_BYTE_CONTEXTS; i++)
             plt_counter_update(t, &b->line[i][node], bit, 255);
         plt_counter_update(t, zero, bit, 255);

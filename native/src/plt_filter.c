@@ -1,13 +1,15 @@
 /* See plt_filter.h. */
 #include "plt_filter.h"
 
+#include "plt_eight.h"
+
 #include <string.h>
 
-enum { BLOCK = 32, ERROR_LIMIT = 511, ABOVE_RATE = 48, BESIDE_RATE = 32 };
+enum { ERROR_LIMIT = 511, ABOVE_RATE = 48, BESIDE_RATE = 32 };
 
-static int32_t within(int64_t v, int32_t limit)
+static int32_t within(int32_t v, int32_t limit)
 {
-    return (int32_t)(v > limit ? limit : v < -limit ? -limit : v);
+    return v > limit ? limit : v < -limit ? -limit : v;
 }
 
 void plt_filter_begin(plt_filter *f, uint32_t columns)
@@ -25,29 +27,20 @@ void plt_filter_begin(plt_filter *f, uint32_t columns)
     memset(f->line, 0, PLT_BESIDE * sizeof *f->line);
 }
 
-/* Sums of BLOCK products fit 32 bits, which makes them a few vector instructions. */
+/* 64 products of 10 and 15 bits fit. */
 static int32_t filtered(const int16_t *x, const int16_t *w, uint32_t n)
 {
-    int64_t sum = 0;
-    for (; n; n -= BLOCK, x += BLOCK, w += BLOCK) {
-        int32_t part = 0;
-        for (int i = 0; i < BLOCK; i++)
-            part += (int32_t)x[i] * w[i];
-        sum += part;
-    }
-    return within(sum >> 15, PLT_FILTER_LIMIT);
+    plt_sums sums = plt_sums_begin();
+    for (uint32_t i = 0; i < n; i += 8)
+        sums = plt_sums_add(sums, plt_eight_load(x + i), plt_eight_load(w + i));
+    return within(plt_sums_total(sums) >> 15, PLT_FILTER_LIMIT);
 }
 
-/* Moves the weights along the inputs, by `step` / 65536, rounded; the weights' 16 bits wrap.
- * Halves of products are what compilers find vector instructions for. */
-static void adjust(int16_t *restrict w, const int16_t *restrict x, uint32_t n, int16_t step)
+/* Moves the weights along the inputs, by `step` / 65536, rounded; the weights' 16 bits wrap. */
+static void adjust(int16_t *w, const int16_t *x, uint32_t n, int16_t step)
 {
-    for (; n; n -= BLOCK, x += BLOCK, w += BLOCK)
-        for (int i = 0; i < BLOCK; i++) {
-            int16_t high = (int16_t)((int32_t)x[i] * step >> 16);
-            uint16_t low = (uint16_t)((uint32_t)x[i] * (uint32_t)step);
-            w[i] = (int16_t)(uint16_t)(w[i] + high + (low >> 15));
-        }
+    for (uint32_t i = 0; i < n; i += 8)
+        plt_eight_store(w + i, plt_eight_moved(plt_eight_load(w + i), plt_eight_load(x + i), step));
 }
 
 void plt_filter_predict(plt_filter *f, uint32_t column)

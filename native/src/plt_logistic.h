@@ -8,6 +8,8 @@
 #ifndef PLT_LOGISTIC_H
 #define PLT_LOGISTIC_H
 
+#include "plt_eight.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -47,15 +49,14 @@ static inline uint32_t plt_counter_p16(plt_counter c)
     return c >> 16;
 }
 
-/* Moves the counter towards `bit`: by 1/n at first, never by less than 1/limit. */
+/* Moves the counter towards `bit`: by 1/n at first, never by less than 1/limit. Towards a one it is
+ * the same with every bit of the probability inverted, and so without a branch. */
 static inline void plt_counter_update(const plt_tables *t, plt_counter *c, int bit, uint32_t limit)
 {
-    uint32_t n = *c & 1023, p = *c >> 10;
-    uint32_t delta = bit ? 0x3fffffu - p : p;
-    uint32_t step = (uint32_t)(((uint64_t)delta * t->rate[n]) >> 16);
+    uint32_t inverted = 0u - ((uint32_t)bit << 10), v = *c ^ inverted, n = v & 1023;
+    uint32_t step = (uint32_t)(((uint64_t)(v >> 10) * t->rate[n]) >> 16);
 
-    p = bit ? p + step : p - step;
-    *c = p << 10 | (n < limit ? n + 1 : limit);
+    *c = (v - (step << 10) + (n < limit)) ^ inverted;
 }
 
 static inline int plt_stretch(const plt_tables *t, uint32_t p16)
@@ -72,29 +73,27 @@ static inline uint32_t plt_squash(const plt_tables *t, int stretch)
     return t->squash[stretch + 2048];
 }
 
-/* Mixers have 8 or 16 inputs: compilers turn the loops into a few vector instructions. */
 enum { PLT_ONE = 1 << 15, PLT_WEIGHT_LIMIT = 30000 };
 
-/* sum of x[i] * w[i] / PLT_ONE, a stretch */
-static inline int plt_mix_dot(const int16_t *x, const int16_t *w, int n)
+/* What stretches, weighted, mix to. */
+static inline int plt_mixed(plt_sums sums)
 {
-    int32_t sum = 0;
-    for (int i = 0; i < n; i++)
-        sum += (int32_t)x[i] * w[i];
-    sum >>= 15;
+    int32_t sum = plt_sums_total(sums) >> 15;
     return sum > PLT_STRETCH_LIMIT ? PLT_STRETCH_LIMIT
                                    : sum < -PLT_STRETCH_LIMIT ? -PLT_STRETCH_LIMIT : sum;
 }
 
-/* Moves the weights along the inputs by `step`, the error of the mixer's probability in 1/16384. */
-static inline void plt_mix_learn(const int16_t *x, int16_t *w, int n, int16_t step)
+static inline plt_sums plt_mix_add(plt_sums sums, plt_eight x, const int16_t *w)
 {
-    for (int i = 0; i < n; i++) {
-        int16_t v = w[i];
-        v = v > PLT_WEIGHT_LIMIT ? PLT_WEIGHT_LIMIT : v;
-        v = v < -PLT_WEIGHT_LIMIT ? -PLT_WEIGHT_LIMIT : v;
-        w[i] = (int16_t)(v + (int16_t)(((((int32_t)x[i] * step) >> 15) + 1) >> 1));
-    }
+    return plt_sums_add(sums, x, plt_eight_load(w));
+}
+
+/* Moves eight weights along their inputs, where the mixer's stretch should have been the bit's. */
+static inline void plt_mix_learn(const plt_tables *t, plt_eight x, int16_t *w, int stretch, int bit)
+{
+    int error = (bit ? 65535 : 0) - (int)plt_squash(t, stretch);
+    plt_eight old = plt_eight_limit(plt_eight_load(w), PLT_WEIGHT_LIMIT);
+    plt_eight_store(w, plt_eight_moved(old, x, (int16_t)(error >> 1)));
 }
 
 #endif

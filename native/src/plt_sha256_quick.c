@@ -1,11 +1,11 @@
 /* SHA-256 by the instructions that x86 and Arm have for it, some eight times as fast; the same
  * result. An x86 processor is asked at run time. Arm's can not be asked without an operating
  * system: there the compiler must have been told, as Apple's is, and Android's by
- * -march=armv8-a+crypto. PLT_PLAIN_SHA256 leaves them out.
+ * -march=armv8-a+crypto. PLT_PLAIN leaves them out.
  */
 #include "plt_sha256.h"
 
-#if !defined(PLT_PLAIN_SHA256) && defined(__GNUC__) && defined(__x86_64__)
+#if !defined(PLT_PLAIN) && defined(__GNUC__) && defined(__x86_64__)
 
 #include <cpuid.h>
 #include <immintrin.h>
@@ -49,7 +49,7 @@ __attribute__((target("sha,sse4.1"))) void plt_sha256_quickly(uint32_t *state, c
     _mm_storeu_si128((void *)(state + 4), _mm_alignr_epi8(dchg, abef, 8));
 }
 
-#elif !defined(PLT_PLAIN_SHA256) && (defined(__ARM_FEATURE_SHA2) || defined(__ARM_FEATURE_CRYPTO))
+#elif !defined(PLT_PLAIN) && (defined(__ARM_FEATURE_SHA2) || defined(__ARM_FEATURE_CRYPTO))
 
 #include <arm_neon.h>
 

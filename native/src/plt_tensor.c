@@ -113,6 +113,7 @@ static uint32_t choose_neighbours(plt_model *m)
         }
         if (s->rows > 1)
             p->distance[n++] = row_stride;
+        p->neighbours = n;
         for (uint32_t i = 0; i < n; i++) {
             if (p->distance[i] >= PLT_HISTORY)
                 p->distance[i] = 0;
@@ -127,6 +128,7 @@ void plt_model_tensor(plt_model *m, const plt_shape *shape, uint32_t kind, int r
     m->shape = *shape;
     m->kind = kind & 3;
     m->index = 0;
+    m->now = (plt_expectation){0};
     m->row_sum = m->row_count = 0;
     m->mean = m->previous_row = 0;
     m->column_bits = 0;
@@ -163,28 +165,30 @@ static int is_wide(const plt_model *m)
 }
 
 /* The prediction from the neighbours at this tap and from the filters, in 1/16. */
-static int32_t predict(plt_model *m, const plt_predictor *p, uint32_t column)
+static int32_t predict(plt_model *m, const plt_predictor *p)
 {
     int64_t sum = 0;
-    for (int i = 0; i < PLT_NEIGHBOURS; i++)
+    for (uint32_t i = 0; i < p->neighbours; i++)
         m->neighbour[i] =
             p->distance[i] ? m->history[(m->index - p->distance[i]) & (PLT_HISTORY - 1)] : 0;
-    plt_filter_predict(&m->filter, column);
+    plt_filter_predict(&m->filter, m->now.inner);
     int unit = is_wide(m) ? 16 : 12; /* small numbers are filtered to a fraction of 4 bits */
     int64_t above = (int64_t)m->filter.by_above * m->now.scale >> unit;
     int64_t beside = (int64_t)m->filter.by_beside * m->now.scale >> unit;
     m->neighbour[PLT_NEIGHBOURS] = (int32_t)limited(above, 32767);
     m->neighbour[PLT_NEIGHBOURS + 1] = (int32_t)limited(beside, 32767);
-    for (int i = 0; i < PLT_PREDICTORS; i++)
+    for (uint32_t i = 0; i < p->neighbours; i++)
+        sum += (int64_t)p->weight[i] * m->neighbour[i];
+    for (int i = PLT_NEIGHBOURS; i < PLT_PREDICTORS; i++)
         sum += (int64_t)p->weight[i] * m->neighbour[i];
     return (int32_t)limited(sum >> 12, 1 << 20);
 }
 
 /* The prediction from the reference, in 1/16. A row begins with the ratio of all rows before. */
-static int32_t predict_by_reference(plt_model *m, int row_begins)
+static int32_t predict_by_reference(plt_model *m)
 {
     plt_reference *r = &m->reference;
-    if (row_begins) {
+    if (m->now.inner == 0) {
         r->all_dot += r->dot;
         r->all_square += r->square;
         r->square = r->all_square / (m->now.row + 1) / 64 + 1;
@@ -194,36 +198,38 @@ static int32_t predict_by_reference(plt_model *m, int row_begins)
     return (int32_t)(ratio * r->value >> 8);
 }
 
+static plt_predictor *predictor_at(plt_model *m)
+{
+    return &m->predictor[at_most(m->now.tap, PLT_MAX_TAPS - 1)];
+}
+
 static void expect(plt_model *m)
 {
     const plt_shape *s = &m->shape;
     plt_expectation *e = &m->now;
-    uint32_t inner = m->index % (s->channels * s->taps);
 
-    e->row = m->index / (s->channels * s->taps);
-    if (inner == 0 && e->row) {
+    if (e->inner == 0 && e->row) {
         m->previous_row = m->row_sum / m->row_count;
         m->row_sum = m->row_count = 0;
     }
-    e->column = inner >> m->column_bits;
-    e->channel = s->channels_last ? inner % s->channels : inner / s->taps;
-    e->tap = s->channels_last ? inner / s->channels : inner % s->taps;
+    e->column = e->inner >> m->column_bits;
     uint32_t chan = e->channel & (PLT_COLUMNS - 1);
 
+    /* no mean exceeds 2^23, no sum of a row 2^30 and one item: all of this fits 32 bits */
     uint32_t mean = m->mean >> MEAN_BITS, prior = (mean + m->previous_row) / 2;
-    e->row_scale = (uint32_t)((m->row_sum + 8ull * prior) / (m->row_count + 8));
+    e->row_scale = (m->row_sum + 8 * prior) / (m->row_count + 8);
     uint32_t nrow = at_most(e->row, 255);
     /* the channel's and the column's mean, each shrunk towards the wider one */
     uint32_t own = m->channel[chan] >> MEAN_BITS;
-    uint64_t column = (uint64_t)(m->column[e->column] >> MEAN_BITS) * nrow;
-    e->column_scale = (uint32_t)((column + 3ull * own) / (nrow + 3));
+    uint32_t column = (m->column[e->column] >> MEAN_BITS) * nrow;
+    e->column_scale = (column + 3 * own) / (nrow + 3);
     if (e->row == 0) /* so far only the taps before this one know the channel */
         e->column_scale = s->channels_last && e->tap ? own : mean;
     uint64_t scale = (uint64_t)e->row_scale * (e->column_scale + 2) / (mean + 2);
     e->scale = (uint32_t)(scale > 1u << 22 ? 1u << 22 : scale);
 
-    plt_predictor *p = &m->predictor[at_most(e->tap, PLT_MAX_TAPS - 1)];
-    e->predicted = m->reference.on ? predict_by_reference(m, inner == 0) : predict(m, p, inner);
+    plt_predictor *p = predictor_at(m);
+    e->predicted = m->reference.on ? predict_by_reference(m) : predict(m, p);
     uint32_t magnitude = (p->magnitude >> MEAN_BITS) + 8;
     uint64_t error = (uint64_t)e->scale * ((p->error >> MEAN_BITS) + 8) / magnitude;
     e->error_scale = (uint32_t)(error > 1u << 24 ? 1u << 24 : error);
@@ -277,22 +283,55 @@ static void learn_ratio(plt_reference *r, int32_t value)
     }
 }
 
+/* Adds the products of the recent values and of what they were predicted from: many at once, as
+ * nobody looks at the moments before. */
+static void add_moments(plt_predictor *p)
+{
+    uint32_t used[PLT_PREDICTORS + 1], n = 0;
+    for (uint32_t i = 0; i <= PLT_PREDICTORS; i++)
+        if (i < p->neighbours || i >= PLT_NEIGHBOURS)
+            used[n++] = i;
+    for (uint32_t i = 0; i + 1 < n; i++)
+        for (uint32_t j = i; j < n; j++) {
+            const int16_t *x = p->recent[used[i]], *y = p->recent[used[j]];
+            int64_t sum = 0;
+            for (int k = 0; k < PLT_RECENT; k++)
+                sum += (int32_t)x[k] * y[k];
+            p->moment[used[i]][used[j]] += sum;
+        }
+}
+
 static void learn_moments(plt_model *m, plt_predictor *p, int32_t value)
 {
-    int used[PLT_PREDICTORS], n = 0; /* zeros move nothing */
-    for (int i = 0; i < PLT_PREDICTORS; i++)
-        if (m->neighbour[i])
-            used[n++] = i;
-    for (int i = 0; i < n; i++) {
-        int64_t x = m->neighbour[used[i]], *moment = p->moment[used[i]];
-        for (int j = i; j < n; j++)
-            moment[used[j]] += x * m->neighbour[used[j]];
-        moment[PLT_PREDICTORS] += x * value;
-    }
-    if ((p->count & 63) == 0) {
+    uint32_t place = (p->count - 1) % PLT_RECENT;
+    for (uint32_t i = 0; i < p->neighbours; i++)
+        p->recent[i][place] = (int16_t)m->neighbour[i];
+    for (uint32_t i = PLT_NEIGHBOURS; i < PLT_PREDICTORS; i++)
+        p->recent[i][place] = (int16_t)m->neighbour[i];
+    p->recent[PLT_PREDICTORS][place] = (int16_t)value;
+    if (place == PLT_RECENT - 1) {
+        add_moments(p);
         solve(p);
         forget(p);
     }
+}
+
+/* To the next value, in memory order. */
+static void advance(plt_model *m)
+{
+    const plt_shape *s = &m->shape;
+    plt_expectation *e = &m->now;
+    uint32_t *fast = s->channels_last ? &e->channel : &e->tap;
+    uint32_t *slow = s->channels_last ? &e->tap : &e->channel;
+
+    e->inner++;
+    if (++*fast < (s->channels_last ? s->channels : s->taps))
+        return;
+    *fast = 0;
+    if (++*slow < (s->channels_last ? s->taps : s->channels))
+        return;
+    *slow = e->inner = 0;
+    e->row++;
 }
 
 static void learn(plt_model *m, int32_t value)
@@ -313,7 +352,7 @@ static void learn(plt_model *m, int32_t value)
     towards(t, &m->column[e->column], size, at_most(e->row, 200));
     towards(t, &m->channel[chan], size, at_most(e->row * s->taps + e->tap, 400));
 
-    plt_predictor *p = &m->predictor[at_most(e->tap, PLT_MAX_TAPS - 1)];
+    plt_predictor *p = predictor_at(m);
     int32_t error = value * 16 - e->predicted;
     uint32_t n = at_most(p->count, 500);
     towards(t, &p->error, at_most(magnitude_of(error), 1u << 19) * 16, n);
@@ -322,12 +361,12 @@ static void learn(plt_model *m, int32_t value)
     p->count++;
     if (!m->reference.on) {
         learn_moments(m, p, value);
-        int64_t share = (int64_t)value * 65536 / (e->scale + 16);
-        plt_filter_learn(&m->filter, e->row, m->index % (s->channels * s->taps),
-                         (int32_t)limited(share, PLT_FILTER_LIMIT));
+        int64_t share = value * 65536 / ((int32_t)e->scale + 16);
+        plt_filter_learn(&m->filter, e->row, e->inner, (int32_t)limited(share, PLT_FILTER_LIMIT));
     }
     m->history[m->index & (PLT_HISTORY - 1)] = (int16_t)value;
     m->index++;
+    advance(m);
 }
 
 static uint32_t quantise(uint32_t v, uint32_t per_octave_shift, uint32_t limit)
@@ -344,6 +383,7 @@ static uint32_t within(int32_t v, int32_t limit)
 static void choose_contexts(plt_model *m)
 {
     const plt_expectation *e = &m->now;
+    const plt_predictor *p = predictor_at(m);
     uint32_t c[PLT_CONTEXTS - 1], signs = 0;
     uint32_t fine = is_wide(m) ? FINE_BITS : 0; /* contexts look at the upper bits */
 
@@ -352,11 +392,12 @@ static void choose_contexts(plt_model *m)
     uint32_t scale = quantise(e->scale >> fine, 0, 127);
     uint32_t octave = log2_8(e->scale + 1) >> 3;
 
-    for (int k = 0; k < 4; k++)
-        signs = signs * 3 + (uint32_t)((m->neighbour[k] > 0) - (m->neighbour[k] < 0) + 1);
+    for (uint32_t k = 0; k < 4; k++) {
+        int32_t v = k < p->neighbours ? m->neighbour[k] : 0;
+        signs = signs * 3 + (uint32_t)((v > 0) - (v < 0) + 1);
+    }
     /* the prediction, in eighths of the scale */
-    int32_t relative =
-        (int32_t)limited((int64_t)e->predicted * 16 * 8 / ((int32_t)e->scale + 16), 15);
+    int32_t relative = (int32_t)limited(e->predicted * 16 * 8 / ((int32_t)e->scale + 16), 15);
 
     c[0] = row * 32 + column;
     c[1] = (uint32_t)(relative + 16) * 32 + (scale >> 2);
@@ -369,12 +410,14 @@ static void choose_contexts(plt_model *m)
     }
     /* Kinds of tensors share the space of every context but seldom meet in it, nor do grids. */
     for (int k = 0; k < PLT_CONTEXTS - 1; k++)
-        m->base[k] = (c[k] ^ m->kind * 0x155 ^ m->grid * 0xf0) % PLT_LEVELS * PLT_NODES;
+        m->counter_at[k] =
+            m->counter[k] + (c[k] ^ m->kind * 0x155 ^ m->grid * 0xf0) % PLT_LEVELS * PLT_NODES;
     octave -= octave && m->grid; /* an index is half a level */
     m->octave = octave < 8 ? 0 : octave - 8;
-    m->set[0] = scale >> 3;
-    m->set[1] = relative < -4 ? 0 : relative < 0 ? 1 : relative == 0 ? 2 : relative < 5 ? 3 : 4;
-    m->set[1] += m->grid * 5;
+    uint32_t side = relative < -4 ? 0 : relative < 0 ? 1 : relative == 0 ? 2 : relative < 5 ? 3 : 4;
+    m->weight_at[0] = m->weight[0] + (scale >> 3);
+    m->weight_at[1] = m->weight[1] + m->grid * 5 + side;
+    m->exact_at = m->exact[m->grid];
 }
 
 /* Codes one decision, to which the distribution gives the stretch `prior`. `exact` tells it from
@@ -382,24 +425,22 @@ static void choose_contexts(plt_model *m)
 static int decide(plt_model *m, plt_range *rc, uint32_t node, uint32_t exact, int bit, int prior)
 {
     const plt_tables *t = &m->tables;
-    int16_t x[PLT_INPUTS] = {0};
     plt_counter *c[PLT_CONTEXTS];
+    uint64_t counters = 0;
 
-    c[0] = &m->exact[m->grid][exact];
+    c[0] = m->exact_at + exact;
     for (int i = 1; i < PLT_CONTEXTS; i++)
-        c[i] = &m->counter[i - 1][m->base[i - 1] + node];
+        c[i] = m->counter_at[i - 1] + node;
     for (int i = 0; i < PLT_CONTEXTS; i++)
-        x[i] = (int16_t)plt_stretch(t, plt_counter_p16(*c[i]));
-    x[PLT_CONTEXTS] = (int16_t)prior;
-    x[PLT_CONTEXTS + 1] = 256;
-    int16_t *w0 = m->weight[0][node * PLT_SETS + m->set[0]];
-    int16_t *w1 = m->weight[1][node * PLT_SETS + m->set[1]];
-    int s0 = plt_mix_dot(x, w0, PLT_INPUTS), s1 = plt_mix_dot(x, w1, PLT_INPUTS);
+        counters |= (uint64_t)(uint16_t)plt_stretch(t, plt_counter_p16(*c[i])) << 16 * i;
+    plt_eight x = plt_eight_of(counters, (uint16_t)prior | 256 << 16);
+    int16_t *w0 = m->weight_at[0][node * PLT_SETS], *w1 = m->weight_at[1][node * PLT_SETS];
+    int s0 = plt_mixed(plt_mix_add(plt_sums_begin(), x, w0));
+    int s1 = plt_mixed(plt_mix_add(plt_sums_begin(), x, w1));
 
     bit = plt_bit(rc, bit, plt_squash(t, (s0 + s1) >> 1));
-    int target = bit ? 65535 : 0;
-    plt_mix_learn(x, w0, PLT_INPUTS, (int16_t)((target - (int)plt_squash(t, s0)) >> 1));
-    plt_mix_learn(x, w1, PLT_INPUTS, (int16_t)((target - (int)plt_squash(t, s1)) >> 1));
+    plt_mix_learn(t, x, w0, s0, bit);
+    plt_mix_learn(t, x, w1, s1, bit);
     for (int i = 0; i < PLT_CONTEXTS; i++)
         plt_counter_update(t, c[i], bit, COUNTER_LIMIT);
     return bit;
@@ -410,7 +451,7 @@ static int decide_simply(plt_model *m, plt_range *rc, uint32_t node, uint32_t ex
                          int prior)
 {
     const plt_tables *t = &m->tables;
-    plt_counter *c = &m->counter[0][m->base[0] + node], *x = &m->exact[m->grid][exact];
+    plt_counter *c = m->counter_at[0] + node, *x = m->exact_at + exact;
     int s = plt_stretch(t, plt_counter_p16(*c)) + plt_stretch(t, plt_counter_p16(*x)) + 2 * prior;
 
     bit = plt_bit(rc, bit, plt_squash(t, s / 4));
@@ -443,9 +484,8 @@ static uint32_t mass_below(const distribution *d, int64_t x)
 /* 256 ln(v), within 2; v >= 1. Between powers of two log2(1 + f) is f + 0.344 f (1 - f). */
 static int32_t ln_256(uint32_t v)
 {
-    uint32_t top = plt_top_bit(v);
-    uint32_t f = (v << (31 - top) & 0x7fffffffu) >> 19;   /* 12 bits */
-    uint32_t log2 = (top << 12) + f + ((f * (4096 - f) >> 12) * 1409 >> 12);
+    uint32_t top = plt_top_bit(v), f = (v << (31 - top)) >> 19; /* 1 + f, with 12 bits behind it */
+    uint32_t log2 = (top << 12) + f - 4096 + (((f - 4096) * (8192 - f) >> 12) * 1409 >> 12);
     return (int32_t)(log2 * 2839 >> 16);                  /* 256 ln 2 / 4096 */
 }
 
@@ -522,7 +562,7 @@ int32_t plt_model_integer(plt_model *m, plt_range *rc, int32_t value, const plt_
                                         : decide(m, rc, NODE_SIGN, NODE_SIGN, value < 0, prior);
     uint32_t limit = magnitude_of(in.negative ? range->lowest : range->highest);
     int64_t top = integer_edge(m, (uint64_t)limit + 1, shift);
-    in.low = mass_below(&in.d, in.negative ? -half : half);
+    in.low = in.negative ? in.low : in.high;
     in.high = mass_below(&in.d, in.negative ? -top : top);
 
     /* The power of two below the magnitude, counted up or down from the one to expect. */
@@ -565,10 +605,9 @@ int32_t plt_model_integer(plt_model *m, plt_range *rc, int32_t value, const plt_
 
 int32_t plt_model_trellis(plt_model *m, plt_range *rc, int32_t level, const plt_integer *range)
 {
-    uint32_t place = m->index % (m->shape.channels * m->shape.taps);
-    uint8_t *state = &m->state[m->along ? 0 : place];
+    uint8_t *state = &m->state[m->along ? 0 : m->now.inner];
 
-    if (m->along && place == 0)
+    if (m->along && m->now.inner == 0)
         *state = 0;
     uint32_t grid = *state & 1u;
     m->grid = 1 + grid;

@@ -29,6 +29,7 @@ enum {
     PLT_NODES = 240,         /* binary decisions that make up one value */
     PLT_NEIGHBOURS = 10,     /* earlier values that the prediction is made from */
     PLT_PREDICTORS = 12,     /* those and the two filters */
+    PLT_RECENT = 64,         /* values between two solutions for the predictors' weights */
     PLT_CONTEXTS = 4,        /* adaptive counters asked for every decision; the first is exact */
     PLT_INPUTS = 8,          /* those, the distribution, a constant, and zeros */
     PLT_SETS = 16,           /* situations with mixing weights of their own */
@@ -47,7 +48,8 @@ typedef struct {
 
 /* Everything known about the next value before it is coded. Scales are mean magnitudes in 1/256. */
 typedef struct {
-    uint32_t row, column, tap, channel;
+    uint32_t row, inner, tap, channel; /* where it stands */
+    uint32_t column;         /* inner, or what shares a scale with it */
     uint32_t row_scale, column_scale, scale;
     int32_t predicted;       /* least-squares prediction, in 1/16 */
     uint32_t error_scale;    /* mean distance from the prediction at this tap, in 1/256 */
@@ -56,7 +58,9 @@ typedef struct {
 typedef struct {
     int32_t weight[PLT_PREDICTORS];                       /* in 1/65536 */
     int64_t moment[PLT_PREDICTORS + 1][PLT_PREDICTORS + 1];
-    uint32_t distance[PLT_NEIGHBOURS];                    /* 0: none */
+    int16_t recent[PLT_PREDICTORS + 1][PLT_RECENT];       /* not in the moments yet */
+    uint32_t distance[PLT_NEIGHBOURS];                    /* 0: out of reach */
+    uint32_t neighbours;
     uint32_t count;
     uint32_t error, magnitude;                            /* running means, in 1/65536 */
 } plt_predictor;
@@ -88,10 +92,11 @@ typedef struct {
     uint32_t grid;           /* 0, or 1 + the grid of the trellis that the next number is on */
     uint32_t along;          /* the trellis runs along the rows, not down the columns */
     uint8_t state[PLT_HISTORY];                           /* of the trellis, by column */
-    /* what has been learnt */
-    uint32_t base[PLT_CONTEXTS - 1];
-    uint32_t set[2];
+    /* what tells the value at hand */
     uint32_t octave;         /* floor(log2) of the magnitude to expect */
+    plt_counter *exact_at, *counter_at[PLT_CONTEXTS - 1]; /* of its contexts, from node 0 on */
+    int16_t (*weight_at[2])[PLT_INPUTS];
+    /* what has been learnt */
     plt_counter exact[PLT_GRIDS][PLT_EXACT];
     plt_counter counter[PLT_CONTEXTS - 1][PLT_LEVELS * PLT_NODES];
     int16_t weight[2][PLT_NODES * PLT_SETS][PLT_INPUTS];
