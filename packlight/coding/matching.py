@@ -75,7 +75,7 @@ def repeated(data: bytes, distance: int) -> float:
     hashes, places = [], []
     for start in range(0, len(values), _BLOCK):
         found = _hashes(values[start : start + _BLOCK + WINDOW - 1])
-        taken = np.flatnonzero(found >> np.uint64(58) == 0)
+        taken = np.flatnonzero(found < np.uint64(1 << 58))
         hashes.append(found[taken])
         places.append(taken + start)
     if sum(map(len, places)) < 2:
@@ -99,9 +99,12 @@ def _same(a: Array, b: Array) -> int:
 
 
 def _hashes(values: Array) -> Array:
-    """One number for every window of WINDOW bytes."""
-    count = max(len(values) - WINDOW + 1, 0)
-    total = np.zeros(count, np.uint64)
-    for i in range(WINDOW if count else 0):
-        total = total * np.uint64(0x9E3779B97F4A7C15) + values[i : i + count]
+    """One number for every window of WINDOW bytes: of halves of windows, of quarters, and so on."""
+    if len(values) < WINDOW:
+        return np.zeros(0, np.uint64)
+    total = values.astype(np.uint64)
+    size, factor = 1, 0x9E3779B97F4A7C15
+    while size < WINDOW:
+        total = total[:-size] * np.uint64(factor) + total[size:]
+        size, factor = 2 * size, factor * factor & 0xFFFFFFFFFFFFFFFF
     return total

@@ -234,6 +234,8 @@ def _on_trellis(path: trellis.Path, common: dict[str, int]) -> Segment:
 
 
 def _most_frequent(values: npt.NDArray[Any]) -> int:
+    if values.itemsize <= 2:
+        return int(np.bincount(values).argmax())
     found, counts = np.unique(values, return_counts=True)
     return int(found[counts.argmax()])
 
