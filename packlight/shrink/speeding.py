@@ -76,27 +76,24 @@ def narrow(
         tick()
         return keep, narrower, measured
 
-    slow, share = 1.0, 1.0 / speedup
+    slow, narrowest = 1.0, LEAST_SHARE  # shares that are too slow, and too narrow to be
+    share = max(1.0 / speedup, narrowest)
     fast: tuple[float, Keep, Network, float] | None = None
     fastest = 0.0
     for _ in range(TRIALS):
         try:
             keep, narrower, measured = at(share)
-        except BadInput:  # nothing may be as narrow as that
-            measured = 0.0
-            if fast is None and share > LEAST_SHARE:
-                slow, share = max(slow, share), (share + slow) / 2
-                continue
-            break
+        except BadInput:  # no choice of widths leaves so little
+            narrowest, share = share, float(np.sqrt(share * slow))
+            continue
         fastest = max(fastest, measured)
         if measured >= speedup:
             fast = (share, keep, narrower, measured)
             if measured <= CLOSE * speedup:
                 break
-            share = float(np.sqrt(share * slow))
         else:
             slow = share
-            share = float(np.sqrt(share * fast[0])) if fast else max(share * 0.75, LEAST_SHARE)
+        share = float(np.sqrt(slow * (fast[0] if fast else narrowest)))
     if fast is None:
         raise BadInput(
             f"a speedup of {speedup:g} can not be reached by taking out channels: the narrowest "

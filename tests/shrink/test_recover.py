@@ -24,7 +24,9 @@ def _cost(solved: list[recover.Solved]) -> float:
 
 def _run(network, budget, steps=200, **more):
     plan = recover.Plan(budget, steps, 32, Distortion(), 0)
-    return recover.recover(network, network, find_layers(network), (INPUTS,), LOSS, plan, _cost, **more)
+    return recover.recover(
+        network, network, find_layers(network), (INPUTS,), LOSS, plan, _cost, **more
+    )
 
 
 def _filled(network, solved):
