@@ -14,7 +14,7 @@ def estimate(levels):
     predicted = predictions(x)
     ahead = plain // 2 * 100 + np.clip(np.rint(2 * predicted), -8, 8)
     around = adaptive(plain, (x - np.rint(predicted)) % 255)
-    return min(around, adaptive(plain, levels), adaptive(ahead, levels))
+    return 0.98 * min(around, adaptive(plain, levels), adaptive(ahead, levels))
 
 
 def scale_classes(size):
