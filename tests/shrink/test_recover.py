@@ -22,7 +22,7 @@ def _cost(solved: list[recover.Solved]) -> float:
     return sum(rate.estimate(one.levels) for one in solved)
 
 
-def _run(network, budget, steps=200, **more):
+def _run(network, budget, steps=800, **more):
     plan = recover.Plan(budget, steps, 32, Distortion(), 0)
     return recover.recover(
         network, network, find_layers(network), (INPUTS,), LOSS, plan, _cost, **more
