@@ -71,6 +71,11 @@ def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="normal and best also retrain it, taught by the original: some 5 and 30 times as long.",
 )
 @click.option(
+    "--only",
+    metavar="MOVES",
+    help="Make only these: quantize, prune, palettize, factorize; or two, as prune,palettize.",
+)
+@click.option(
     "-o", "--out", type=click.Path(path_type=Path), help="Output folder.  [default: MODEL-fitted]"
 )
 @click.option("--force", is_flag=True, help="Replace what an earlier fit wrote into the folder.")

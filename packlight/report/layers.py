@@ -26,17 +26,37 @@ def sizes(report: Report) -> Html | None:
         for kind, words in (
             ("before", "before"),
             ("installed", "installed"),
-            ("packed", "of it in the download, estimated"),
+            ("packed", "of it in the download" + (", estimated" if _estimated(layers) else "")),
         )
     ]
     return section(
         "sizes",
         "Size by layer",
-        "The largest layers first. Once installed, a weight is an integer of 8 bits; few different "
-        "ones occur, so the download needs less.",
+        f"The largest layers first. {_forms(layers)}",
         figure("Bytes of each layer.", charts.bars(rows), element("div", key)),
         _rest(layers[top:]),
     )
+
+
+def _forms(layers: Sequence[Report]) -> str:
+    """How weights are held, in a sentence."""
+    forms = {str(layer.get("form") or "int8") for layer in layers}
+    if forms == {"int8"}:
+        held = "a weight is an integer of 8 bits"
+    elif forms == {"shared"}:
+        held = "a weight is one of at most 256 numbers of its layer"
+    elif forms == {"float"}:
+        return (
+            "Weights are floating-point numbers; those that are zero cost next to nothing packed."
+        )
+    else:
+        return "Layers in factors hold fewer numbers; all are floating-point numbers."
+    return f"Once installed, {held}; few different ones occur, so the download needs less."
+
+
+def _estimated(layers: Sequence[Report]) -> bool:
+    """Whether what layers take packed is an estimate: it is where they hold integers."""
+    return all(layer.get("form") in (None, "int8") for layer in layers)
 
 
 def _bar(layer: Report) -> charts.Bar:
@@ -106,15 +126,15 @@ def bits(report: Report) -> Html | None:
     shown = [layer for layer in layers if id(layer) in top]
     rest = [layer for layer in layers if id(layer) not in top]
     weights = sum(finite(layer.get("weights")) or 0.0 for layer in layers)
-    total = sum(
-        (finite(layer.get("weights")) or 0.0) * (finite(layer.get("bits_per_weight")) or 0.0)
-        for layer in layers
-    )
+    known = [layer for layer in layers if finite(layer.get("bits_per_weight")) is not None]
+    counted = sum(finite(layer.get("weights")) or 0.0 for layer in known)
+    total = sum((finite(layer.get("weights")) or 0.0) * layer["bits_per_weight"] for layer in known)
+    verb = "is estimated to spend" if _estimated(layers) else "spends"
     return section(
         "layers",
         "Bits by layer",
-        f"{count(weights)} weights at {short(total / weights if weights else None)} bits each on "
-        "average: what the packed file is estimated to spend on them.",
+        f"{count(weights)} weights at {short(total / counted if counted else None)} bits each on "
+        f"average: what the packed file {verb} on them.",
         _layer_table(
             f"{f'The {len(shown)} largest' if rest else 'All'} layers, as the network runs them.",
             shown,
@@ -144,7 +164,7 @@ def _layer_table(caption: str, layers: Sequence[Report]) -> Html:
     lines = [
         (
             layer.get("name"),
-            " ".join((str(layer.get("kind") or ""), _shape(layer.get("shape")))).strip() or NONE,
+            _described(layer),
             count(layer.get("weights")),
             size(layer.get("bytes_before")),
             size(layer.get("bytes_after")),
@@ -157,6 +177,13 @@ def _layer_table(caption: str, layers: Sequence[Report]) -> Html:
         for layer in layers
     ]
     return table(caption, header, lines)
+
+
+def _described(layer: Report) -> str:
+    """Kind and shape, and the form where it is not the usual one."""
+    words = " ".join((str(layer.get("kind") or ""), _shape(layer.get("shape")))).strip() or NONE
+    form = layer.get("form")
+    return words if form in (None, "int8") else f"{words}, {form}"
 
 
 def _shown(layers: int) -> int:

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
+import numpy as np
 import onnx
 
+from packlight.coding import rate
 from packlight.network import Network
 from packlight.runtimes import onnx as onnx_file
-from packlight.shrink import activations, weights
-from packlight.shrink.grid_search import Solved
+from packlight.shrink import activations, grid_search, weights
+from packlight.shrink.grid_search import Prepared, Solved
 from packlight.shrink.layers import Layer
+from packlight.shrink.moves import REACH, LayerFigures
 from packlight.types import Array
 
 
@@ -47,6 +51,88 @@ class Assembly:
         """The ONNX file that holds these values."""
         filled = onnx_file.refilled(self.template, values)
         return filled.SerializeToString(deterministic=True)
+
+
+@dataclass(frozen=True)
+class Integers:
+    """A quantised network with a solution in it (a `moves.Form`)."""
+
+    assembly: Assembly = field(repr=False)
+    solved: Sequence[Solved] = field(repr=False)
+
+    @cached_property
+    def _values(self) -> dict[str, Array]:
+        return self.assembly.values(self.solved)
+
+    @cached_property
+    def file(self) -> bytes:
+        """The ONNX file."""
+        return self.assembly.file(self._values)
+
+    def network(self) -> Network:
+        """The quantised graph, the solution put into it."""
+        weights.fill(self.assembly.network, self._values)
+        return self.assembly.network
+
+    def layers(self) -> list[LayerFigures]:
+        """What became of each layer."""
+        return [
+            self._figures(slot, solved)
+            for slot, solved in zip(self.assembly.slots, self.solved, strict=True)
+        ]
+
+    def _figures(self, slot: weights.Slot, solved: Solved) -> LayerFigures:
+        layer, levels = slot.layer, solved.levels
+        bias = 0 if solved.bias is None else solved.bias.size
+        return LayerFigures(
+            name=layer.name,
+            kind=layer.kind,
+            shape=layer.shape,
+            form="int8",
+            weights=levels.size,
+            tensors=(weights.quantized_name(layer.weight),),
+            installed=levels.size + 4 * len(set(solved.scale.tolist())) + 4 * bias,
+            bits=rate.estimate(levels) / levels.size,
+            step=float(solved.scale.max()),
+            zeros=float((levels == 0).mean()),
+            levels=len(np.unique(levels)),
+            activation="float" if slot.input_scale is None else "int8",
+            why_float=self._why_float(layer.input.name) if layer.solvable else None,
+            damage=solved.damage,
+        )
+
+    def _why_float(self, source: str) -> str | None:
+        harmful = self.assembly.harmful
+        for place in self.assembly.places:
+            if source in place.nodes and place.name in harmful:
+                return f"int8 alone leaves the outputs {harmful[place.name]:.1f} dB above its noise"
+        return None
+
+    def notes(self) -> list[str]:
+        """What was decided, in sentences."""
+        notes = [
+            f"activations at {place} stay float: int8 there alone leaves {ratio:.1f} dB of SQNR"
+            for place, ratio in self.assembly.harmful.items()
+        ]
+        rounded = [slot.layer.name for slot in self.assembly.slots if not slot.layer.solvable]
+        if rounded:
+            shown = ", ".join(rounded[:5]) + (", ..." if len(rounded) > 5 else "")
+            notes.append(f"weights rounded without seeing their inputs: {shown}")
+        return notes
+
+
+class Quantizing:
+    """Weights to int8 grids, the coarser the smaller (a `moves.Move`)."""
+
+    def __init__(self, assembly: Assembly, prepared: Sequence[Prepared]) -> None:
+        self.assembly, self.prepared = assembly, prepared
+        self.start = float(np.median([layer.finest for layer in prepared]))
+        self.last = REACH * self.start
+
+    def forms(self, coarseness: float) -> list[Integers]:
+        """Every layer solved at a coarseness."""
+        solved = [grid_search.solve(layer, coarseness) for layer in self.prepared]
+        return [Integers(self.assembly, solved)]
 
 
 def assemble(

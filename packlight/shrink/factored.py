@@ -130,6 +130,11 @@ def replace(network: Network, chosen: Mapping[str, Candidate]) -> Network:
     return rewritten.retraced()
 
 
+def names_of(weight: str, factors: Factors) -> tuple[str, ...]:
+    """The parameters that hold a weight's factors, the first stage first."""
+    return tuple(f"{weight}_{at + 1}" for at in range(len(factors.stages)))
+
+
 def _forms(weight: Array, norm: factorize.Norm, shares: Sequence[float]) -> Iterator[Factors]:
     """Every form at the largest rank that keeps within each share."""
     outputs, inputs, *kernel = weight.shape
@@ -239,11 +244,12 @@ def _insert(module: fx.GraphModule, layer: Layer, weight: fx.Node, factors: Fact
     dtype = value_of(module, weight).dtype
     bias = argument(node, 2, "bias") if layer.kind != "matmul" else None
     geometries = _geometries(layer, factors) if layer.kind == "conv" else []
+    names = names_of(layer.weight, factors)
     value, channels = node.args[0], layer.shape[1]
     for at, stage in enumerate(factors.stages):
         stored = stage.T if layer.kind == "matmul" else stage
         tensor = torch.from_numpy(np.ascontiguousarray(stored)).to(dtype)
-        source = add_weight(module, node, f"{layer.weight}_{at + 1}", tensor)
+        source = add_weight(module, node, names[at], tensor)
         last = bias if at + 1 == len(factors.stages) else None
         args: tuple[Any, ...] = (value, source)
         if layer.kind == "conv":

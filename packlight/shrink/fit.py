@@ -31,6 +31,7 @@ from packlight.runtimes import onnx as onnx_file
 from packlight.shrink.budget import Budget
 from packlight.shrink.job import EvalFn, Job, Outcome
 from packlight.shrink.layers import find_layers
+from packlight.shrink.moves import parse as parse_moves
 from packlight.shrink.record import describe, to_json
 from packlight.shrink.stages import FOLDER, Stages
 from packlight.shrink.teaching import EFFORTS
@@ -67,6 +68,7 @@ def fit(
     target_installed_size: str | int | None = None,
     max_drop: str | float | None = None,
     effort: str = "fast",
+    only: str | Sequence[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     preprocess: samples_of.Preprocess | None = None,
     calibrate: int = 300,
@@ -92,6 +94,8 @@ def fit(
         effort: "fast" rounds; "normal" and "best" also retrain the network through its rounded
             weights, with the original's answers on the samples for a teacher, for some 5 and
             30 times as long.
+        only: the moves to make, where not those that `fit` makes by itself: "quantize", "prune",
+            "palettize" or "factorize", or two of them (`packlight.shrink.moves`).
         out: the output folder; default: the model's name with `-fitted`.
         preprocess: how images become inputs.
         calibrate: how many samples are fitted on; the others judge.
@@ -111,6 +115,7 @@ def fit(
     budget = Budget.parse(target_size, target_installed_size, max_drop)
     if effort not in EFFORTS:
         raise BadInput(f"effort {effort!r} is none of {', '.join(EFFORTS)}")
+    moves = parse_moves(only, effort, budget)
     progress = progress or Progress()
     torch.manual_seed(seed)
     preprocess = preprocess or samples_of.Preprocess()
@@ -118,7 +123,7 @@ def fit(
     with progress.stage("load"):
         network = readers.load(model, example_inputs, constants=constants)
         if not find_layers(network):
-            raise BadInput(f"{_name(network)} has no weights that can be quantised")
+            raise BadInput(f"{_name(network)} has no weights that can be made smaller")
         dataset = samples_of.open_data(data, network.inputs, preprocess)
         macs = weigh(network).totals.macs
         split = samples_of.split(
@@ -133,7 +138,15 @@ def fit(
             "packlight": packlight.__version__,
             "model": sha256(_bytes_of(original)),
             "data": _fingerprint(split.fit),
-            "settings": [str(preprocess), calibrate, seed, str(constants), str(budget), effort],
+            "settings": [
+                str(preprocess),
+                calibrate,
+                seed,
+                str(constants),
+                str(budget),
+                effort,
+                moves,
+            ],
         },
     )
     job = Job(
@@ -141,6 +154,7 @@ def fit(
         original=original,
         split=split,
         budget=budget,
+        moves=moves,
         effort=effort,
         macs=macs,
         seed=seed,
@@ -158,6 +172,7 @@ def fit(
         asked={
             **budget.to_dict(),
             "effort": effort,
+            "only": list(moves) if only else None,
             "calibrate": calibrate,
             "seed": seed,
             "model": _name(network),
@@ -192,7 +207,7 @@ def _written(
         replace_file(folder / "report.json", to_json(report))
         replace_file(folder / "report.html", html.render(report).encode())
     job.stages.clear()
-    result = FitResult(file, packed, report, outcome.met, outcome.network)
+    result = FitResult(file, packed, report, outcome.met, outcome.point.form.network())
     if not outcome.met:
         raise BudgetNotMet(f"{outcome.why}; the nearest network is {file}", result)
     return result

@@ -47,6 +47,21 @@ class Prepared:
     unit: float
 
     @property
+    def sensitivity(self) -> float:
+        """s: times the squared error in the norm of H it is the rise of the loss."""
+        return float(1 / (self.unit**2 * self.spread))
+
+    @property
+    def conditional(self) -> Array:
+        """(G, n) the conditional variance of every column: what a squared error in it costs."""
+        found = np.ones(self.mean.shape)
+        start = 0
+        for factor in self.factors:
+            found[:, start + factor.order] = factor.spread
+            start += len(factor.order)
+        return found
+
+    @property
     def finest(self) -> float:
         """The coarseness at which the wanted step is as fine as int8 can be."""
         return float(np.abs(self.weights).max()) / quantize.LEVELS / self.unit
@@ -119,19 +134,25 @@ def solve(prepared: Prepared, coarseness: float) -> Solved:
         scaled = weights / step[:, :, None]
         levels = np.clip(np.rint(scaled), -quantize.LEVELS, quantize.LEVELS).astype(np.int8)
     lost = weights - levels * step[:, :, None]
-    bias = prepared.bias
-    if bias is not None:
-        bias = bias + layer.channels(np.einsum("grn,gn->gr", lost, prepared.mean))
     return Solved(
         levels=layer.stored(levels),
         scale=layer.channels(step).astype(np.float32),
-        bias=bias,
-        damage=_damage(prepared, lost),
+        bias=bias_after(prepared, lost),
+        damage=damage_of(prepared, lost),
     )
 
 
-def _damage(prepared: Prepared, lost: Array) -> float:
-    """The estimated rise of the loss, s tr(dW H dW^T)."""
+def bias_after(prepared: Prepared, lost: Array) -> Array | None:
+    """(channels,) the bias that absorbs what the lost part of the weights (G, R, n) gave on
+    average, or None where there is no bias."""
+    if prepared.bias is None:
+        return None
+    mean = np.einsum("grn,gn->gr", lost, prepared.mean)
+    return np.asarray(prepared.bias + prepared.layer.channels(mean))
+
+
+def damage_of(prepared: Prepared, lost: Array) -> float:
+    """The estimated rise of the loss, s tr(dW H dW^T), dW the part lost (G, R, n)."""
     total, start = 0.0, 0
     for factor in prepared.factors:
         part = lost[:, :, start + factor.order]
@@ -141,4 +162,4 @@ def _damage(prepared: Prepared, lost: Array) -> float:
         total += float(np.square(solved).sum())
     if not prepared.factors:
         total = float(np.square(lost).sum())
-    return total / (prepared.unit**2 * prepared.spread)
+    return total * prepared.sensitivity

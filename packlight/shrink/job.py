@@ -8,7 +8,7 @@ in onnxruntime on the bytes that are written.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,13 @@ from packlight.judge import Task, Verdict, compare, find_task
 from packlight.network import Network
 from packlight.progress import Progress
 from packlight.runtimes.onnxruntime import VERSION, Session, latencies
-from packlight.shrink import activations, curvature, grid_search, weights
-from packlight.shrink.assembly import Assembly, assemble
+from packlight.shrink import activations, curvature, factored, factoring, grid_search
+from packlight.shrink.assembly import Assembly, Integers, Quantizing, assemble
 from packlight.shrink.budget import Budget
 from packlight.shrink.fallback import harmful_places
-from packlight.shrink.grid_search import Solved
+from packlight.shrink.float_moves import Pruning, Sharing
 from packlight.shrink.layers import find_layers
+from packlight.shrink.moves import Form, Move
 from packlight.shrink.search import Found, Point, Visit, search
 from packlight.shrink.stages import Stages
 from packlight.shrink.teaching import Teaching
@@ -55,6 +56,7 @@ class Outcome:
         binding: the budget that decided.
         looks: how often the judges were asked.
         visited: every point of the search.
+        notes: what was decided on the way, in sentences.
     """
 
     point: Point
@@ -65,13 +67,7 @@ class Outcome:
     binding: str
     looks: int
     visited: list[Visit]
-
-    @property
-    def network(self) -> Network:
-        """The network chosen, as a graph."""
-        assembly = self.point.assembly
-        weights.fill(assembly.network, self.point.values)
-        return assembly.network
+    notes: list[str]
 
 
 @dataclass
@@ -83,6 +79,7 @@ class Job:
         original: the path or the bytes of the file that answers are compared with.
         split: the samples.
         budget: at least one bound.
+        moves: from `moves.parse`.
         effort: "fast", "normal" or "best".
         macs: multiply-adds of one sample, if known.
         seed: for every random choice.
@@ -95,12 +92,14 @@ class Job:
     original: str | bytes
     split: samples_of.Split
     budget: Budget
+    moves: tuple[str, ...]
     effort: str
     macs: int | None
     seed: int
     eval_fn: EvalFn | None
     progress: Progress
     stages: Stages
+    notes: list[str] = field(default_factory=list)
 
     def run(self) -> Outcome:
         """All stages."""
@@ -116,11 +115,8 @@ class Job:
             samples_of.check_labels(self.split.judge, self.task.classes)
         self._look_at_steering()
 
-        assembly = self.assembled(self.network, "")
-        curvatures = self._curvatures()
-        with self.progress.stage("prepare"):
-            prepared = grid_search.prepare(self.network, self.layers, curvatures)
-        return self._search(assembly, prepared)
+        move, found = self._found()
+        return self._chosen(move, found)
 
     @property
     def original_file(self) -> bytes:
@@ -142,17 +138,23 @@ class Job:
         harmful = self._harmful(network, places, grids, f"{stage}fallback")
         return assemble(network, layers, places, grids, harmful)
 
-    def point(self, assembly: Assembly, solved: list[Solved], coarseness: float) -> Point:
-        """A solution as the file it makes, packed, and scored on steering samples."""
-        values = assembly.values(solved)
-        file = assembly.file(values)
-        packed = compress(file, "max", verify=False)
+    def point(self, forms: Sequence[Form], coarseness: float) -> Point:
+        """The smallest of forms that compute the same, packed, and scored on steering samples."""
+        sizes = [(form, compress(form.file, "max", verify=False)) for form in forms]
+        form, packed = min(sizes, key=lambda pair: self._size(pair[0].file, pair[1]))
+        file = form.file
         outputs = self.session(file).over(self._curve_inputs)
         verdict = compare(
             self._curve_wanted, outputs, self._curve.labels, classifier=self.task.classifier
         )
         visit = Visit(coarseness, len(file), len(packed), verdict)
-        return Point(visit, file, packed, solved, values, assembly)
+        return Point(visit, file, packed, form)
+
+    def _size(self, file: bytes, packed: bytes) -> tuple[bool, int]:
+        """What forms are chosen by: that the bounds are met, then the size that is asked for."""
+        alone = self.budget.target_size is None and self.budget.target_installed_size is not None
+        fits = self.budget.fits(len(packed), len(file))
+        return not fits, len(file) if alone else len(packed)
 
     def drop(self, point: Point) -> float:
         """Accuracy lost on the samples that may steer."""
@@ -204,9 +206,9 @@ class Job:
         stored = self.stages.run(stage, compute)
         return {name: activations.Grid(scale, int(zero)) for name, (scale, zero) in stored.items()}
 
-    def _curvatures(self) -> dict[str, curvature.Curvature]:
+    def _curvatures(self, network: Network, stage: str) -> dict[str, curvature.Curvature]:
         def compute() -> dict[str, dict[str, Any]]:
-            watched = self.network.copy()
+            watched = network.copy()
             layers = find_layers(watched)
             curvature.require_gradients(watched, layers)
             singles = self.tensors(self.split.fit, 1)
@@ -221,7 +223,7 @@ class Job:
                 for name, value in found.items()
             }
 
-        stored = self.stages.run("curvature", compute)
+        stored = self.stages.run(f"{stage}curvature", compute)
         return {
             name: curvature.Curvature(
                 tuple(block.numpy() for block in value["moments"]),
@@ -256,19 +258,79 @@ class Job:
         found: dict[str, float] = self.stages.run(stage, compute)
         return found
 
-    def _search(self, assembly: Assembly, prepared: Sequence[grid_search.Prepared]) -> Outcome:
-        def build(coarseness: float) -> Point:
-            solved = [grid_search.solve(layer, coarseness) for layer in prepared]
-            point = self.point(assembly, solved, coarseness)
-            tick()
-            return point
+    def _found(self) -> tuple[Move, Found]:
+        """The moves wanted, searched over."""
+        assembly = self.assembled(self.network, "") if "quantize" in self.moves else None
+        curvatures = self._curvatures(self.network, "")
+        with self.progress.stage("prepare"):
+            prepared = grid_search.prepare(self.network, self.layers, curvatures)
+        options: list[factoring.Options] = []
+        if "factorize" in self.moves:
+            with self.progress.stage("factorize"):
+                options = factoring.options(prepared, curvatures)
+        if assembly is not None:
+            grids = Quantizing(assembly, prepared)
+            found = self._search(grids)
+            if "factorize" in self.moves:
+                return self._factored(grids, found, options)
+            return grids, found
+        move: Move
+        if "palettize" in self.moves:
+            move = Sharing(self.network, prepared, zero="prune" in self.moves)
+        elif "prune" in self.moves:
+            move = Pruning(self.network, prepared)
+        else:
+            move = factoring.Factoring(self.network, prepared, options)
+        return move, self._search(move)
 
+    def _search(self, move: Move) -> Found:
         with self.progress.stage("search") as tick:
-            start = float(np.median([layer.finest for layer in prepared]))
-            found = search(build, self.drop, self.budget, start)
+
+            def build(coarseness: float) -> Point:
+                tick()
+                return self.point(move.forms(coarseness), coarseness)
+
+            return search(build, self.drop, self.budget, move.start, move.last)
+
+    def _factored(
+        self, whole: Quantizing, before: Found, options: Sequence[factoring.Options]
+    ) -> tuple[Move, Found]:
+        """The layers that had better be in factors at the coarseness found, and the search again.
+
+        The better of the two networks is taken.
+        """
+        form, coarseness = before.point.form, before.point.visit.coarseness
+        assert isinstance(form, Integers)
+        picked = factoring.worth_it(options, whole.prepared, form.solved, coarseness)
+        if not picked:
+            self.notes.append(factoring.notes_on(picked))
+            return whole, before
+        network = factored.replace(self.network, picked)
+        layers = find_layers(network)
+        curvatures = self._curvatures(network, "factored-")
+        prepared = grid_search.prepare(network, layers, curvatures)
+        grids = Quantizing(self.assembled(network, "factored-"), prepared)
+        after = self._search(grids)
+        visited = [*before.visited, *after.visited]
+        if self._better(after.point, before.point):
+            self.notes.append(factoring.notes_on(picked))
+            return grids, replace(after, visited=visited)
+        self.notes.append(f"{factoring.notes_on(picked)}: tried, and worse; all stay whole")
+        return whole, replace(before, visited=visited)
+
+    def _better(self, point: Point, other: Point) -> bool:
+        """Whether a point is nearer to what was asked: more exact in the size, or smaller."""
+        a, b = point.visit, other.visit
+        fits = [self.budget.fits(one.packed_bytes, one.bytes) for one in (a, b)]
+        if not self.budget.sized or fits != [True, True]:
+            return fits[0] >= fits[1] and a.packed_bytes < b.packed_bytes
+        return a.verdict.sqnr_db > b.verdict.sqnr_db
+
+    def _chosen(self, move: Move, found: Found) -> Outcome:
+        """Retraining, if it is wanted, and the judges' word on where the search ended."""
         safer: list[Point] = []
-        if self.effort != "fast":
-            found, safer = self._taught(found)
+        if self.effort != "fast" and isinstance(move, Quantizing):
+            found, safer = Teaching(self, move.assembly).go_on(found)
         point, visited = found.point, found.visited
 
         looks = 0
@@ -285,7 +347,8 @@ class Job:
                 if safer:
                     point = safer.pop()
                     continue
-                point = build(point.visit.coarseness * FINER if looks < LOOKS - 1 else 0.0)
+                finer = point.visit.coarseness * FINER if looks < LOOKS - 1 else 0.0
+                point = self.point(move.forms(finer), finer)
                 visited.append(point.visit)
         why = self._broken(point, verdict, lost)
         return Outcome(
@@ -297,11 +360,8 @@ class Job:
             binding=found.binding,
             looks=looks,
             visited=visited,
+            notes=self.notes,
         )
-
-    def _taught(self, found: Found) -> tuple[Found, list[Point]]:
-        """The search gone on with retraining, and points to go back to, the safest first."""
-        return Teaching(self).go_on(found)
 
     def _kept(self, lost: float | None) -> bool:
         allowed = self.budget.max_drop

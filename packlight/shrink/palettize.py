@@ -75,6 +75,7 @@ def palettize(
     importance: Array | None = None,
     zero: bool = False,
     price: float = 0.0,
+    start: Array | None = None,
     seed: int = 0,
 ) -> Codebook:
     """Cluster a tensor's weights.
@@ -88,6 +89,8 @@ def palettize(
         importance: what a squared error costs in each weight, the weight's shape; default: 1.
         zero: 0 is one of the centres, so that pruned weights stay pruned.
         price: error that one bit of entropy is worth; centres that do not pay are left out.
+        start: (at most k,) centres to begin Lloyd's algorithm from; default: the exact solution.
+            Only for single weights.
         seed: of the vectors' start; nothing else is drawn.
     Returns:
         Codebook: with fewer than k centres where so many are not needed.
@@ -108,8 +111,8 @@ def palettize(
             pieces = _vectors(values, axis, vector)
             books.append(kmeans.vector_centres(pieces, k, shared, seed=seed))
             continue
-        centres = kmeans.centres_of(values, k, cost, zero=zero)
-        if price > 0:
+        centres = kmeans.centres_of(values, k, cost, zero=zero) if start is None else start
+        if price > 0 or start is not None:
             centres = kmeans.settled(values, centres, cost, price=price, zero=zero)
         books.append(centres[:, None])
     centres = _stacked(books)
@@ -169,13 +172,7 @@ def handed_on(
     spread = np.repeat(codebook.books, codebook.vector, axis)
     books = layer.rows(np.ascontiguousarray(np.broadcast_to(spread, layer.shape)))[:, :, 0]
     choose = _from_codebook(codebook, books, price)
-    step = np.ones(books.shape)
-    pieces, start = [], 0
-    for factor in factors:
-        part = weights[:, :, start : start + len(factor.order)]
-        pieces.append(quantize.round_columns(part, factor, step, choose))
-        start += len(factor.order)
-    values = layer.stored(np.concatenate(pieces, axis=2))
+    values = layer.stored(quantize.round_blocks(weights, factors, np.ones(books.shape), choose))
     return _assigned(values, codebook.centres, axis, codebook.group_size)
 
 

@@ -16,7 +16,7 @@ order of falling moment.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,6 +118,22 @@ def round_columns(weights: Array, factor: Factor, step: Array, choose: Choose) -
     return restored
 
 
+def round_blocks(weights: Array, factors: Sequence[Factor], step: Array, choose: Choose) -> Array:
+    """`round_columns` of a layer whose H is kept as blocks along its diagonal.
+
+    Args:
+        weights: (G, R, n).
+        factors: one per block of columns, in order; together they cover the n columns.
+        step, choose: as above.
+    """
+    pieces, start = [], 0
+    for factor in factors:
+        part = weights[:, :, start : start + len(factor.order)]
+        pieces.append(round_columns(part, factor, step, choose))
+        start += len(factor.order)
+    return np.concatenate(pieces, axis=2)
+
+
 def on_grid(price: float, bits: Array) -> Choose:
     """Every row by itself: the cheapest of the nearest level, its neighbour towards zero, and zero.
 
@@ -176,13 +192,7 @@ def quantize(
             choose = on_trellis(price, _bits_of_indices(levels.reshape(-1, levels.shape[2])))
         else:
             choose = on_grid(price, rate.marginal(levels))
-        pieces = []
-        start = 0
-        for factor in factors:
-            part = weights[:, :, start : start + len(factor.order)]
-            pieces.append(round_columns(part, factor, step, choose).astype(np.int8))
-            start += len(factor.order)
-        levels = np.concatenate(pieces, axis=2)
+        levels = round_blocks(weights, factors, step, choose).astype(np.int8)
     return levels
 
 

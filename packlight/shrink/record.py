@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +13,12 @@ import numpy as np
 import torch
 
 import packlight
-from packlight.coding import rate
+from packlight.coding.contents import info
 from packlight.coding.packing import compress
 from packlight.files import sha256
 from packlight.runtimes.onnxruntime import VERSION
-from packlight.shrink.activations import Place
 from packlight.shrink.layers import value_of_name
+from packlight.shrink.moves import LayerFigures
 
 if TYPE_CHECKING:
     from packlight.shrink.job import Job, Outcome
@@ -80,7 +79,7 @@ def describe(
         },
         "accuracy": accuracy,
         "latency_ms": latency,
-        "layers": _layers(job, outcome),
+        "layers": _layers(job, outcome, packed),
         "visited": _visited(job, outcome),
         "notes": _notes(job, outcome, fused),
         "stages": [
@@ -113,44 +112,47 @@ def _finite(value: Any) -> Any:
     return int(value) if isinstance(value, np.integer) else value
 
 
-def _layers(job: Job, outcome: Outcome) -> list[dict[str, Any]]:
+def _layers(job: Job, outcome: Outcome, packed: Path) -> list[dict[str, Any]]:
     rows = []
-    assembly = outcome.point.assembly
     before = {layer.name: layer for layer in job.layers}
-    for slot, solved in zip(assembly.slots, outcome.point.solved, strict=True):
-        layer = slot.layer
-        levels = solved.levels
-        bias = 0 if solved.bias is None else solved.bias.size
-        original = before[layer.name]
-        held = 0 if original.bias is None else value_of_name(job.network, original.bias).numel()
-        why = None
-        if layer.solvable:
-            why = _why_float(layer.input.name, assembly.places, assembly.harmful)
+    figures = outcome.point.form.layers()
+    costs: dict[str, int | None] = {}
+    if any(layer.bits is None for layer in figures):
+        costs = {part.name: part.packed for part in info(packed).parts}
+    for layer in figures:
+        original = before.get(layer.name)
+        held = 0
+        if original is not None:
+            bias = original.bias
+            held = int(np.prod(original.shape))
+            held += 0 if bias is None else value_of_name(job.network, bias).numel()
         rows.append(
             {
                 "name": layer.name,
                 "kind": layer.kind,
                 "shape": list(layer.shape),
-                "weights": levels.size,
-                "bytes_before": 4 * (int(np.prod(original.shape)) + held),
-                "bytes_after": levels.size + 4 * len(set(solved.scale.tolist())) + 4 * bias,
-                "bits_per_weight": rate.estimate(levels) / levels.size,
-                "step": float(solved.scale.max()),
-                "zeros": float((levels == 0).mean()),
-                "levels": len(np.unique(levels)),
-                "activation": "float" if slot.input_scale is None else "int8",
-                "why_float": why,
-                "damage": solved.damage,
+                "form": layer.form,
+                "weights": layer.weights,
+                "bytes_before": 4 * held,
+                "bytes_after": layer.installed,
+                "bits_per_weight": _measured(layer, costs) if layer.bits is None else layer.bits,
+                "step": layer.step,
+                "zeros": layer.zeros,
+                "levels": layer.levels,
+                "activation": layer.activation,
+                "why_float": layer.why_float,
+                "damage": layer.damage,
             }
         )
     return rows
 
 
-def _why_float(source: str, places: Sequence[Place], harmful: dict[str, float]) -> str | None:
-    for place in places:
-        if source in place.nodes and place.name in harmful:
-            return f"int8 alone leaves the outputs {harmful[place.name]:.1f} dB above its noise"
-    return None
+def _measured(layer: LayerFigures, costs: dict[str, int | None]) -> float | None:
+    """Bits of one weight in the packed file; None where it does not tell tensors apart."""
+    known = [costs.get(name) for name in layer.tensors]
+    if None in known:
+        return None
+    return 8 * sum(cost for cost in known if cost is not None) / layer.weights
 
 
 def _visited(job: Job, outcome: Outcome) -> list[dict[str, Any]]:
@@ -178,12 +180,4 @@ def _notes(job: Job, outcome: Outcome, fused: dict[str, int]) -> list[str]:
     for name, count in fused.items():
         if count:
             notes.append(f"{name.replace('_', ' ')}: {count}")
-    for place, ratio in outcome.point.assembly.harmful.items():
-        notes.append(
-            f"activations at {place} stay float: int8 there alone leaves {ratio:.1f} dB of SQNR"
-        )
-    rounded = [slot.layer.name for slot in outcome.point.assembly.slots if not slot.layer.solvable]
-    if rounded:
-        shown = ", ".join(rounded[:5]) + (", ..." if len(rounded) > 5 else "")
-        notes.append(f"weights rounded without seeing their inputs: {shown}")
-    return notes
+    return [*notes, *outcome.notes, *outcome.point.form.notes()]

@@ -1,7 +1,8 @@
 """Find the coarseness that meets the budget, by bisection on what was written.
 
-A coarser grid makes a smaller file and a less exact network. With a bound on size the finest grid
-that meets it is wanted; with a bound on the drop alone, the coarsest grid that keeps it.
+A coarser grid makes a smaller file and a less exact network, and so does the coarseness of any
+other move. With a bound on size the finest grid that meets it is wanted; with a bound on the drop
+alone, the coarsest grid that keeps it.
 """
 
 from __future__ import annotations
@@ -12,10 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from packlight.judge import Verdict
-from packlight.shrink.assembly import Assembly
 from packlight.shrink.budget import Budget
-from packlight.shrink.grid_search import Solved
-from packlight.types import Array
+from packlight.shrink.moves import REACH, Form
 
 GROWTH = 2.0  # factor between trials until the answer is bracketed
 CLOSE_SIZE = 0.995  # of the bound: a file this near to it is near enough
@@ -44,17 +43,13 @@ class Point:
     Args:
         visit: its figures.
         file, packed: the bytes as they would be written.
-        solved: every layer's solution.
-        values: what the graph's buffers hold.
-        assembly: the graph.
+        form: the network itself.
     """
 
     visit: Visit
     file: bytes
     packed: bytes
-    solved: list[Solved]
-    values: dict[str, Array]
-    assembly: Assembly
+    form: Form
 
 
 @dataclass(frozen=True)
@@ -71,6 +66,7 @@ def search(
     drop: Callable[[Point], float],
     budget: Budget,
     start: float,
+    last: float | None = None,
 ) -> Found:
     """Find the point to choose.
 
@@ -79,7 +75,9 @@ def search(
         drop: accuracy a point loses; asked only when the size is not bounded.
         budget: at least one bound.
         start: a coarseness where grids begin to be coarser than the finest.
+        last: beyond it the search ends where files get no smaller; default: 8 times the start.
     """
+    last = REACH * start if last is None else last
     visited: list[Visit] = []
 
     def at(coarseness: float) -> Point:
@@ -89,14 +87,14 @@ def search(
 
     if budget.sized:
         size = "target_size" if budget.target_size is not None else "target_installed_size"
-        point, bound = _finest_that_fits(at, budget, start)
+        point, bound = _finest_that_fits(at, budget, start, last)
         return Found(point, visited, size if bound else "none")
-    point, bound = _coarsest_that_keeps(at, drop, budget.max_drop or 0.0, start)
+    point, bound = _coarsest_that_keeps(at, drop, budget.max_drop or 0.0, start, last)
     return Found(point, visited, "max_drop" if bound else "none")
 
 
 def _finest_that_fits(
-    at: Callable[[float], Point], budget: Budget, start: float
+    at: Callable[[float], Point], budget: Budget, start: float, last: float
 ) -> tuple[Point, bool]:
     def fits(point: Point) -> bool:
         return budget.fits(point.visit.packed_bytes, point.visit.bytes)
@@ -110,10 +108,7 @@ def _finest_that_fits(
     while not fits(best):
         too_fine, coarse = coarse, coarse * GROWTH
         following = at(coarse)
-        if (
-            not following.visit.packed_bytes < 0.995 * best.visit.packed_bytes
-            and too_fine > start * 8
-        ):
+        if not following.visit.packed_bytes < 0.995 * best.visit.packed_bytes and too_fine > last:
             return min(best, following, key=lambda point: point.visit.packed_bytes), True
         best = following
     low = too_fine or start / GROWTH
@@ -139,7 +134,11 @@ def _close(point: Point, budget: Budget) -> bool:
 
 
 def _coarsest_that_keeps(
-    at: Callable[[float], Point], drop: Callable[[Point], float], allowed: float, start: float
+    at: Callable[[float], Point],
+    drop: Callable[[Point], float],
+    allowed: float,
+    start: float,
+    last: float,
 ) -> tuple[Point, bool]:
     best = at(0.0)
     if drop(best) > allowed:
@@ -149,7 +148,7 @@ def _coarsest_that_keeps(
     while drop(point) <= allowed:
         smaller = point.visit.packed_bytes < 0.995 * best.visit.packed_bytes
         best, low, high = point, high, high * GROWTH
-        if not smaller and low > start * 8:
+        if not smaller and low > last:
             return best, False
         point = at(high)
     while best.visit.coarseness == 0:  # finer until one keeps it

@@ -62,6 +62,11 @@ def shared(
     return rewritten.retraced()
 
 
+def names_of(weight: str) -> tuple[str, str]:
+    """The parameters that hold a shared weight's centres and indices."""
+    return f"{weight}_codebook", f"{weight}_indices"
+
+
 def _looked_up(
     module: fx.GraphModule, before: fx.Node, name: str, codebook: Codebook, value: Tensor
 ) -> fx.Node:
@@ -69,8 +74,9 @@ def _looked_up(
     books, k, d = codebook.centres.shape
     table = torch.from_numpy(codebook.centres.reshape(books * k, d)).to(value.dtype)
     stored = torch.from_numpy(np.ascontiguousarray(codebook.indices))
-    centres = add_weight(module, before, f"{name}_codebook", table)
-    indices = add_weight(module, before, f"{name}_indices", stored)
+    of_centres, of_indices = names_of(name)
+    centres = add_weight(module, before, of_centres, table)
+    indices = add_weight(module, before, of_indices, stored)
     with module.graph.inserting_before(before):
         call = module.graph.call_function
         rows = call(aten._to_copy.default, (indices,), {"dtype": torch.int32})

@@ -22,6 +22,7 @@ from packlight.coding.packing import compress
 from packlight.files import replace_file
 from packlight.network import Network
 from packlight.shrink import recover
+from packlight.shrink.assembly import Assembly, Integers
 from packlight.shrink.augment import Distortion, find_distortion
 from packlight.shrink.grid_search import Solved
 from packlight.shrink.layers import Layer, find_layers, value_of_name
@@ -52,10 +53,11 @@ class Teaching:
 
     Args:
         job: as far as the search without training.
+        assembly: of its network, whose levels are trained.
     """
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
+    def __init__(self, job: Job, assembly: Assembly) -> None:
+        self.job, self.assembly = job, assembly
         network = job.network
         learn = job.split.learn
         self.held: samples_of.Samples | None = None
@@ -76,7 +78,6 @@ class Teaching:
         budget = self.job.budget
         if not self.possible or not self.learn or found.point.visit.coarseness == 0:
             return found, []
-        self.assembly = found.point.assembly
         self._prepare()
         if not budget.sized:
             return self._smallest(found)
@@ -199,7 +200,7 @@ class Teaching:
         swept = sweep(network, [few])
         assembly = job.assembled(swept, f"{stage}-")
         solved = [self._solved(swept, slot.layer, scales) for slot in assembly.slots]
-        return job.point(assembly, solved, float("nan"))
+        return job.point([Integers(assembly, solved)], float("nan"))
 
     def _solved(self, network: Network, layer: Layer, scales: dict[str, Any]) -> Solved:
         weight = value_of_name(network, layer.weight).detach().numpy()

@@ -22,7 +22,7 @@ class Made:
         self.asked.append(coarseness)
         packed = int(FINEST / (1 + coarseness)) + FLOOR
         verdict = Verdict(1, None, None, None, None, None, 0.0)
-        return Point(Visit(coarseness, 200_000, packed, verdict), b"", b"", [], {}, None)
+        return Point(Visit(coarseness, 200_000, packed, verdict), b"", b"", None)
 
     @staticmethod
     def drop(point: Point) -> float:

@@ -1,0 +1,288 @@
+"""Networks that stay float: weights pruned to zero, or shared by a codebook.
+
+Columns are solved one after the other with their errors handed on, as on a grid, and the bias
+takes over the mean of what is lost. What differs is the choice for one weight:
+
+    prune       keep it as it is, or zero, whichever costs less: the loss w^2 s / [H^-1]_jj that
+                goes with it against c^2, c the coarseness
+    palettize   the centre that costs least in error and bits; centres start as a grid of the step
+                that int8 weights would have, and move to where the weights are
+
+A shared weight is held as a byte per weight and a codebook, or as plain floats with few different
+values: installed, bytes are a quarter; packed, either may be smaller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from packlight.graph import set_value
+from packlight.network import Network
+from packlight.runtimes import onnx as onnx_file
+from packlight.shrink import quantize, sharing
+from packlight.shrink.grid_search import BIT_PRICE, Prepared, bias_after, damage_of
+from packlight.shrink.layers import Layer
+from packlight.shrink.moves import REACH, LayerFigures
+from packlight.shrink.palettize import MAX_CENTRES, Codebook, handed_on, palettize
+from packlight.types import Array
+
+FIRST_GONE = 0.05  # share of a layer's weights that cost less than where pruning starts
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A layer with other weights.
+
+    Args:
+        layer: the layer.
+        weight: float32, the stored weight's shape.
+        bias: (channels,) float32 with the mean correction, or None.
+        damage: estimated rise of the loss.
+        codebook: that makes the weight, where it is shared.
+    """
+
+    layer: Layer
+    weight: Array
+    bias: Array | None
+    damage: float
+    codebook: Codebook | None = None
+
+
+def prune(prepared: Prepared, coarseness: float) -> Changed:
+    """Zero the weights of one layer whose loss is below coarseness^2; the others stay float."""
+    worth = coarseness**2 / prepared.sensitivity
+
+    def choose(weights: Array, cost: Array) -> Array:
+        return np.where(cost * np.square(weights) < worth, 0.0, weights)
+
+    weights = prepared.weights
+    if prepared.factors:
+        step = np.ones(weights.shape[:2])
+        left = quantize.round_blocks(weights, prepared.factors, step, choose)
+    else:
+        left = choose(weights, np.ones(1))
+    return _changed(prepared, prepared.layer.stored(left))
+
+
+def share(prepared: Prepared, coarseness: float, *, zero: bool = False) -> Changed:
+    """Share the weights of one layer.
+
+    Args:
+        prepared: the layer.
+        coarseness: a bit is worth 0.05 coarseness^2 of loss; 0 asks for as many centres as there
+            may be.
+        zero: 0 is one of the centres.
+    """
+    layer, weights = prepared.layer, prepared.weights
+    stored = layer.stored(weights)
+    costs = np.broadcast_to(prepared.conditional[:, None, :], weights.shape)
+    wanted = coarseness * prepared.unit
+    price = BIT_PRICE * wanted**2 * prepared.spread
+    codebook = palettize(
+        stored,
+        MAX_CENTRES,
+        axis=layer.axis,
+        importance=layer.stored(np.ascontiguousarray(costs)),
+        zero=zero,
+        price=price,
+        start=_even(stored, wanted),
+    )
+    codebook = handed_on(layer, weights, prepared.factors, codebook, price=price)
+    return _changed(prepared, codebook.decoded(), codebook)
+
+
+def _even(weights: Array, step: float) -> Array:
+    """Centres a step apart through zero, as far as weights reach and a byte can count."""
+    low, high = float(weights.min()), float(weights.max())
+    # rounding outwards adds one centre at either end
+    step = max(step, (max(high, 0.0) - min(low, 0.0)) / (MAX_CENTRES - 3), 1e-12)
+    return step * np.arange(np.floor(min(low, 0.0) / step), np.ceil(max(high, 0.0) / step) + 1)
+
+
+def _changed(prepared: Prepared, weight: Array, codebook: Codebook | None = None) -> Changed:
+    weight = weight.astype(np.float32)
+    lost = prepared.weights - prepared.layer.rows(weight.astype(np.float64))
+    bias = bias_after(prepared, lost)
+    return Changed(
+        layer=prepared.layer,
+        weight=weight,
+        bias=None if bias is None else bias.astype(np.float32),
+        damage=damage_of(prepared, lost),
+        codebook=codebook,
+    )
+
+
+class Template:
+    """A float network's file, written again and again with other numbers in it.
+
+    Args:
+        network: holds placeholders.
+        names: of the parameters that will be replaced.
+    """
+
+    def __init__(self, network: Network, names: Sequence[str]) -> None:
+        self._network = network
+        self._proto = onnx_file.to_proto(network)
+        held = {tensor.name for tensor in self._proto.graph.initializer}
+        reads = [
+            (str(node.target), len(node.users))
+            for node in network.module.graph.nodes
+            if node.op == "get_attr"
+        ]
+        # a number that is read twice may be in the file twice, once of them computed ahead
+        once = {name for name, users in reads if users == 1}
+        counts = [name for name, _ in reads]
+        self._refillable = all(
+            name in held and name in once and counts.count(name) == 1 for name in names
+        )
+
+    def network(self, values: dict[str, Array]) -> Network:
+        """The graph that holds these values."""
+        filled = self._network.copy()
+        for name, value in values.items():
+            set_value(filled.module, name, torch.from_numpy(value))
+        return filled.retraced()
+
+    def file(self, values: dict[str, Array]) -> bytes:
+        """The ONNX file that holds these values."""
+        if not self._refillable:
+            return onnx_file.to_bytes(self.network(values))
+        return onnx_file.refilled(self._proto, values).SerializeToString(deterministic=True)
+
+
+@dataclass(frozen=True)
+class Floats:
+    """A float network with other weights in it (a `moves.Form`).
+
+    Args:
+        template: of the network.
+        changed: every layer.
+        bytewise: whether shared weights are held as bytes and a codebook.
+    """
+
+    template: Template = field(repr=False)
+    changed: Sequence[Changed] = field(repr=False)
+    bytewise: bool = False
+
+    @cached_property
+    def _values(self) -> dict[str, Array]:
+        values: dict[str, Array] = {}
+        for one in self.changed:
+            for name, value in zip(self._names(one), self._numbers(one), strict=True):
+                values[name] = np.ascontiguousarray(value)
+            if one.bias is not None and one.layer.bias is not None:
+                values[one.layer.bias] = one.bias
+        return values
+
+    def _names(self, one: Changed) -> tuple[str, ...]:
+        return sharing.names_of(one.layer.weight) if self.bytewise else (one.layer.weight,)
+
+    def _numbers(self, one: Changed) -> tuple[Array, ...]:
+        if not self.bytewise:
+            return (one.weight,)
+        assert one.codebook is not None
+        return one.codebook.centres.reshape(-1, 1), one.codebook.indices
+
+    @cached_property
+    def file(self) -> bytes:
+        """The ONNX file."""
+        return self.template.file(self._values)
+
+    def network(self) -> Network:
+        """The graph."""
+        return self.template.network(self._values)
+
+    def layers(self) -> list[LayerFigures]:
+        """What became of each layer."""
+        return [self._figures(one) for one in self.changed]
+
+    def _figures(self, one: Changed) -> LayerFigures:
+        bias = 0 if one.bias is None else one.bias.nbytes
+        return LayerFigures(
+            name=one.layer.name,
+            kind=one.layer.kind,
+            shape=one.layer.shape,
+            form="float" if one.codebook is None else "shared",
+            weights=one.weight.size,
+            tensors=self._names(one),
+            installed=sum(value.nbytes for value in self._numbers(one)) + bias,
+            bits=None,
+            step=None,
+            zeros=float((one.weight == 0).mean()),
+            levels=len(np.unique(one.weight)),
+            activation="float",
+            why_float=None,
+            damage=one.damage,
+        )
+
+    def notes(self) -> list[str]:
+        """What was decided, in sentences."""
+        if any(one.codebook is not None for one in self.changed):
+            how = "a byte per weight and a codebook" if self.bytewise else "floats of few values"
+            return [f"shared weights are held as {how}, the smaller file of the two"]
+        return []
+
+
+class Pruning:
+    """Weights to zero, the coarser the more (a `moves.Move`)."""
+
+    def __init__(self, network: Network, prepared: Sequence[Prepared]) -> None:
+        self._prepared = prepared
+        self._template = Template(network, _parameters(prepared))
+        worth = [
+            np.sqrt(layer.sensitivity * layer.conditional)[:, None, :] * np.abs(layer.weights)
+            for layer in prepared
+        ]
+        first = [float(np.quantile(values, FIRST_GONE)) for values in worth]
+        self.last = max(float(values.max()) for values in worth)
+        self.start = float(np.median(first)) or self.last / REACH**2
+
+    def forms(self, coarseness: float) -> list[Floats]:
+        """Every layer pruned at a coarseness."""
+        return [Floats(self._template, [prune(layer, coarseness) for layer in self._prepared])]
+
+
+class Sharing:
+    """Weights to few centres, the coarser the fewer (a `moves.Move`).
+
+    Args:
+        network: float.
+        prepared: its layers.
+        zero: 0 is a centre of every layer.
+    """
+
+    def __init__(self, network: Network, prepared: Sequence[Prepared], zero: bool) -> None:
+        self._prepared, self._zero = prepared, zero
+        self._plain = Template(network, _parameters(prepared))
+        noise = np.random.default_rng(0)
+        fakes = {one.layer.weight: _fake(one, noise) for one in prepared}
+        looked_up = sharing.shared(network, fakes)
+        names = [name for one in prepared for name in sharing.names_of(one.layer.weight)]
+        biases = [one.layer.bias for one in prepared if one.layer.bias is not None]
+        self._bytewise = Template(looked_up, [*names, *biases])
+        self.start = float(np.median([layer.finest for layer in prepared]))
+        self.last = REACH * self.start
+
+    def forms(self, coarseness: float) -> list[Floats]:
+        """Every layer shared at a coarseness, in bytes and in plain floats."""
+        changed = [share(layer, coarseness, zero=self._zero) for layer in self._prepared]
+        return [Floats(self._bytewise, changed, bytewise=True), Floats(self._plain, changed)]
+
+
+def _parameters(prepared: Sequence[Prepared]) -> list[str]:
+    return [
+        name for one in prepared for name in (one.layer.weight, one.layer.bias) if name is not None
+    ]
+
+
+def _fake(prepared: Prepared, noise: np.random.Generator) -> Codebook:
+    """A placeholder unlike any other, so that no exporter merges two."""
+    shape = prepared.layer.shape
+    centres = noise.uniform(0.5, 1, (1, MAX_CENTRES, 1)).astype(np.float32)
+    indices = noise.integers(0, MAX_CENTRES, shape, dtype=np.uint8)
+    return Codebook(centres, indices, prepared.layer.axis, shape[prepared.layer.axis])
