@@ -260,6 +260,6 @@ def test_a_killed_fit_leaves_nothing_half_written_and_goes_on(model, data, tmp_p
     again = subprocess.run(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True
     )
-    assert "resumed: grids, curvature" in again.stdout
+    assert "resumed: grids, fallback, curvature" in again.stdout
     assert not (out / ".packlight").exists()
     assert os.path.exists(out / "model.onnx")
