@@ -75,6 +75,7 @@ def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     metavar="MOVES",
     help="Make only these: quantize, prune, palettize, factorize; or two, as prune,palettize.",
 )
+@click.option("--explain", is_flag=True, help="Measure which layers do the damage.")
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path), help="Output folder.  [default: MODEL-fitted]"
 )
@@ -114,9 +115,11 @@ def fit(
 
 
 def _show_fit(result: Any) -> None:
-    from packlight.report.terminal import comparison
+    from packlight.report.terminal import blames, comparison
 
     show(comparison(result.report))
+    if result.report["explain"]:
+        show(blames(result.report))
     for note in result.report["notes"]:
         click.echo(f"note: {note}")
     click.echo(f"network   {result.model}")

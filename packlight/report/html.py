@@ -38,6 +38,7 @@ def render(report: Report) -> str:
         layers.sizes(report),
         _curve(report),
         layers.worst(report),
+        layers.mended(report),
         layers.bits(report),
         _decisions(report),
         _provenance(report),

@@ -117,6 +117,29 @@ def worst(report: Report) -> Html | None:
     )
 
 
+def mended(report: Report) -> Html | None:
+    """The layers by what mending each alone would bring, where that was measured."""
+    rows = report.get("explain") or []
+    if not rows:
+        return None
+    lines = [
+        (row.get("layer"), short(row.get("damage")), f"{row.get('bytes', 0):+,}")
+        for row in rows[:WORST_LAYERS]
+    ]
+    listed = table(
+        f"The {len(lines)} layers that mending alone would help most.",
+        [("layer", False), ("outputs nearer by", True), ("bytes of the download", True)],
+        lines,
+    )
+    return section(
+        "mended",
+        "Which layer breaks it",
+        "Measured: one layer after the other on the finest grid, all others as they are. Below "
+        "zero, a layer's errors make good those of others.",
+        listed,
+    )
+
+
 def bits(report: Report) -> Html | None:
     """Every layer in figures, the smaller ones folded away where they are many."""
     layers = report.get("layers") or []

@@ -67,6 +67,23 @@ def comparison(report: dict[str, Any]) -> Table:
     return table
 
 
+WORST = 10  # layers shown
+
+
+def blames(report: dict[str, Any]) -> Table:
+    """The layers that do the most damage, and what mending each would cost."""
+    rows = report["explain"]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("layer mended alone")
+    for name in ("outputs nearer by", "download"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows[:WORST]:
+        table.add_row(row["layer"], f"{row['damage']:.3g}", f"{row['bytes']:+,} B")
+    if len(rows) > WORST:
+        table.caption, table.caption_justify = f"and {len(rows) - WORST} more", "left"
+    return table
+
+
 def _points(drop: float) -> str:
     """A drop as the change it is, in percentage points; no change has no sign of its own."""
     return f"{round(-drop * 100, 2) + 0.0:+.2f}"

@@ -69,6 +69,7 @@ def fit(
     max_drop: str | float | None = None,
     effort: str = "fast",
     only: str | Sequence[str] | None = None,
+    explain: bool = False,
     out: str | os.PathLike[str] | None = None,
     preprocess: samples_of.Preprocess | None = None,
     calibrate: int = 300,
@@ -96,6 +97,7 @@ def fit(
             30 times as long.
         only: the moves to make, where not those that `fit` makes by itself: "quantize", "prune",
             "palettize" or "factorize", or two of them (`packlight.shrink.moves`).
+        explain: measure which layer does the damage, and the bytes that mending it would cost.
         out: the output folder; default: the model's name with `-fitted`.
         preprocess: how images become inputs.
         calibrate: how many samples are fitted on; the others judge.
@@ -156,6 +158,7 @@ def fit(
         budget=budget,
         moves=moves,
         effort=effort,
+        explain=explain,
         macs=macs,
         seed=seed,
         eval_fn=eval_fn,

@@ -25,10 +25,13 @@ from packlight.runtimes.onnxruntime import VERSION, Session, latencies
 from packlight.shrink import activations, curvature, factored, factoring, grid_search
 from packlight.shrink.assembly import Assembly, Integers, Quantizing, assemble
 from packlight.shrink.budget import Budget
+from packlight.shrink.explaining import Blame, explain
 from packlight.shrink.fallback import harmful_places
 from packlight.shrink.float_moves import Pruning, Sharing
+from packlight.shrink.grid_search import Solved
 from packlight.shrink.layers import find_layers
 from packlight.shrink.moves import Form, Move
+from packlight.shrink.recover import classifier_loss, squared_loss
 from packlight.shrink.search import Found, Point, Visit, search
 from packlight.shrink.stages import Stages
 from packlight.shrink.teaching import Teaching
@@ -57,6 +60,7 @@ class Outcome:
         looks: how often the judges were asked.
         visited: every point of the search.
         notes: what was decided on the way, in sentences.
+        blames: each layer's measured damage, the worst first; None where that was not asked for.
     """
 
     point: Point
@@ -68,6 +72,7 @@ class Outcome:
     looks: int
     visited: list[Visit]
     notes: list[str]
+    blames: list[Blame] | None
 
 
 @dataclass
@@ -81,6 +86,7 @@ class Job:
         budget: at least one bound.
         moves: from `moves.parse`.
         effort: "fast", "normal" or "best".
+        explain: whether to measure each layer's damage.
         macs: multiply-adds of one sample, if known.
         seed: for every random choice.
         eval_fn: judges instead of accuracy, if given.
@@ -94,6 +100,7 @@ class Job:
     budget: Budget
     moves: tuple[str, ...]
     effort: str
+    explain: bool
     macs: int | None
     seed: int
     eval_fn: EvalFn | None
@@ -350,6 +357,7 @@ class Job:
                 finer = point.visit.coarseness * FINER if looks < LOOKS - 1 else 0.0
                 point = self.point(move.forms(finer), finer)
                 visited.append(point.visit)
+        blames = self._blames(move, point) if self.explain else None
         why = self._broken(point, verdict, lost)
         return Outcome(
             point=point,
@@ -361,7 +369,35 @@ class Job:
             looks=looks,
             visited=visited,
             notes=self.notes,
+            blames=blames,
         )
+
+    def _blames(self, move: Move, point: Point) -> list[Blame] | None:
+        """Which layer breaks it, measured one layer after the other."""
+        form = point.form
+        if not isinstance(form, Integers) or not isinstance(move, Quantizing):
+            self.notes.append(
+                "--explain mends layers on finer int8 grids, which this network lacks"
+            )
+            return None
+        if form.assembly is not move.assembly:
+            self.notes.append("--explain can not mend a retrained layer; give --effort fast for it")
+            return None
+
+        def measure(solved: list[Solved]) -> tuple[float, int]:
+            file = Integers(form.assembly, solved).file
+            return self.distance(file), len(compress(file, "max", verify=False))
+
+        with self.progress.stage("explain", len(move.prepared)) as tick:
+            return explain(list(form.solved), move.prepared, measure, tick)
+
+    def distance(self, file: bytes) -> float:
+        """How far a file's answers are from the original's, on samples that may steer."""
+        classifier = self.task.classifier
+        loss = classifier_loss(self.task.probabilities) if classifier else squared_loss
+        outputs = self.session(file).over(self._curve_inputs)
+        wanted = tuple(torch.from_numpy(value) for value in self._curve_wanted)
+        return float(loss(tuple(torch.from_numpy(value) for value in outputs), wanted))
 
     def _kept(self, lost: float | None) -> bool:
         allowed = self.budget.max_drop

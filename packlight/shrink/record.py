@@ -80,6 +80,7 @@ def describe(
         "accuracy": accuracy,
         "latency_ms": latency,
         "layers": _layers(job, outcome, packed),
+        "explain": None if outcome.blames is None else [vars(one) for one in outcome.blames],
         "visited": _visited(job, outcome),
         "notes": _notes(job, outcome, fused),
         "stages": [

@@ -263,3 +263,14 @@ def test_a_killed_fit_leaves_nothing_half_written_and_goes_on(model, data, tmp_p
     assert "resumed: grids, fallback, curvature" in again.stdout
     assert not (out / ".packlight").exists()
     assert os.path.exists(out / "model.onnx")
+
+
+def test_explain_blames_every_layer_with_the_bytes_that_mend_it(model, data, tmp_path):
+    result = packlight.fit(model, data, target_size="5KB", explain=True, out=tmp_path / "out")
+    rows = result.report["explain"]
+    assert {row["layer"] for row in rows} == {"conv1", "conv2", "fc"}
+    assert [row["damage"] for row in rows] == sorted((r["damage"] for r in rows), reverse=True)
+    assert rows[0]["damage"] > 0
+    assert rows[0]["bytes"] > 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Which layer breaks it" in page
