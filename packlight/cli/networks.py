@@ -64,6 +64,12 @@ def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--target-installed-size", metavar="SIZE", help="Bound on the network file itself.")
 @click.option("--max-drop", metavar="SHARE", help="Accuracy that may be lost: 1% or 0.01.")
 @click.option(
+    "--speedup",
+    type=float,
+    metavar="TIMES",
+    help="How many times as fast, in onnxruntime; channels are taken out if need be.",
+)
+@click.option(
     "--effort",
     type=click.Choice(["fast", "normal", "best"]),
     default="fast",

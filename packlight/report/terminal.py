@@ -17,9 +17,10 @@ def comparison(report: dict[str, Any]) -> Table:
     """
     before, after = report["original"], report["compressed"]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("")
-    for name in (before["file"], after["file"], "change"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for name in (before["file"], after["file"]):
+        table.add_column(name, justify="right", overflow="fold")  # a name may be long
+    table.add_column("change", justify="right", no_wrap=True)
     for label, key in (("network file", "bytes"), ("packed download", "packed_bytes")):
         table.add_row(
             label,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,11 +18,13 @@ class Budget:
         target_size: bytes of the packed download.
         target_installed_size: bytes of the network file.
         max_drop: accuracy that may be lost, as a share.
+        speedup: how many times as fast as the original, in onnxruntime on one thread.
     """
 
     target_size: int | None = None
     target_installed_size: int | None = None
     max_drop: float | None = None
+    speedup: float | None = None
 
     @classmethod
     def parse(
@@ -29,16 +32,24 @@ class Budget:
         target_size: str | int | None,
         target_installed_size: str | int | None,
         max_drop: str | float | None,
+        speedup: float | None = None,
     ) -> Budget:
         """Read bounds as people write them.
 
         Raises:
             BadInput: one can not be read, or there is none at all.
         """
-        if target_size is None and target_installed_size is None and max_drop is None:
+        bounds = (target_size, target_installed_size, max_drop, speedup)
+        if all(bound is None for bound in bounds):
             raise BadInput(
                 "no budget was given; ask for a target size (--target-size 700KB), an installed "
-                "size (--target-installed-size 2MB) or a largest drop (--max-drop 1%)"
+                "size (--target-installed-size 2MB), a largest drop (--max-drop 1%) or a speed "
+                "(--speedup 1.5)"
+            )
+        if speedup is not None and not 1 < speedup < math.inf:
+            raise BadInput(
+                f"--speedup {speedup:g} is no speedup; give a number above 1: how many times as "
+                "fast as the original the network has to be"
             )
         return cls(
             None if target_size is None else parse_size(target_size, "target-size"),
@@ -46,6 +57,7 @@ class Budget:
             if target_installed_size is None
             else parse_size(target_installed_size, "target-installed-size"),
             None if max_drop is None else parse_share(max_drop, "max-drop"),
+            speedup,
         )
 
     @property

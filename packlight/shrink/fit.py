@@ -67,6 +67,7 @@ def fit(
     target_size: str | int | None = None,
     target_installed_size: str | int | None = None,
     max_drop: str | float | None = None,
+    speedup: float | None = None,
     effort: str = "fast",
     only: str | Sequence[str] | None = None,
     explain: bool = False,
@@ -92,6 +93,8 @@ def fit(
         target_installed_size: bound on the network file itself.
         max_drop: bound on the accuracy lost, in points: "1%" or 0.01. Without labels it bounds
             the share of answers that differ from the original's; with `eval_fn`, its loss.
+        speedup: how many times as fast as the original the network has to be, in onnxruntime on one
+            thread: where rounding alone is not enough, channels are taken out.
         effort: "fast" rounds; "normal" and "best" also retrain the network through its rounded
             weights, with the original's answers on the samples for a teacher, for some 5 and
             30 times as long.
@@ -114,7 +117,7 @@ def fit(
         BadInput: the model, the data or an argument can not be used.
         BudgetNotMet: no network meets the budgets; the nearest one is written as `nearest.onnx`.
     """
-    budget = Budget.parse(target_size, target_installed_size, max_drop)
+    budget = Budget.parse(target_size, target_installed_size, max_drop, speedup)
     if effort not in EFFORTS:
         raise BadInput(f"effort {effort!r} is none of {', '.join(EFFORTS)}")
     moves = parse_moves(only, effort, budget)

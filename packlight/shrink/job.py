@@ -21,8 +21,9 @@ from packlight.errors import BadInput
 from packlight.judge import Task, Verdict, compare, find_task
 from packlight.network import Network
 from packlight.progress import Progress
+from packlight.runtimes import onnx as onnx_file
 from packlight.runtimes.onnxruntime import VERSION, Session, latencies
-from packlight.shrink import activations, curvature, factored, factoring, grid_search
+from packlight.shrink import activations, curvature, factored, factoring, grid_search, speeding
 from packlight.shrink.assembly import Assembly, Integers, Quantizing, assemble
 from packlight.shrink.budget import Budget
 from packlight.shrink.explaining import Blame, explain
@@ -43,6 +44,7 @@ EvalFn = Callable[[Callable[..., tuple[Array, ...]]], float]
 BATCH = 16  # samples run at once
 FALLBACK_SAMPLES = 48  # on which activations are tried in int8
 CURVE_SAMPLES = 256  # on which every visited point is scored
+TIMINGS = 3  # of the written file: a busy machine only makes it slower
 LOOKS = 8  # times the judges may send a point back
 FINER = 0.85  # factor on the coarseness when they do
 
@@ -107,6 +109,7 @@ class Job:
     progress: Progress
     stages: Stages
     notes: list[str] = field(default_factory=list)
+    narrowed: str = ""  # goes before the names of stages, once channels are out
 
     def run(self) -> Outcome:
         """All stages."""
@@ -121,6 +124,9 @@ class Job:
         if self.task.classifier:
             samples_of.check_labels(self.split.judge, self.task.classes)
         self._look_at_steering()
+        self.teacher = self.network
+        if self.budget.speedup is not None:
+            self._narrow(self.budget.speedup)
 
         move, found = self._found()
         return self._chosen(move, found)
@@ -267,8 +273,9 @@ class Job:
 
     def _found(self) -> tuple[Move, Found]:
         """The moves wanted, searched over."""
-        assembly = self.assembled(self.network, "") if "quantize" in self.moves else None
-        curvatures = self._curvatures(self.network, "")
+        stage = self.narrowed
+        assembly = self.assembled(self.network, stage) if "quantize" in self.moves else None
+        curvatures = self._curvatures(self.network, stage)
         with self.progress.stage("prepare"):
             prepared = grid_search.prepare(self.network, self.layers, curvatures)
         options: list[factoring.Options] = []
@@ -289,6 +296,50 @@ class Job:
         else:
             move = factoring.Factoring(self.network, prepared, options)
         return move, self._search(move)
+
+    def _narrow(self, speedup: float) -> None:
+        """Take out channels until the file is as fast as asked, and teach what is left."""
+
+        def measured(network: Network) -> float:
+            return self.speedup(self._timed(network))
+
+        alone = measured(self.network)
+        if alone >= speedup:
+            self.notes.append(f"{alone:.2f} times as fast with all of its channels")
+            return
+        curvatures = self._curvatures(self.network, "")
+
+        def choose() -> dict[str, Any]:
+            with self.progress.stage("narrow") as tick:
+                found = speeding.narrow(self.network, curvatures, speedup, time=measured, tick=tick)
+            return {name: torch.from_numpy(stays) for name, stays in found.keep.items()}
+
+        keep = {name: stays.numpy() for name, stays in self.stages.run("narrow", choose).items()}
+        batches = list(self.tensors(self.split.fit))
+        with self.progress.stage("repair"):
+            self.network = speeding.narrowed(self.network, curvatures, keep, batches)
+        widths = [f"{name} {len(k)} -> {int(k.sum())}" for name, k in keep.items() if not k.all()]
+        self.notes.append(f"channels: {', '.join(widths)}")
+        if self.effort != "fast":
+            self.network = Teaching(self).distilled()
+        self.layers = find_layers(self.network)
+        self.narrowed = "narrowed-"
+
+    def _timed(self, network: Network) -> bytes:
+        """A file that takes as long as the one that will be written, whatever it answers."""
+        if "quantize" not in self.moves:
+            return onnx_file.to_bytes(network)
+        layers = find_layers(network)
+        places = activations.find_places(network, layers)
+        few = list(self.tensors(self.split.fit.take(range(min(len(self.split.fit), BATCH)))))
+        grids = activations.observe(network, places, few)
+        return assemble(network, layers, places, grids, {}).template.SerializeToString()
+
+    def speedup(self, file: bytes) -> float:
+        """How many times as fast as the original a file is, measured."""
+        (sample,) = self.split.fit.take([0]).batches(1)
+        ((called, _),) = samples_of.runs(sample, self.network.inputs, self.network.batch)
+        return speeding.speedup_of(self.original, file, called)
 
     def _search(self, move: Move) -> Found:
         with self.progress.stage("search") as tick:
@@ -406,13 +457,27 @@ class Job:
     def _broken(self, point: Point, verdict: Verdict, lost: float | None) -> str | None:
         """A sentence about a budget that is not met."""
         size = self.budget.broken_size(point.visit.packed_bytes, point.visit.bytes)
-        if size is not None or self._kept(lost):
+        if size is not None:
             return size
+        if self._kept(lost):
+            return self._too_slow(point)
         what = "eval_fn's loss" if self.eval_fn else "the drop"
         at = show_size(point.visit.packed_bytes)
         return (
             f"{what} is {lost:.2%} on {verdict.n} samples at {at} packed, "
             f"max-drop allows {self.budget.max_drop:.2%}"
+        )
+
+    def _too_slow(self, point: Point) -> str | None:
+        """A sentence about the speed, if it is asked for and not there."""
+        wanted = self.budget.speedup
+        if wanted is None:
+            return None
+        measured = max(self.speedup(point.file) for _ in range(TIMINGS))
+        if measured >= wanted:
+            return None
+        return (
+            f"the file is {measured:.2f} times as fast as the original, speedup asks for {wanted:g}"
         )
 
     def _judge(self, point: Point) -> tuple[Verdict, tuple[float, float] | None]:

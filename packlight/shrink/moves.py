@@ -121,7 +121,7 @@ def parse(only: str | Sequence[str] | None, effort: str, budget: Budget) -> tupl
             f"--only {','.join(names)!r} names moves that do not go together; "
             f"give one alone, or {', '.join(TOGETHER[:-1])} or {TOGETHER[-1]}"
         )
-    if effort != "fast" and moves != DEFAULT:
+    if effort != "fast" and moves != DEFAULT and budget.speedup is None:
         raise BadInput(
             f"effort {effort!r} retrains through int8 weights and works with --only quantize; "
             f"for --only {','.join(moves)} leave the effort at fast"

@@ -89,7 +89,9 @@ def search(
         size = "target_size" if budget.target_size is not None else "target_installed_size"
         point, bound = _finest_that_fits(at, budget, start, last)
         return Found(point, visited, size if bound else "none")
-    point, bound = _coarsest_that_keeps(at, drop, budget.max_drop or 0.0, start, last)
+    if budget.max_drop is None:
+        return Found(at(0.0), visited, "speedup")
+    point, bound = _coarsest_that_keeps(at, drop, budget.max_drop, start, last)
     return Found(point, visited, "max_drop" if bound else "none")
 
 

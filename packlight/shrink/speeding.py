@@ -31,17 +31,15 @@ SECONDS = 3.0  # of timing a trial
 
 @dataclass(frozen=True)
 class Narrowed:
-    """A network that is fast enough.
+    """A choice of channels that is fast enough.
 
     Args:
-        network: repaired.
+        keep: which channels stay.
         speedup: measured, of its file over the original's.
-        macs: share left.
     """
 
-    network: Network
+    keep: Keep
     speedup: float
-    macs: float
 
 
 def narrow(
@@ -50,46 +48,43 @@ def narrow(
     speedup: float,
     *,
     time: Callable[[Network], float],
-    batches: Iterable[tuple[Tensor, ...]] = (),
     tick: Callable[[], None] = lambda: None,
 ) -> Narrowed:
-    """Take out as few channels as make the network as fast as asked.
+    """Choose as few channels to take out as make the network as fast as asked.
 
     Args:
         network: fused.
         curvatures: of its layers, by name.
         speedup: over the original, above 1.
         time: a network -> how many times as fast as the original its file is, measured.
-        batches: inputs that the narrower network is refined on.
         tick: called after every trial.
     Raises:
         BadInput: not even the narrowest network is fast enough; says how fast it is.
     """
     groups = find_groups(network)
-    found = thinning.scores(network, groups, find_layers(network), curvatures)
+    scores = thinning.scores(network, groups, find_layers(network), curvatures)
     macs = thinning.macs_by_weight(network)
 
-    def at(share: float) -> tuple[Keep, Network, float]:
-        keep, _ = thinning.choose(groups, found, macs, share, MULTIPLE)
-        narrower = remove(network, keep)
-        measured = time(narrower)
+    def at(share: float) -> Narrowed:
+        keep, _ = thinning.choose(groups, scores, macs, share, MULTIPLE)
+        measured = time(remove(network, keep))
         tick()
-        return keep, narrower, measured
+        return Narrowed(keep, measured)
 
     slow, narrowest = 1.0, LEAST_SHARE  # shares that are too slow, and too narrow to be
     share = max(1.0 / speedup, narrowest)
-    fast: tuple[float, Keep, Network, float] | None = None
+    fast: tuple[float, Narrowed] | None = None
     fastest = 0.0
     for _ in range(TRIALS):
         try:
-            keep, narrower, measured = at(share)
+            found = at(share)
         except BadInput:  # no choice of widths leaves so little
             narrowest, share = share, float(np.sqrt(share * slow))
             continue
-        fastest = max(fastest, measured)
-        if measured >= speedup:
-            fast = (share, keep, narrower, measured)
-            if measured <= CLOSE * speedup:
+        fastest = max(fastest, found.speedup)
+        if found.speedup >= speedup:
+            fast = (share, found)
+            if found.speedup <= CLOSE * speedup:
                 break
         else:
             slow = share
@@ -99,11 +94,24 @@ def narrow(
             f"a speedup of {speedup:g} can not be reached by taking out channels: the narrowest "
             f"network tried is {fastest:.2f} times as fast; ask for less"
         )
-    _, keep, narrower, measured = fast
-    repaired = repairing.repair(network, narrower, keep, curvatures)
-    repaired = repairing.refine(network, repaired, keep, batches)
-    left = sum(thinning.macs_by_weight(repaired).values()) / sum(macs.values())
-    return Narrowed(repaired, measured, left)
+    return fast[1]
+
+
+def narrowed(
+    network: Network,
+    curvatures: Mapping[str, Curvature],
+    keep: Keep,
+    batches: Iterable[tuple[Tensor, ...]] = (),
+) -> Network:
+    """The network without the channels that do not stay, repaired and refined.
+
+    Args:
+        network, curvatures: as above.
+        keep: from `narrow`.
+        batches: inputs that it is refined on.
+    """
+    repaired = repairing.repair(network, remove(network, keep), keep, curvatures)
+    return repairing.refine(network, repaired, keep, batches)
 
 
 def speedup_of(original: str | bytes, file: bytes, sample: Sequence[Array]) -> float:

@@ -45,6 +45,7 @@ RUNS = 4  # trainings of a bisection
 SHRINK = 0.5  # factor on the size at the first of them
 CLOSE_SIZE = 0.95  # sizes this near to each other are not worth a training
 DISTORTED = 512  # samples on which distortions are tried
+HELD = 512  # samples that decide whether teaching floats helped
 CHECKPOINT = 60.0  # seconds between two
 
 
@@ -53,10 +54,10 @@ class Teaching:
 
     Args:
         job: as far as the search without training.
-        assembly: of its network, whose levels are trained.
+        assembly: of its network, whose levels are trained; None where floats are.
     """
 
-    def __init__(self, job: Job, assembly: Assembly) -> None:
+    def __init__(self, job: Job, assembly: Assembly | None = None) -> None:
         self.job, self.assembly = job, assembly
         network = job.network
         learn = job.split.learn
@@ -87,9 +88,42 @@ class Teaching:
         point = self._trained(wanted, self._steps(1), "taught")
         visited = [*found.visited, point.visit]
         fits = budget.fits(point.visit.packed_bytes, point.visit.bytes)
-        if fits and self._nearer(point, found.point):
+        met = budget.fits(found.point.visit.packed_bytes, found.point.visit.bytes)
+        if fits and (not met or self._nearer(point, found.point)):
             return Found(point, visited, found.binding), []
         return Found(found.point, visited, found.binding), []
+
+    def distilled(self) -> Network:
+        """The job's network as it is, floats and all, taught to answer as the original."""
+        job = self.job
+        if not self.possible or not self.learn:
+            return job.network
+        self._prepare()
+
+        def train() -> dict[str, Tensor]:
+            steps = self._steps(1)
+            plan = recover.Plan(0.0, steps, self._batch, self.distortion, job.seed)
+            with job.progress.stage("teach floats", steps) as tick:
+                taught = recover.distil(
+                    job.network, job.teacher, self.inputs, self.loss, plan, tick=tick
+                )
+            return {name: value.detach() for name, value in taught.module.named_parameters()}
+
+        taught = job.network.copy()
+        values = job.stages.run("floats", train)
+        with torch.no_grad():
+            for name, parameter in taught.module.named_parameters():
+                parameter.copy_(values[name])
+        few = (self.held or job.split.steer or self.learn).take(range(HELD))
+        batches = [
+            tuple(torch.from_numpy(value) for value in batch) for batch in few.batches(self._batch)
+        ]
+
+        def distance(network: Network) -> float:
+            with torch.no_grad():
+                return sum(float(self.loss(network(*b), job.teacher(*b))) for b in batches)
+
+        return taught if distance(taught) < distance(job.network) else job.network
 
     def _smallest(self, found: Found) -> tuple[Found, list[Point]]:
         """The smallest that keeps the drop."""
@@ -151,8 +185,11 @@ class Teaching:
         job = self.job
         layers = find_layers(job.network)
 
+        assembly = self.assembly
+        assert assembly is not None
+
         def cost(solved: list[Solved]) -> float:
-            file = self.assembly.file(self.assembly.values(solved))
+            file = assembly.file(assembly.values(solved))
             return 8.0 * len(compress(file, "max", verify=False))
 
         def train() -> dict[str, Any]:
@@ -161,7 +198,7 @@ class Teaching:
             with job.progress.stage("teach", steps) as tick:
                 solved = recover.recover(
                     job.network,
-                    job.network,
+                    job.teacher,
                     layers,
                     self.inputs,
                     self.loss,

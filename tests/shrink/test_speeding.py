@@ -54,10 +54,10 @@ def _clock(network: Network):
 def test_the_speed_asked_for_is_reached_with_little_to_spare(network, curvatures, speedup):
     found = speeding.narrow(network, curvatures, speedup, time=_clock(network))
     assert found.speedup >= speedup
-    assert _clock(network)(found.network) == pytest.approx(found.speedup)
+    narrower = speeding.narrowed(network, curvatures, found.keep)
+    assert _clock(network)(narrower) == pytest.approx(found.speedup)
     # one step of widths narrower in one of the groups is all that may be too much
     assert found.speedup <= 2.0 * speedup
-    assert found.macs == pytest.approx(1 / found.speedup, rel=0.05)
 
 
 def test_a_speed_that_no_width_reaches_is_refused_with_the_best_there_is(network, curvatures):
