@@ -25,7 +25,7 @@ from packlight.errors import BadInput, BudgetNotMet
 from packlight.network import Network
 from packlight.runtimes import onnx as onnx_file
 from packlight.runtimes.onnxruntime import Session
-from tests.networks import blocks, images, plain
+from tests.networks import blocks, images, plain, settled
 
 
 @pytest.fixture(scope="module")
@@ -274,3 +274,45 @@ def test_explain_blames_every_layer_with_the_bytes_that_mend_it(model, data, tmp
     assert rows[0]["bytes"] > 0
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Which layer breaks it" in page
+
+
+class Wide(nn.Module):
+    """Wide enough that channels can go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(3, 64, 3, padding=1)
+        self.b = nn.Conv2d(64, 64, 3, padding=1)
+        self.c = nn.Conv2d(64, 64, 3, padding=1)
+        self.head = nn.Linear(64, 6)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        x = image
+        for layer in (self.a, self.b, self.c):
+            x = torch.relu(layer(x))
+        return self.head(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("only", ["prune", None])
+def test_a_speed_takes_channels_out_until_the_clock_says_so(only, data, tmp_path):
+    network = Network.from_module(settled(Wide()), (images(2),))
+    result = packlight.fit(network, data[0], speedup=2.5, only=only, out=tmp_path / "out")
+    macs = packlight.weigh(result.model).totals.macs
+    assert macs < 0.7 * packlight.weigh(network).totals.macs
+    assert result.met
+    assert result.report["asked"]["speedup"] == 2.5
+    assert any(note.startswith("channels: ") for note in result.report["notes"])
+    assert result.report["accuracy"]["agreement"]["value"] > 0.5
+
+
+def test_what_is_fast_enough_already_keeps_its_channels(data, tmp_path):
+    network = Network.from_module(settled(Wide()), (images(2),))
+    result = packlight.fit(network, data[0], speedup=1.01, out=tmp_path / "out")
+    assert packlight.weigh(result.model).totals.macs == packlight.weigh(network).totals.macs
+    assert any("with all of its channels" in note for note in result.report["notes"])
+
+
+@pytest.mark.parametrize("speedup", [1.0, 0.5, -2.0, float("nan"), float("inf")])
+def test_a_speedup_that_is_none_is_refused(speedup, model, data, tmp_path):
+    with pytest.raises(BadInput, match="give a number above 1"):
+        packlight.fit(model, data, speedup=speedup, out=tmp_path / "out")
