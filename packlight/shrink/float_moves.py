@@ -4,7 +4,8 @@ Columns are solved one after the other with their errors handed on, as on a grid
 takes over the mean of what is lost. What differs is the choice for one weight:
 
     prune       keep it as it is, or zero, whichever costs less: the loss w^2 s / [H^-1]_jj that
-                goes with it against c^2, c the coarseness
+                goes with it against c^2, c the coarseness; weights kept end at their optimum
+                beside the zeros (least squares)
     palettize   the centre that costs least in error and bits; centres start as a grid of the step
                 that int8 weights would have, and move to where the weights are
 
@@ -29,8 +30,10 @@ from packlight.shrink.grid_search import BIT_PRICE, Prepared, bias_after, damage
 from packlight.shrink.layers import Layer
 from packlight.shrink.moves import REACH, LayerFigures
 from packlight.shrink.palettize import MAX_CENTRES, Codebook, handed_on, palettize
+from packlight.shrink.prune import refit
 from packlight.types import Array
 
+REFITTED = 1e-4  # of the gradient is left where the weights kept are at their optimum
 FIRST_GONE = 0.05  # share of a layer's weights that cost less than where pruning starts
 
 
@@ -61,11 +64,17 @@ def prune(prepared: Prepared, coarseness: float) -> Changed:
         return np.where(cost * np.square(weights) < worth, 0.0, weights)
 
     weights = prepared.weights
-    if prepared.factors:
-        step = np.ones(weights.shape[:2])
-        left = quantize.round_blocks(weights, prepared.factors, step, choose)
-    else:
-        left = choose(weights, np.ones(1))
+    if not prepared.factors:
+        return _changed(prepared, prepared.layer.stored(choose(weights, np.ones(1))))
+    stays = (
+        quantize.round_blocks(weights, prepared.factors, np.ones(weights.shape[:2]), choose) != 0
+    )
+    pieces, start = [], 0
+    for factor in prepared.factors:
+        part = slice(start, start + len(factor.order))
+        start = part.stop
+        pieces.append(refit(weights[:, :, part], factor.moments, stays[:, :, part], REFITTED))
+    left = np.where(stays, np.concatenate(pieces, axis=2), 0.0)
     return _changed(prepared, prepared.layer.stored(left))
 
 

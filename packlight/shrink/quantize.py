@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -55,6 +56,17 @@ class Factor:
         columns after it have made good what they can."""
         diagonal = np.diagonal(self.upper, axis1=1, axis2=2)
         return 1.0 / np.square(diagonal)
+
+    @cached_property
+    def moments(self) -> Array:
+        """(G, n, n) H as it was inverted, damped, its columns in their own order."""
+        upper = torch.from_numpy(self.upper)
+        identity = torch.eye(upper.shape[1], dtype=upper.dtype).expand_as(upper)
+        inverse = torch.linalg.solve_triangular(upper, identity, upper=True)
+        moments = np.empty_like(self.upper)
+        product = (inverse @ inverse.transpose(1, 2)).numpy()
+        moments[:, self.order[:, None], self.order] = product
+        return moments
 
 
 def factorize(moments: Array) -> Factor:

@@ -147,6 +147,16 @@ def test_weights_that_stay_take_over_what_pruned_ones_did(prepared):
     assert solved.damage < 0.8 * grid_search.damage_of(layer, lost)
 
 
+def test_weights_that_stay_are_at_their_optimum(prepared):
+    layer = prepared[0][1]
+    solved = prune(layer, 2 * float(np.sqrt(layer.sensitivity * layer.conditional.mean()) * 0.05))
+    kept = layer.layer.rows(solved.weight)
+    noise = np.random.default_rng(0)
+    for _ in range(20):
+        moved = kept * (1 + 0.01 * noise.standard_normal(kept.shape))
+        assert grid_search.damage_of(layer, layer.weights - moved) > solved.damage
+
+
 def test_nothing_is_pruned_at_coarseness_zero_and_all_far_beyond(prepared):
     for layer in prepared[0]:
         same = prune(layer, 0.0)

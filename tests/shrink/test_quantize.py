@@ -50,6 +50,7 @@ def test_the_factor_is_the_inverse_of_the_damped_moments():
     H = damped(moments)[:, factor.order][:, :, factor.order]
     np.testing.assert_allclose(inverse @ H, np.broadcast_to(np.eye(12), (2, 12, 12)), atol=1e-8)
     assert (np.tril(factor.upper, -1) == 0).all()
+    np.testing.assert_allclose(factor.moments, damped(moments), rtol=1e-8, atol=1e-10)
 
 
 def test_uncorrelated_inputs_are_rounded_to_nearest():
