@@ -152,12 +152,13 @@ def bits(report: Report) -> Html | None:
     known = [layer for layer in layers if finite(layer.get("bits_per_weight")) is not None]
     counted = sum(finite(layer.get("weights")) or 0.0 for layer in known)
     total = sum((finite(layer.get("weights")) or 0.0) * layer["bits_per_weight"] for layer in known)
+    part = "" if len(known) == len(layers) else f" ({count(counted)} of them are told apart there)"
     verb = "is estimated to spend" if _estimated(layers) else "spends"
     return section(
         "layers",
         "Bits by layer",
         f"{count(weights)} weights at {short(total / counted if counted else None)} bits each on "
-        f"average: what the packed file {verb} on them.",
+        f"average: what the packed file {verb} on them{part}.",
         _layer_table(
             f"{f'The {len(shown)} largest' if rest else 'All'} layers, as the network runs them.",
             shown,
