@@ -26,7 +26,7 @@ TRIALS = 7
 CLOSE = 1.03  # between the speed asked for and one that is near enough
 LEAST_SHARE = 0.05  # of the MACs
 MULTIPLE = 16  # of widths: narrower steps hardly change the time
-SECONDS = 3.0  # of timing a trial
+SECONDS = 1.0  # of timing a trial
 
 
 @dataclass(frozen=True)

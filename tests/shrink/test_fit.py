@@ -25,6 +25,7 @@ from packlight.errors import BadInput, BudgetNotMet
 from packlight.network import Network
 from packlight.runtimes import onnx as onnx_file
 from packlight.runtimes.onnxruntime import Session
+from packlight.shrink import speeding
 from tests.networks import blocks, images, plain, settled
 
 
@@ -293,23 +294,43 @@ class Wide(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+@pytest.fixture
+def wide() -> Network:
+    """`Wide` as a Network."""
+    return Network.from_module(settled(Wide()), (images(2),))
+
+
 @pytest.mark.parametrize("only", ["prune", None])
-def test_a_speed_takes_channels_out_until_the_clock_says_so(only, data, tmp_path):
-    network = Network.from_module(settled(Wide()), (images(2),))
-    result = packlight.fit(network, data[0], speedup=2.5, only=only, out=tmp_path / "out")
-    macs = packlight.weigh(result.model).totals.macs
-    assert macs < 0.7 * packlight.weigh(network).totals.macs
+def test_a_speed_takes_channels_out_until_the_clock_says_so(
+    only, wide, data, tmp_path, monkeypatch
+):
+    def clock(_original, file, _sample) -> float:  # counts multiplications
+        (tmp_path / "timed.onnx").write_bytes(file)
+        return whole / packlight.weigh(tmp_path / "timed.onnx").totals.macs
+
+    whole = packlight.weigh(wide).totals.macs
+    monkeypatch.setattr(speeding, "speedup_of", clock)
+    result = packlight.fit(wide, data[0], speedup=2.5, only=only, out=tmp_path / "out")
     assert result.met
+    assert packlight.weigh(result.model).totals.macs <= whole / 2.5
     assert result.report["asked"]["speedup"] == 2.5
     assert any(note.startswith("channels: ") for note in result.report["notes"])
     assert result.report["accuracy"]["agreement"]["value"] > 0.5
 
 
-def test_what_is_fast_enough_already_keeps_its_channels(data, tmp_path):
-    network = Network.from_module(settled(Wide()), (images(2),))
-    result = packlight.fit(network, data[0], speedup=1.01, out=tmp_path / "out")
-    assert packlight.weigh(result.model).totals.macs == packlight.weigh(network).totals.macs
-    assert any("with all of its channels" in note for note in result.report["notes"])
+def test_what_is_fast_enough_already_keeps_its_channels(wide, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(speeding, "speedup_of", lambda *_: 5.0)
+    result = packlight.fit(wide, data[0], speedup=3.0, out=tmp_path / "out")
+    assert packlight.weigh(result.model).totals.macs == packlight.weigh(wide).totals.macs
+    assert "5.00 times as fast with all of its channels" in result.report["notes"]
+
+
+def test_a_file_that_turns_out_too_slow_is_the_nearest_one(wide, data, tmp_path, monkeypatch):
+    answers = iter([5.0])
+    monkeypatch.setattr(speeding, "speedup_of", lambda *_: next(answers, 2.0))
+    with pytest.raises(BudgetNotMet, match=r"2\.00 times as fast .*, speedup asks for 3"):
+        packlight.fit(wide, data[0], speedup=3.0, out=tmp_path / "out")
+    assert (tmp_path / "out" / "nearest.onnx").exists()
 
 
 @pytest.mark.parametrize("speedup", [1.0, 0.5, -2.0, float("nan"), float("inf")])
