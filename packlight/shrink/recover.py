@@ -136,6 +136,8 @@ def recover(
     training = _Training(network, teacher, layers, inputs, loss, plan, cost)
     if memory is not None:
         memory.restore(training)
+        for _ in range(training.step):
+            tick()
     while training.step < plan.steps:
         training.advance()
         if memory is not None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from packlight.errors import BadInput
+from packlight.errors import BadInput, BudgetNotMet
 from packlight.network import Network
 from packlight.runtimes.onnxruntime import latencies
 from packlight.shrink import repairing, thinning
@@ -59,7 +59,7 @@ def narrow(
         time: a network -> how many times as fast as the original its file is, measured.
         tick: called after every trial.
     Raises:
-        BadInput: not even the narrowest network is fast enough; says how fast it is.
+        BudgetNotMet: not even the narrowest network is fast enough; says how fast it is.
     """
     groups = find_groups(network)
     scores = thinning.scores(network, groups, find_layers(network), curvatures)
@@ -90,7 +90,7 @@ def narrow(
             slow = share
         share = float(np.sqrt(slow * (fast[0] if fast else narrowest)))
     if fast is None:
-        raise BadInput(
+        raise BudgetNotMet(
             f"a speedup of {speedup:g} can not be reached by taking out channels: the narrowest "
             f"network tried is {fastest:.2f} times as fast; ask for less"
         )

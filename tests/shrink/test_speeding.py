@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from packlight.errors import BadInput
+from packlight.errors import BudgetNotMet
 from packlight.fuse import fuse
 from packlight.network import Network
 from packlight.shrink import curvature, speeding
@@ -61,5 +61,5 @@ def test_the_speed_asked_for_is_reached_with_little_to_spare(network, curvatures
 
 
 def test_a_speed_that_no_width_reaches_is_refused_with_the_best_there_is(network, curvatures):
-    with pytest.raises(BadInput, match=r"speedup of 50 can not be reached.* 1\.50 times as fast"):
+    with pytest.raises(BudgetNotMet, match=r"of 50 can not be reached.* 1\.50 times as fast"):
         speeding.narrow(network, curvatures, 50.0, time=lambda _: 1.5)
