@@ -17,7 +17,7 @@ from packlight.coding.contents import info
 from packlight.coding.packing import compress
 from packlight.files import sha256
 from packlight.runtimes.onnxruntime import VERSION
-from packlight.shrink.layers import value_of_name
+from packlight.shrink.layers import find_layers, value_of_name
 from packlight.shrink.moves import LayerFigures
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def describe(
         command: what the user typed.
     """
     original = job.original_file
-    parameters = sum(value.numel() for value in job.network.module.parameters())
+    parameters = sum(value.numel() for value in job.teacher.module.parameters())
     accuracy = outcome.verdict.to_dict() | {
         "looks": outcome.looks,
         "judged_on": job.split.description,
@@ -115,7 +115,7 @@ def _finite(value: Any) -> Any:
 
 def _layers(job: Job, outcome: Outcome, packed: Path) -> list[dict[str, Any]]:
     rows = []
-    before = {layer.name: layer for layer in job.layers}
+    before = {layer.name: layer for layer in find_layers(job.teacher)}
     figures = outcome.point.form.layers()
     costs: dict[str, int | None] = {}
     if any(layer.bits is None for layer in figures):
@@ -126,7 +126,7 @@ def _layers(job: Job, outcome: Outcome, packed: Path) -> list[dict[str, Any]]:
         if original is not None:
             bias = original.bias
             held = int(np.prod(original.shape))
-            held += 0 if bias is None else value_of_name(job.network, bias).numel()
+            held += 0 if bias is None else value_of_name(job.teacher, bias).numel()
         rows.append(
             {
                 "name": layer.name,

@@ -66,7 +66,8 @@ class Teaching:
             kept = max(int(len(learn) * (1 - HELD_BACK)), 1)
             learn, self.held = learn.take(range(kept)), learn.take(range(kept, len(learn)))
         self.learn = learn
-        self.possible = all(spec.batched for spec in network.inputs)
+        enough = len(learn) >= (network.batch or 1) and (self.held is None or len(self.held) > 0)
+        self.possible = enough and all(spec.batched for spec in network.inputs)
 
     def go_on(self, found: Found) -> tuple[Found, list[Point]]:
         """Train.
@@ -77,7 +78,7 @@ class Teaching:
             Where it ends with training, and points to go back to, the safest first.
         """
         budget = self.job.budget
-        if not self.possible or not self.learn or found.point.visit.coarseness == 0:
+        if not self.possible or found.point.visit.coarseness == 0:
             return found, []
         self._prepare()
         if not budget.sized:
@@ -96,7 +97,7 @@ class Teaching:
     def distilled(self) -> Network:
         """The job's network as it is, floats and all, taught to answer as the original."""
         job = self.job
-        if not self.possible or not self.learn:
+        if not self.possible:
             return job.network
         self._prepare()
 
@@ -114,10 +115,8 @@ class Teaching:
         with torch.no_grad():
             for name, parameter in taught.module.named_parameters():
                 parameter.copy_(values[name])
-        few = (self.held or job.split.steer or self.learn).take(range(HELD))
-        batches = [
-            tuple(torch.from_numpy(value) for value in batch) for batch in few.batches(self._batch)
-        ]
+        held = self.held or job.split.steer or self.learn
+        batches = list(job.tensors(held.take(range(min(len(held), HELD))), self._batch))
 
         def distance(network: Network) -> float:
             with torch.no_grad():
@@ -163,7 +162,7 @@ class Teaching:
     def _answers(self, batch: Tensor) -> Tensor:
         with torch.no_grad():
             parts = [
-                self.job.network(part)[0].flatten(1).argmax(1) for part in batch.split(self._batch)
+                self.job.teacher(part)[0].flatten(1).argmax(1) for part in batch.split(self._batch)
             ]
         return torch.cat(parts)
 

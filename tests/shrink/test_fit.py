@@ -25,7 +25,7 @@ from packlight.errors import BadInput, BudgetNotMet
 from packlight.network import Network
 from packlight.runtimes import onnx as onnx_file
 from packlight.runtimes.onnxruntime import Session
-from packlight.shrink import speeding
+from packlight.shrink import speeding, teaching
 from tests.networks import blocks, images, plain, settled
 
 
@@ -337,3 +337,40 @@ def test_a_file_that_turns_out_too_slow_is_the_nearest_one(wide, data, tmp_path,
 def test_a_speedup_that_is_none_is_refused(speedup, model, data, tmp_path):
     with pytest.raises(BadInput, match="give a number above 1"):
         packlight.fit(model, data, speedup=speedup, out=tmp_path / "out")
+
+
+@pytest.fixture
+def brief(monkeypatch) -> None:
+    """Retraining sees few samples."""
+    monkeypatch.setitem(teaching.SAMPLES, "normal", 30_000)
+
+
+@pytest.mark.usefixtures("brief")
+def test_retraining_is_tried_into_the_size_asked_for_and_never_taken_for_worse(
+    model, data, tmp_path
+):
+    rounded, taught = (
+        packlight.fit(model, data[0], target_size="2KB", effort=effort, out=tmp_path / effort)
+        for effort in ("fast", "normal")
+    )
+    assert taught.met
+    assert taught.packed.stat().st_size <= 2000
+    (visit,) = _retrained(taught)
+    assert visit["packed_bytes"] <= 2000
+    agreement = [r.report["accuracy"]["agreement"]["value"] for r in (rounded, taught)]
+    assert agreement[1] >= agreement[0] - 0.03
+
+
+@pytest.mark.usefixtures("brief")
+def test_retraining_finds_a_smaller_network_with_the_same_drop(model, data, tmp_path):
+    rounded, taught = (
+        packlight.fit(model, data[0], max_drop=0.2, effort=effort, out=tmp_path / effort)
+        for effort in ("fast", "normal")
+    )
+    assert taught.met
+    assert taught.packed.stat().st_size <= rounded.packed.stat().st_size
+    assert len(_retrained(taught)) >= 2
+
+
+def _retrained(result) -> list[dict]:
+    return [visit for visit in result.report["visited"] if np.isnan(visit["tradeoff"])]
