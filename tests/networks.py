@@ -45,6 +45,23 @@ class Blocks(nn.Module):
         return self.head(x.mean((2, 3))).softmax(1)
 
 
+class Wide(nn.Module):
+    """Three convolutions of 64 channels: many of them can go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(3, 64, 3, padding=1)
+        self.b = nn.Conv2d(64, 64, 3, padding=1)
+        self.c = nn.Conv2d(64, 64, 3, padding=1)
+        self.head = nn.Linear(64, 6)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = image
+        for layer in (self.a, self.b, self.c):
+            x = torch.relu(layer(x))
+        return self.head(x.mean((2, 3)))
+
+
 def settled(module: nn.Module, seed: int = 0) -> nn.Module:
     """The module with random weights and batch norms that are not the identity."""
     generator = torch.Generator().manual_seed(seed)
@@ -71,6 +88,11 @@ def plain(seed: int = 0) -> Network:
 def blocks(seed: int = 0) -> Network:
     """`Blocks` as a Network."""
     return Network.from_module(settled(Blocks(), seed), (images(2),))
+
+
+def wide(seed: int = 0) -> Network:
+    """`Wide` as a Network."""
+    return Network.from_module(settled(Wide(), seed), (images(2),))
 
 
 def images(count: int, seed: int = 0) -> Tensor:

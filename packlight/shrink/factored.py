@@ -27,7 +27,7 @@ from packlight.shrink import factorize
 from packlight.shrink.curvature import Curvature
 from packlight.shrink.factorize import Factors
 from packlight.shrink.layers import Layer, find_layers
-from packlight.shrink.quantize import DAMPING
+from packlight.shrink.prune import damped
 from packlight.types import Array
 
 KINDS = ("conv", "linear", "matmul")
@@ -72,7 +72,7 @@ def candidates(
     """
     if not _factorable(layer) or not curvature.moments:
         return []
-    norm = factorize.Norm(tuple(_damped(block[0]) for block in curvature.moments))
+    norm = factorize.Norm(tuple(damped(block[0].astype(np.float64)) for block in curvature.moments))
     matrix = weights[0]
     weight = matrix.reshape(layer.shape) if layer.kind == "conv" else matrix
     found = []
@@ -174,12 +174,6 @@ def _tucker_ranks(outputs: int, inputs: int, taps: int, share: float) -> tuple[i
 
 def _factorable(layer: Layer) -> bool:
     return layer.kind in KINDS and layer.groups == 1
-
-
-def _damped(moments: Array) -> Array:
-    H = moments.astype(np.float64)
-    mean = float(H.diagonal().mean())
-    return np.asarray(H + np.eye(len(H)) * (DAMPING * mean if mean > 0 else 1.0))
 
 
 def _macs(layer: Layer, factors: Factors) -> int:

@@ -23,7 +23,15 @@ from packlight.network import Network
 from packlight.progress import Progress
 from packlight.runtimes import onnx as onnx_file
 from packlight.runtimes.onnxruntime import VERSION, Session, latencies
-from packlight.shrink import activations, curvature, factored, factoring, grid_search, speeding
+from packlight.shrink import (
+    activations,
+    curvature,
+    factored,
+    factoring,
+    grid_search,
+    speeding,
+    thinning,
+)
 from packlight.shrink.assembly import Assembly, Integers, Quantizing, assemble
 from packlight.shrink.budget import Budget
 from packlight.shrink.explaining import Blame, explain
@@ -32,7 +40,7 @@ from packlight.shrink.float_moves import Pruning, Sharing
 from packlight.shrink.grid_search import Solved
 from packlight.shrink.layers import find_layers
 from packlight.shrink.moves import Form, Move
-from packlight.shrink.recover import classifier_loss, squared_loss
+from packlight.shrink.recover import Loss, classifier_loss, squared_loss
 from packlight.shrink.search import Found, Point, Visit, search
 from packlight.shrink.stages import Stages
 from packlight.shrink.teaching import Teaching
@@ -317,7 +325,7 @@ class Job:
         keep = {name: stays.numpy() for name, stays in self.stages.run("narrow", choose).items()}
         batches = list(self.tensors(self.split.fit))
         with self.progress.stage("repair"):
-            self.network = speeding.narrowed(self.network, curvatures, keep, batches)
+            self.network = thinning.without(self.network, curvatures, keep, batches)
         widths = [f"{name} {len(k)} -> {int(k.sum())}" for name, k in keep.items() if not k.all()]
         self.notes.append(f"channels: {', '.join(widths)}")
         if self.effort != "fast":
@@ -388,7 +396,7 @@ class Job:
         """Retraining, if it is wanted, and the judges' word on where the search ended."""
         safer: list[Point] = []
         if self.effort != "fast" and isinstance(move, Quantizing):
-            found, safer = Teaching(self, move.assembly).go_on(found)
+            found, safer = Teaching(self).go_on(found, move.assembly)
         point, visited = found.point, found.visited
 
         looks = 0
@@ -444,11 +452,22 @@ class Job:
 
     def distance(self, file: bytes) -> float:
         """How far a file's answers are from the original's, on samples that may steer."""
-        classifier = self.task.classifier
-        loss = classifier_loss(self.task.probabilities) if classifier else squared_loss
-        outputs = self.session(file).over(self._curve_inputs)
-        wanted = tuple(torch.from_numpy(value) for value in self._curve_wanted)
-        return float(loss(tuple(torch.from_numpy(value) for value in outputs), wanted))
+        return self.distance_on(self._curve_inputs, self._curve_wanted, file)
+
+    def distance_on(
+        self, batches: Sequence[Sequence[Array]], wanted: Sequence[Array], file: bytes
+    ) -> float:
+        """The same on given samples, to which the original gives the answers wanted."""
+        outputs = [torch.from_numpy(value) for value in self.session(file).over(batches)]
+        right = [torch.from_numpy(value) for value in wanted]
+        return float(self.output_loss(tuple(outputs), tuple(right)))
+
+    @property
+    def output_loss(self) -> Loss:
+        """What retraining makes small."""
+        if self.task.classifier:
+            return classifier_loss(self.task.probabilities)
+        return squared_loss
 
     def _kept(self, lost: float | None) -> bool:
         allowed = self.budget.max_drop

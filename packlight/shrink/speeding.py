@@ -7,16 +7,15 @@ width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
 from packlight.errors import BadInput, BudgetNotMet
 from packlight.network import Network
 from packlight.runtimes.onnxruntime import latencies
-from packlight.shrink import repairing, thinning
+from packlight.shrink import thinning
 from packlight.shrink.channels import Keep, find_groups, remove
 from packlight.shrink.curvature import Curvature
 from packlight.shrink.layers import find_layers
@@ -95,23 +94,6 @@ def narrow(
             f"network tried is {fastest:.2f} times as fast; ask for less"
         )
     return fast[1]
-
-
-def narrowed(
-    network: Network,
-    curvatures: Mapping[str, Curvature],
-    keep: Keep,
-    batches: Iterable[tuple[Tensor, ...]] = (),
-) -> Network:
-    """The network without the channels that do not stay, repaired and refined.
-
-    Args:
-        network, curvatures: as above.
-        keep: from `narrow`.
-        batches: inputs that it is refined on.
-    """
-    repaired = repairing.repair(network, remove(network, keep), keep, curvatures)
-    return repairing.refine(network, repaired, keep, batches)
 
 
 def speedup_of(original: str | bytes, file: bytes, sample: Sequence[Array]) -> float:

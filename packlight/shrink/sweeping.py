@@ -13,13 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from packlight.fuse import TOLERANCE, difference
 from packlight.network import Network
 from packlight.shrink.channels import Group, find_groups, remove
 from packlight.shrink.coupling import CARRIED, READ, WRITTEN
 from packlight.shrink.layers import value_of_name
 from packlight.types import Array
-
-CLOSE = 1e-4  # of an output's size: what may differ, from adding up in another order
 
 
 def sweep(network: Network, samples: Sequence[tuple[Tensor, ...]]) -> Network:
@@ -78,9 +77,4 @@ def _nonzero(network: Network, group: Group, roles: tuple[str, ...]) -> Array:
 
 def _alike(network: Network, other: Network, samples: Sequence[tuple[Tensor, ...]]) -> bool:
     with torch.no_grad():
-        for sample in samples:
-            for first, second in zip(network(*sample), other(*sample), strict=True):
-                size = float(first.abs().max()) if first.numel() else 0.0
-                if not torch.allclose(first, second, rtol=CLOSE, atol=CLOSE * size):
-                    return False
-    return True
+        return all(difference(network(*sample), other(*sample)) <= TOLERANCE for sample in samples)

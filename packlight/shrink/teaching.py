@@ -54,11 +54,10 @@ class Teaching:
 
     Args:
         job: as far as the search without training.
-        assembly: of its network, whose levels are trained; None where floats are.
     """
 
-    def __init__(self, job: Job, assembly: Assembly | None = None) -> None:
-        self.job, self.assembly = job, assembly
+    def __init__(self, job: Job) -> None:
+        self.job = job
         network = job.network
         learn = job.split.learn
         self.held: samples_of.Samples | None = None
@@ -69,23 +68,23 @@ class Teaching:
         enough = len(learn) >= (network.batch or 1) and (self.held is None or len(self.held) > 0)
         self.possible = enough and all(spec.batched for spec in network.inputs)
 
-    def go_on(self, found: Found) -> tuple[Found, list[Point]]:
+    def go_on(self, found: Found, assembly: Assembly) -> tuple[Found, list[Point]]:
         """Train.
 
         Args:
             found: where the search without training ended.
+            assembly: of the job's network, whose levels are trained.
         Returns:
             Where it ends with training, and points to go back to, the safest first.
         """
         budget = self.job.budget
         if not self.possible or found.point.visit.coarseness == 0:
             return found, []
+        self.assembly = assembly
         self._prepare()
         if not budget.sized:
             return self._smallest(found)
-        wanted = min(found.point.visit.packed_bytes, budget.target_size or 2**62)
-        if budget.target_size is not None:
-            wanted = budget.target_size
+        wanted = budget.target_size or found.point.visit.packed_bytes
         point = self._trained(wanted, self._steps(1), "taught")
         visited = [*found.visited, point.visit]
         fits = budget.fits(point.visit.packed_bytes, point.visit.bytes)
@@ -106,7 +105,7 @@ class Teaching:
             plan = recover.Plan(0.0, steps, self._batch, self.distortion, job.seed)
             with job.progress.stage("teach floats", steps) as tick:
                 taught = recover.distil(
-                    job.network, job.teacher, self.inputs, self.loss, plan, tick=tick
+                    job.network, job.teacher, self.inputs, self.job.output_loss, plan, tick=tick
                 )
             return {name: value.detach() for name, value in taught.module.named_parameters()}
 
@@ -120,7 +119,9 @@ class Teaching:
 
         def distance(network: Network) -> float:
             with torch.no_grad():
-                return sum(float(self.loss(network(*b), job.teacher(*b))) for b in batches)
+                return sum(
+                    float(self.job.output_loss(network(*b), job.teacher(*b))) for b in batches
+                )
 
         return taught if distance(taught) < distance(job.network) else job.network
 
@@ -155,9 +156,6 @@ class Teaching:
         self.distortion = Distortion()
         if job.task.classifier:
             self.distortion = find_distortion(few, self._answers, job.seed)
-            self.loss = recover.classifier_loss(job.task.probabilities)
-        else:
-            self.loss = recover.squared_loss
 
     def _answers(self, batch: Tensor) -> Tensor:
         with torch.no_grad():
@@ -184,11 +182,8 @@ class Teaching:
         job = self.job
         layers = find_layers(job.network)
 
-        assembly = self.assembly
-        assert assembly is not None
-
         def cost(solved: list[Solved]) -> float:
-            file = assembly.file(assembly.values(solved))
+            file = self.assembly.file(self.assembly.values(solved))
             return 8.0 * len(compress(file, "max", verify=False))
 
         def train() -> dict[str, Any]:
@@ -200,7 +195,7 @@ class Teaching:
                     job.teacher,
                     layers,
                     self.inputs,
-                    self.loss,
+                    self.job.output_loss,
                     plan,
                     cost,
                     memory=memory,
@@ -251,14 +246,10 @@ class Teaching:
         """Whether a point answers nearer to the original than another, on samples held back."""
         held = self.held or self.job.split.steer
         assert held is not None
-        return self._distance(point, held) < self._distance(other, held)
-
-    def _distance(self, point: Point, held: samples_of.Samples) -> float:
-        """The loss that training makes small, of the written file."""
         batches = list(held.batches(self._batch))
-        wanted = [torch.from_numpy(v) for v in self.job.reference.over(batches)]
-        got = [torch.from_numpy(v) for v in self.job.session(point.file).over(batches)]
-        return float(self.loss(tuple(got), tuple(wanted)))
+        wanted = self.job.reference.over(batches)
+        one, two = (self.job.distance_on(batches, wanted, p.file) for p in (point, other))
+        return one < two
 
 
 class Checkpoints:

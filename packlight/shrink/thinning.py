@@ -28,7 +28,7 @@ from packlight.errors import BadInput
 from packlight.graph import is_weight
 from packlight.network import Network
 from packlight.shrink import repairing
-from packlight.shrink.channels import Group, find_groups, remove
+from packlight.shrink.channels import Group, Keep, find_groups, remove
 from packlight.shrink.coupling import READ
 from packlight.shrink.curvature import Curvature
 from packlight.shrink.layers import Layer, find_layers, value_of_name, weight_array
@@ -114,9 +114,7 @@ def thin(
     macs, parameters = macs_by_weight(network), _parameters(network)
     goal = macs if params_share is None else parameters
     keep, loss = choose(groups, found, goal, share, multiple)
-    narrow = remove(network, keep)
-    repaired = repairing.repair(network, narrow, keep, curvatures)
-    repaired = repairing.refine(network, repaired, keep, batches)
+    repaired = without(network, curvatures, keep, batches)
     sizes = {group.name: group.size for group in groups}
     return Thinned(
         network=repaired,
@@ -126,6 +124,22 @@ def thin(
         macs=sum(macs_by_weight(repaired).values()) / max(sum(macs.values()), 1),
         parameters=sum(_parameters(repaired).values()) / max(sum(parameters.values()), 1),
     )
+
+
+def without(
+    network: Network,
+    curvatures: Mapping[str, Curvature],
+    keep: Keep,
+    batches: Iterable[tuple[Tensor, ...]] = (),
+) -> Network:
+    """The network without the channels that do not stay, repaired and refined.
+
+    Args:
+        network, curvatures, batches: as of `thin`.
+        keep: which channels stay.
+    """
+    repaired = repairing.repair(network, remove(network, keep), keep, curvatures)
+    return repairing.refine(network, repaired, keep, batches)
 
 
 def scores(

@@ -26,7 +26,8 @@ from packlight.network import Network
 from packlight.runtimes import onnx as onnx_file
 from packlight.runtimes.onnxruntime import Session
 from packlight.shrink import speeding, teaching
-from tests.networks import blocks, images, plain, settled
+from tests import networks
+from tests.networks import blocks, images, plain
 
 
 @pytest.fixture(scope="module")
@@ -277,27 +278,10 @@ def test_explain_blames_every_layer_with_the_bytes_that_mend_it(model, data, tmp
     assert "Which layer breaks it" in page
 
 
-class Wide(nn.Module):
-    """Wide enough that channels can go."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a = nn.Conv2d(3, 64, 3, padding=1)
-        self.b = nn.Conv2d(64, 64, 3, padding=1)
-        self.c = nn.Conv2d(64, 64, 3, padding=1)
-        self.head = nn.Linear(64, 6)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        x = image
-        for layer in (self.a, self.b, self.c):
-            x = torch.relu(layer(x))
-        return self.head(x.mean((2, 3)))
-
-
 @pytest.fixture
 def wide() -> Network:
     """`Wide` as a Network."""
-    return Network.from_module(settled(Wide()), (images(2),))
+    return networks.wide()
 
 
 @pytest.mark.parametrize("only", ["prune", None])

@@ -3,37 +3,19 @@
 from __future__ import annotations
 
 import pytest
-import torch
-from torch import nn
 
 from packlight.errors import BudgetNotMet
 from packlight.fuse import fuse
 from packlight.network import Network
-from packlight.shrink import curvature, speeding
+from packlight.shrink import curvature, speeding, thinning
 from packlight.shrink.layers import find_layers
 from packlight.weighing import weigh
-from tests.networks import images, settled
-
-
-class Wide(nn.Module):
-    """Three convolutions of 64 channels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a = nn.Conv2d(3, 64, 3, padding=1)
-        self.b = nn.Conv2d(64, 64, 3, padding=1)
-        self.c = nn.Conv2d(64, 64, 3, padding=1)
-        self.head = nn.Linear(64, 5)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        for layer in (self.a, self.b, self.c):
-            x = torch.relu(layer(x))
-        return self.head(x.mean((2, 3)))
+from tests.networks import images, wide
 
 
 @pytest.fixture(scope="module")
 def network() -> Network:
-    return fuse(Network.from_module(settled(Wide()), (images(2),))).network
+    return fuse(wide()).network
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +36,7 @@ def _clock(network: Network):
 def test_the_speed_asked_for_is_reached_with_little_to_spare(network, curvatures, speedup):
     found = speeding.narrow(network, curvatures, speedup, time=_clock(network))
     assert found.speedup >= speedup
-    narrower = speeding.narrowed(network, curvatures, found.keep)
+    narrower = thinning.without(network, curvatures, found.keep)
     assert _clock(network)(narrower) == pytest.approx(found.speedup)
     # one step of widths narrower in one of the groups is all that may be too much
     assert found.speedup <= 2.0 * speedup
