@@ -26,7 +26,7 @@ def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
             required=True,
             metavar="DATA",
             help="Samples: a folder or .zip of images (in class folders, or with labels.csv), "
-            ".npz, .npy, or 'random'. Labels are only used to measure.",
+            ".npz, .npy, or 'random'. Labels are used to measure.",
         ),
         click.option("--resize", type=int, metavar="PX", help="Resize the short side first."),
         click.option("--crop", type=int, metavar="PX", help="Then cut the centre out."),
@@ -69,6 +69,7 @@ def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     metavar="TIMES",
     help="How many times as fast, in onnxruntime; channels are taken out if need be.",
 )
+@click.option("--max-ram", metavar="SIZE", help="Bound on RAM: weights, and values as planned.")
 @click.option(
     "--effort",
     type=click.Choice(["fast", "normal", "best"]),
@@ -81,6 +82,18 @@ def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     metavar="MOVES",
     help="Make only these: quantize, prune, palettize, factorize; or two, as prune,palettize.",
 )
+@click.option(
+    "--pattern",
+    default="free",
+    metavar="PATTERN",
+    help="With --only prune: 2:4 leaves 2 of 4 neighbouring inputs, 1x4 takes blocks of 4.",
+)
+@click.option(
+    "--recipe",
+    metavar="NAME",
+    help="deep-compression: prune, share and code in that paper's own order, to compare with.",
+)
+@click.option("--labels", is_flag=True, help="Retraining also learns from the samples' labels.")
 @click.option("--explain", is_flag=True, help="Measure which layers do the damage.")
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path), help="Output folder.  [default: MODEL-fitted]"

@@ -19,12 +19,15 @@ class Budget:
         target_installed_size: bytes of the network file.
         max_drop: accuracy that may be lost, as a share.
         speedup: how many times as fast as the original, in onnxruntime on one thread.
+        max_ram: bytes of RAM, as `weigh` plans them: the weights as stored, and the values of one
+            sample.
     """
 
     target_size: int | None = None
     target_installed_size: int | None = None
     max_drop: float | None = None
     speedup: float | None = None
+    max_ram: int | None = None
 
     @classmethod
     def parse(
@@ -33,18 +36,19 @@ class Budget:
         target_installed_size: str | int | None,
         max_drop: str | float | None,
         speedup: float | None = None,
+        max_ram: str | int | None = None,
     ) -> Budget:
         """Read bounds as people write them.
 
         Raises:
             BadInput: one can not be read, or there is none at all.
         """
-        bounds = (target_size, target_installed_size, max_drop, speedup)
+        bounds = (target_size, target_installed_size, max_drop, speedup, max_ram)
         if all(bound is None for bound in bounds):
             raise BadInput(
                 "no budget was given; ask for a target size (--target-size 700KB), an installed "
-                "size (--target-installed-size 2MB), a largest drop (--max-drop 1%) or a speed "
-                "(--speedup 1.5)"
+                "size (--target-installed-size 2MB), a largest drop (--max-drop 1%), a speed "
+                "(--speedup 1.5) or a bound on RAM (--max-ram 256KB)"
             )
         if speedup is not None and not 1 < speedup < math.inf:
             raise BadInput(
@@ -58,6 +62,7 @@ class Budget:
             else parse_size(target_installed_size, "target-installed-size"),
             None if max_drop is None else parse_share(max_drop, "max-drop"),
             speedup,
+            None if max_ram is None else parse_size(max_ram, "max-ram"),
         )
 
     @property

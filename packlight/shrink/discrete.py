@@ -46,11 +46,13 @@ class Choice:
         worth: (R, n) rise of the loss without the weight; any unit, the same in all layers.
         kept: (R, n) booleans, the choice so far: it says what places cost.
         value_bits: sign and size of a weight kept.
+        row_bits: what a row costs beside its weights; it goes with the last of them.
     """
 
     worth: Tensor
     kept: Tensor
     value_bits: float
+    row_bits: float = 0.0
 
 
 def density(kept: Tensor) -> Tensor:
@@ -63,11 +65,11 @@ def density(kept: Tensor) -> Tensor:
     return (row * column / overall).clamp(1e-5, 0.7)
 
 
-def bits(kept: Tensor, value_bits: float) -> float:
-    """What a layer costs: the places of the weights kept, and their values."""
+def bits(kept: Tensor, value_bits: float, row_bits: float = 0.0) -> float:
+    """What a layer costs: places and values of the weights kept, and the rows that hold any."""
     chance = density(kept)
     places = torch.where(kept, chance, 1 - chance).log2().sum()
-    return float(-places) + value_bits * int(kept.sum())
+    return float(-places) + value_bits * int(kept.sum()) + row_bits * int(kept.any(1).sum())
 
 
 def choose(layers: Sequence[Choice], budget: float) -> list[Tensor]:
@@ -79,7 +81,8 @@ def choose(layers: Sequence[Choice], budget: float) -> list[Tensor]:
     ratios = []
     for layer in layers:
         chance = density(layer.kept)
-        price = ((1 - chance) / chance).log2() + layer.value_bits
+        shared = layer.row_bits / layer.kept.sum(1, keepdim=True).clamp_min(1)
+        price = ((1 - chance) / chance).log2() + layer.value_bits + shared
         ratios.append(layer.worth / price.clamp_min(1.0))
     highest = max(float(ratio.max()) for ratio in ratios)
     # nothing passes `low`, where all is kept, or everything that is worth something is
@@ -89,7 +92,8 @@ def choose(layers: Sequence[Choice], budget: float) -> list[Tensor]:
         return [ratio > float(np.exp(threshold)) for ratio in ratios]
 
     def cost(kept: list[Tensor]) -> float:
-        return sum(bits(k, layer.value_bits) for k, layer in zip(kept, layers, strict=True))
+        pairs = zip(kept, layers, strict=True)
+        return sum(bits(k, layer.value_bits, layer.row_bits) for k, layer in pairs)
 
     everything = above(low)
     if cost(everything) <= budget:
@@ -109,11 +113,12 @@ class DiscreteWeight(nn.Module):
     Args:
         layer: says which axis counts output channels.
         weight: the float weight to start from.
+        row_bits: what a row costs beside its weights.
     """
 
-    def __init__(self, layer: Layer, weight: Tensor) -> None:
+    def __init__(self, layer: Layer, weight: Tensor, row_bits: float = 0.0) -> None:
         super().__init__()
-        self.layer = layer
+        self.layer, self.row_bits = layer, row_bits
         self.shadow = nn.Parameter(weight.detach().clone())
         self.kept = torch.ones_like(weight, dtype=torch.bool)
         self.fisher = torch.zeros_like(weight)
@@ -154,6 +159,12 @@ class DiscreteWeight(nn.Module):
         with torch.no_grad():
             self.log_step.fill_(float(np.log(max(STEP * middle, 1e-8))))
 
+    def _smooth(self) -> Tensor:
+        """(R, n) the Fisher information, of rank one."""
+        fisher = self._rows(self.fisher).double()
+        both = fisher.sum(1, keepdim=True) * fisher.sum(0, keepdim=True)
+        return both / fisher.sum().clamp_min(1e-300)
+
     def learn(self) -> None:
         """Take up the gradient of a step."""
         if self.shadow.grad is not None:
@@ -161,15 +172,10 @@ class DiscreteWeight(nn.Module):
 
     def choice(self) -> Choice:
         """What `choose` wants to know."""
-        fisher = self._rows(self.fisher).double()
-        both = fisher.sum(1, keepdim=True) * fisher.sum(0, keepdim=True)
-        worth = (
-            self._rows(self.shadow.detach()).double().square()
-            * both
-            / fisher.sum().clamp_min(1e-300)
-        )
+        worth = self._rows(self.shadow.detach()).double().square() * self._smooth()
         kept = self._rows(self.kept)
-        return Choice(worth * torch.where(kept, STAYING, 1.0), kept, self.value_bits())
+        worth = worth * torch.where(kept, STAYING, 1.0)
+        return Choice(worth, kept, self.value_bits(), self.row_bits)
 
     def value_bits(self) -> float:
         """Sign and size of a weight kept: the entropy of the levels."""
@@ -187,7 +193,7 @@ class DiscreteWeight(nn.Module):
 
     def bits(self) -> float:
         """What the layer costs by the model of `bits`."""
-        return bits(self._rows(self.kept), self.value_bits())
+        return bits(self._rows(self.kept), self.value_bits(), self.row_bits)
 
     def alive(self) -> Tensor:
         """(R,) whether any weight of the row is kept."""

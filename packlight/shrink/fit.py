@@ -32,6 +32,7 @@ from packlight.shrink.budget import Budget
 from packlight.shrink.job import EvalFn, Job, Outcome
 from packlight.shrink.layers import find_layers
 from packlight.shrink.moves import parse as parse_moves
+from packlight.shrink.prune import FREE, Pattern
 from packlight.shrink.record import describe, to_json
 from packlight.shrink.stages import FOLDER, Stages
 from packlight.shrink.teaching import EFFORTS
@@ -68,8 +69,12 @@ def fit(
     target_installed_size: str | int | None = None,
     max_drop: str | float | None = None,
     speedup: float | None = None,
+    max_ram: str | int | None = None,
     effort: str = "fast",
     only: str | Sequence[str] | None = None,
+    pattern: str = "free",
+    recipe: str | None = None,
+    labels: bool = False,
     explain: bool = False,
     out: str | os.PathLike[str] | None = None,
     preprocess: samples_of.Preprocess | None = None,
@@ -86,7 +91,8 @@ def fit(
 
     Args:
         model: whatever `packlight.load` reads.
-        data: whatever `packlight.data.open_data` reads. Labels are used to measure, never to fit.
+        data: whatever `packlight.data.open_data` reads. Labels are used to measure; to fit only
+            with `labels`.
         target_size: bound on the packed download, the network file as
             `packlight pack` packs it: "700KB" (1000s),
             "700KiB" (1024s) or bytes.
@@ -95,11 +101,19 @@ def fit(
             the share of answers that differ from the original's; with `eval_fn`, its loss.
         speedup: how many times as fast as the original the network has to be, in onnxruntime on one
             thread: where rounding alone is not enough, channels are taken out.
+        max_ram: bound on RAM as `packlight weigh` plans it, weights and the values of one sample:
+            "256KB"; met in the same way.
         effort: "fast" rounds; "normal" and "best" also retrain the network through its rounded
             weights, with the original's answers on the samples for a teacher, for some 5 and
             30 times as long.
         only: the moves to make, where not those that `fit` makes by itself: "quantize", "prune",
             "palettize" or "factorize", or two of them (`packlight.shrink.moves`).
+        pattern: what `only="prune"` takes together: "2:4" leaves 2 of 4 neighbouring inputs, "1x4"
+            takes blocks of 1 output and 4 inputs, "free" single weights.
+        recipe: "deep-compression" prunes, shares and codes in that paper's own order, to be
+            compared with.
+        labels: retraining learns from the samples' labels as well; needs the effort "normal" or
+            "best".
         explain: measure which layer does the damage, and the bytes that mending it would cost.
         out: the output folder; default: the model's name with `-fitted`.
         preprocess: how images become inputs.
@@ -117,10 +131,18 @@ def fit(
         BadInput: the model, the data or an argument can not be used.
         BudgetNotMet: no network meets the budgets; the nearest one is written as `nearest.onnx`.
     """
-    budget = Budget.parse(target_size, target_installed_size, max_drop, speedup)
+    budget = Budget.parse(target_size, target_installed_size, max_drop, speedup, max_ram)
     if effort not in EFFORTS:
         raise BadInput(f"effort {effort!r} is none of {', '.join(EFFORTS)}")
-    moves = parse_moves(only, effort, budget)
+    moves = parse_moves(only, effort, budget, recipe)
+    together = Pattern.parse(pattern)
+    if together != FREE and (moves != ("prune",) or recipe):
+        raise BadInput(f"--pattern {pattern} says how to prune; give it with --only prune")
+    if labels and effort == "fast":
+        raise BadInput(
+            "--labels says what to learn from, and effort 'fast' learns nothing; "
+            "give --effort normal or best"
+        )
     progress = progress or Progress()
     torch.manual_seed(seed)
     preprocess = preprocess or samples_of.Preprocess()
@@ -151,6 +173,9 @@ def fit(
                 str(budget),
                 effort,
                 moves,
+                pattern,
+                recipe,
+                labels,
             ],
         },
     )
@@ -161,6 +186,9 @@ def fit(
         budget=budget,
         moves=moves,
         effort=effort,
+        pattern=together,
+        recipe=recipe,
+        labels=labels,
         explain=explain,
         macs=macs,
         seed=seed,
@@ -179,6 +207,9 @@ def fit(
             **budget.to_dict(),
             "effort": effort,
             "only": list(moves) if only else None,
+            "pattern": pattern,
+            "recipe": recipe,
+            "labels": labels,
             "calibrate": calibrate,
             "seed": seed,
             "model": _name(network),

@@ -30,7 +30,7 @@ from packlight.shrink.grid_search import BIT_PRICE, Prepared, bias_after, damage
 from packlight.shrink.layers import Layer
 from packlight.shrink.moves import REACH, LayerFigures
 from packlight.shrink.palettize import MAX_CENTRES, Codebook, handed_on, palettize
-from packlight.shrink.prune import refit
+from packlight.shrink.prune import FREE, Pattern, kept, refit
 from packlight.types import Array
 
 REFITTED = 1e-4  # of the gradient is left where the weights kept are at their optimum
@@ -56,26 +56,73 @@ class Changed:
     codebook: Codebook | None = None
 
 
-def prune(prepared: Prepared, coarseness: float) -> Changed:
-    """Zero the weights of one layer whose loss is below coarseness^2; the others stay float."""
-    worth = coarseness**2 / prepared.sensitivity
+def prune(prepared: Prepared, coarseness: float, pattern: Pattern = FREE) -> Changed:
+    """Zero the weights of one layer whose loss is below coarseness^2; the others stay float.
+
+    Args:
+        prepared: the layer.
+        coarseness: as above.
+        pattern: of what goes together. Blocks go by the mean loss of their weights; N:M, which
+            leaves no choice, is made where the mean loss of all that goes is small enough, and only
+            in layers that it divides. Neighbours are input channels, taps of a kernel apart.
+    """
+    weights, worth = prepared.weights, coarseness**2 / prepared.sensitivity
+    if pattern != FREE:
+        return _changed(prepared, _refitted(prepared, _patterned(prepared, worth, pattern)))
 
     def choose(weights: Array, cost: Array) -> Array:
         return np.where(cost * np.square(weights) < worth, 0.0, weights)
 
-    weights = prepared.weights
     if not prepared.factors:
         return _changed(prepared, prepared.layer.stored(choose(weights, np.ones(1))))
-    stays = (
-        quantize.round_blocks(weights, prepared.factors, np.ones(weights.shape[:2]), choose) != 0
-    )
-    pieces, start = [], 0
+    rounded = quantize.round_blocks(weights, prepared.factors, np.ones(weights.shape[:2]), choose)
+    return _changed(prepared, _refitted(prepared, rounded != 0))
+
+
+def fits(prepared: Prepared, pattern: Pattern) -> bool:
+    """Whether a pattern divides the outputs and the input channels of a layer."""
+    _, rows, columns = prepared.weights.shape
+    channels = columns // int(np.prod(prepared.layer.shape[2:]))
+    return rows % pattern.rows == 0 and channels % (pattern.of or pattern.columns) == 0
+
+
+def _patterned(prepared: Prepared, worth: float, pattern: Pattern) -> Array:
+    """(G, R, n) which weights stay."""
+    weights = prepared.weights
+    if not fits(prepared, pattern):
+        return np.ones(weights.shape, dtype=bool)
+    cost = np.square(weights) * prepared.conditional[:, None, :]
+    cost = _channels_last(prepared, cost)
+    if pattern.of:
+        stays = kept(cost, 0.0, pattern)
+        if cost[~stays].mean() >= worth:
+            stays[:] = True
+    else:
+        groups, rows, columns = cost.shape
+        r, c = pattern.rows, pattern.columns
+        blocks = cost.reshape(groups, rows // r, r, columns // c, c).mean((2, 4))
+        stays = (blocks >= worth).repeat(r, 1).repeat(c, 2)
+    return _channels_last(prepared, stays, back=True)
+
+
+def _channels_last(prepared: Prepared, values: Array, *, back: bool = False) -> Array:
+    """(G, R, n) with the input channels of one tap of the kernel side by side, or `back` again."""
+    groups, rows, columns = values.shape
+    taps = int(np.prod(prepared.layer.shape[2:]))
+    split = (taps, columns // taps) if back else (columns // taps, taps)
+    return values.reshape(groups, rows, *split).swapaxes(2, 3).reshape(values.shape)
+
+
+def _refitted(prepared: Prepared, stays: Array) -> Array:
+    """The stored weight with the weights that stay at their optimum, in the least squares sense."""
+    weights, pieces, start = prepared.weights, [], 0
     for factor in prepared.factors:
         part = slice(start, start + len(factor.order))
         start = part.stop
         pieces.append(refit(weights[:, :, part], factor.moments, stays[:, :, part], REFITTED))
-    left = np.where(stays, np.concatenate(pieces, axis=2), 0.0)
-    return _changed(prepared, prepared.layer.stored(left))
+    left = np.concatenate(pieces, axis=2) if pieces else weights
+    stored: Array = prepared.layer.stored(np.where(stays, left, 0.0))
+    return stored
 
 
 def share(prepared: Prepared, coarseness: float, *, zero: bool = False) -> Changed:
@@ -238,11 +285,19 @@ class Floats:
 
 
 class Pruning:
-    """Weights to zero, the coarser the more (a `moves.Move`)."""
+    """Weights to zero, the coarser the more (a `moves.Move`).
 
-    def __init__(self, network: Network, prepared: Sequence[Prepared]) -> None:
-        self._prepared = prepared
-        self._template = Template(network, _parameters(prepared))
+    Args:
+        network: float.
+        prepared: its layers.
+        pattern: of what goes together.
+    """
+
+    def __init__(
+        self, network: Network, prepared: Sequence[Prepared], pattern: Pattern = FREE
+    ) -> None:
+        self._prepared, self._pattern = prepared, pattern
+        self._template = Template(network, _parameters([one.layer for one in prepared]))
         worth = [
             np.sqrt(layer.sensitivity * layer.conditional)[:, None, :] * np.abs(layer.weights)
             for layer in prepared
@@ -253,7 +308,34 @@ class Pruning:
 
     def forms(self, coarseness: float) -> list[Floats]:
         """Every layer pruned at a coarseness."""
-        return [Floats(self._template, [prune(layer, coarseness) for layer in self._prepared])]
+        changed = [prune(layer, coarseness, self._pattern) for layer in self._prepared]
+        return [Floats(self._template, changed)]
+
+
+class SharedFiles:
+    """A network's files with shared weights, in bytes and in plain floats.
+
+    Args:
+        network: float.
+        layers: whose weights are shared.
+        form: what is made of them.
+    """
+
+    def __init__(
+        self, network: Network, layers: Sequence[Layer], form: type[Floats] = Floats
+    ) -> None:
+        self._form = form
+        self._plain = Template(network, _parameters(layers))
+        noise = np.random.default_rng(0)
+        looked_up = sharing.shared(network, {one.weight: _fake(one, noise) for one in layers})
+        names = [name for one in layers for name in sharing.names_of(one.weight)]
+        biases = [one.bias for one in layers if one.bias is not None]
+        self._bytewise = Template(looked_up, [*names, *biases])
+
+    def forms(self, changed: Sequence[Changed]) -> list[Floats]:
+        """Both, with these codebooks."""
+        bytewise = self._form(self._bytewise, changed, bytewise=True)
+        return [bytewise, self._form(self._plain, changed)]
 
 
 class Sharing:
@@ -267,31 +349,24 @@ class Sharing:
 
     def __init__(self, network: Network, prepared: Sequence[Prepared], zero: bool) -> None:
         self._prepared, self._zero = prepared, zero
-        self._plain = Template(network, _parameters(prepared))
-        noise = np.random.default_rng(0)
-        fakes = {one.layer.weight: _fake(one, noise) for one in prepared}
-        looked_up = sharing.shared(network, fakes)
-        names = [name for one in prepared for name in sharing.names_of(one.layer.weight)]
-        biases = [one.layer.bias for one in prepared if one.layer.bias is not None]
-        self._bytewise = Template(looked_up, [*names, *biases])
+        self._files = SharedFiles(network, [one.layer for one in prepared])
         self.start = float(np.median([layer.finest for layer in prepared]))
         self.last = REACH * self.start
 
     def forms(self, coarseness: float) -> list[Floats]:
         """Every layer shared at a coarseness, in bytes and in plain floats."""
-        changed = [share(layer, coarseness, zero=self._zero) for layer in self._prepared]
-        return [Floats(self._bytewise, changed, bytewise=True), Floats(self._plain, changed)]
+        return self._files.forms(
+            [share(layer, coarseness, zero=self._zero) for layer in self._prepared]
+        )
 
 
-def _parameters(prepared: Sequence[Prepared]) -> list[str]:
-    return [
-        name for one in prepared for name in (one.layer.weight, one.layer.bias) if name is not None
-    ]
+def _parameters(layers: Sequence[Layer]) -> list[str]:
+    return [name for one in layers for name in (one.weight, one.bias) if name is not None]
 
 
-def _fake(prepared: Prepared, noise: np.random.Generator) -> Codebook:
+def _fake(layer: Layer, noise: np.random.Generator) -> Codebook:
     """A placeholder unlike any other, so that no exporter merges two."""
-    shape = prepared.layer.shape
+    shape = layer.shape
     centres = noise.uniform(0.5, 1, (1, MAX_CENTRES, 1)).astype(np.float32)
     indices = noise.integers(0, MAX_CENTRES, shape, dtype=np.uint8)
-    return Codebook(centres, indices, prepared.layer.axis, shape[prepared.layer.axis])
+    return Codebook(centres, indices, layer.axis, shape[layer.axis])

@@ -17,7 +17,7 @@ import torch
 
 from packlight import data as samples_of
 from packlight.coding.packing import compress
-from packlight.errors import BadInput
+from packlight.errors import BadInput, BudgetNotMet
 from packlight.judge import Task, Verdict, compare, find_task
 from packlight.network import Network
 from packlight.progress import Progress
@@ -29,21 +29,23 @@ from packlight.shrink import (
     factored,
     factoring,
     grid_search,
-    speeding,
+    narrowing,
     thinning,
 )
 from packlight.shrink.assembly import Assembly, Integers, Quantizing, assemble
 from packlight.shrink.budget import Budget
+from packlight.shrink.deep_compression import DeepCompression, InOrder
 from packlight.shrink.explaining import Blame, explain
 from packlight.shrink.fallback import harmful_places
-from packlight.shrink.float_moves import Pruning, Sharing
+from packlight.shrink.float_moves import Pruning, Sharing, fits
 from packlight.shrink.grid_search import Solved
 from packlight.shrink.layers import find_layers
 from packlight.shrink.moves import Form, Move
+from packlight.shrink.prune import Pattern
 from packlight.shrink.recover import Loss, classifier_loss, squared_loss
 from packlight.shrink.search import Found, Point, Visit, search
 from packlight.shrink.stages import Stages
-from packlight.shrink.teaching import Teaching
+from packlight.shrink.teaching import Levels, Teaching
 from packlight.types import Array
 from packlight.units import show_size
 
@@ -96,6 +98,9 @@ class Job:
         budget: at least one bound.
         moves: from `moves.parse`.
         effort: "fast", "normal" or "best".
+        pattern: of what pruning takes together.
+        recipe: one of `moves.RECIPES`, or None.
+        labels: whether training is to learn from labels as well.
         explain: whether to measure each layer's damage.
         macs: multiply-adds of one sample, if known.
         seed: for every random choice.
@@ -110,6 +115,9 @@ class Job:
     budget: Budget
     moves: tuple[str, ...]
     effort: str
+    pattern: Pattern
+    recipe: str | None
+    labels: bool
     explain: bool
     macs: int | None
     seed: int
@@ -131,10 +139,14 @@ class Job:
             )
         if self.task.classifier:
             samples_of.check_labels(self.split.judge, self.task.classes)
+        if self.labels:
+            self._look_at_labels()
         self._look_at_steering()
         self.teacher = self.network
         if self.budget.speedup is not None:
-            self._narrow(self.budget.speedup)
+            self._speed_up(self.budget.speedup)
+        if self.budget.max_ram is not None:
+            self._spare_ram(self.budget.max_ram)
 
         move, found = self._found()
         return self._chosen(move, found)
@@ -201,6 +213,17 @@ class Job:
         inputs = few.arrays()
         outputs = self.reference.over([inputs])
         return find_task(inputs, outputs, labelled=self.split.judge.labels is not None)
+
+    def _look_at_labels(self) -> None:
+        """Labels can be learnt from only where there are any."""
+        if not self.task.classifier:
+            raise BadInput("--labels needs a network that classifies; leave it out for this one")
+        if self.split.learn.labels is None:
+            raise BadInput(
+                "--labels needs samples with labels to learn from, and these have none; give class "
+                "folders, a labels.csv or an .npz with labels, or leave it out"
+            )
+        samples_of.check_labels(self.split.learn, self.task.classes)
 
     def _look_at_steering(self) -> None:
         """The original's answers on the samples that guide the search."""
@@ -281,6 +304,9 @@ class Job:
 
     def _found(self) -> tuple[Move, Found]:
         """The moves wanted, searched over."""
+        if self.recipe is not None:
+            classic = DeepCompression(self.network, self.layers)
+            return classic, self._search(classic)
         stage = self.narrowed
         assembly = self.assembled(self.network, stage) if "quantize" in self.moves else None
         curvatures = self._curvatures(self.network, stage)
@@ -300,41 +326,82 @@ class Job:
         if "palettize" in self.moves:
             move = Sharing(self.network, prepared, zero="prune" in self.moves)
         elif "prune" in self.moves:
-            move = Pruning(self.network, prepared)
+            move = Pruning(self.network, prepared, self.pattern)
+            whole = [one.layer.name for one in prepared if not fits(one, self.pattern)]
+            if whole:
+                self.notes.append(f"the pattern does not divide {', '.join(whole)}: left as it was")
         else:
             move = factoring.Factoring(self.network, prepared, options)
         return move, self._search(move)
 
-    def _narrow(self, speedup: float) -> None:
-        """Take out channels until the file is as fast as asked, and teach what is left."""
+    def _speed_up(self, speedup: float) -> None:
+        """Take out channels until the file is as fast as asked."""
 
-        def measured(network: Network) -> float:
-            return self.speedup(self._timed(network))
+        def measure(network: Network) -> float:
+            return self.speedup(self._like(network)) / speedup
 
-        alone = measured(self.network)
-        if alone >= speedup:
-            self.notes.append(f"{alone:.2f} times as fast with all of its channels")
+        alone = measure(self.network)
+        if alone >= 1:
+            self.notes.append(f"{alone * speedup:.2f} times as fast with all of its channels")
             return
-        curvatures = self._curvatures(self.network, "")
+        try:
+            cost = thinning.macs_by_weight(self.network)
+            self._narrow(cost, measure, 1 / speedup, "faster-")
+        except narrowing.NotNarrowEnough as problem:
+            raise BudgetNotMet(
+                f"a speedup of {speedup:g} can not be reached by taking out channels: the "
+                f"narrowest network tried is {problem.best * speedup:.2f} times as fast; ask for "
+                "less"
+            ) from None
+
+    def _spare_ram(self, most: int) -> None:
+        """Take out channels until the file needs no more RAM than asked."""
+
+        def measure(network: Network) -> float:
+            return most / max(self.ram(self._like(network)), 1)
+
+        alone = measure(self.network)
+        if alone >= 1:
+            return
+        try:
+            cost = narrowing.values_by_weight(self.network)
+            self._narrow(cost, measure, alone, "sparer-")
+        except narrowing.NotNarrowEnough as problem:
+            raise BudgetNotMet(
+                f"{show_size(most)} of RAM can not be reached by taking out channels: the "
+                f"narrowest network tried needs {show_size(most / max(problem.best, 1e-9))}; ask "
+                "for more"
+            ) from None
+
+    def _narrow(
+        self,
+        cost: dict[str, float],
+        measure: Callable[[Network], float],
+        start: float,
+        stage: str,
+    ) -> None:
+        """Take out channels until a measure is met, and teach what is left."""
+        curvatures = self._curvatures(self.network, self.narrowed)
 
         def choose() -> dict[str, Any]:
             with self.progress.stage("narrow") as tick:
-                found = speeding.narrow(self.network, curvatures, speedup, time=measured, tick=tick)
+                found = narrowing.narrow(self.network, curvatures, cost, measure, start, tick=tick)
             return {name: torch.from_numpy(stays) for name, stays in found.keep.items()}
 
-        keep = {name: stays.numpy() for name, stays in self.stages.run("narrow", choose).items()}
+        chosen = self.stages.run(f"{stage}narrow", choose)
+        keep = {name: stays.numpy() for name, stays in chosen.items()}
         batches = list(self.tensors(self.split.fit))
         with self.progress.stage("repair"):
             self.network = thinning.without(self.network, curvatures, keep, batches)
         widths = [f"{name} {len(k)} -> {int(k.sum())}" for name, k in keep.items() if not k.all()]
         self.notes.append(f"channels: {', '.join(widths)}")
+        self.narrowed += stage
         if self.effort != "fast":
             self.network = Teaching(self).distilled()
         self.layers = find_layers(self.network)
-        self.narrowed = "narrowed-"
 
-    def _timed(self, network: Network) -> bytes:
-        """A file that takes as long as the one that will be written, whatever it answers."""
+    def _like(self, network: Network) -> bytes:
+        """A file as fast and as large in RAM as the one that will be written, whatever it says."""
         if "quantize" not in self.moves:
             return onnx_file.to_bytes(network)
         layers = find_layers(network)
@@ -347,7 +414,11 @@ class Job:
         """How many times as fast as the original a file is, measured."""
         (sample,) = self.split.fit.take([0]).batches(1)
         ((called, _),) = samples_of.runs(sample, self.network.inputs, self.network.batch)
-        return speeding.speedup_of(self.original, file, called)
+        return narrowing.speedup_of(self.original, file, called)
+
+    def ram(self, file: bytes) -> int:
+        """Bytes of RAM that a file needs, planned."""
+        return narrowing.ram_of(file, self.stages.folder)
 
     def _search(self, move: Move) -> Found:
         with self.progress.stage("search") as tick:
@@ -395,8 +466,12 @@ class Job:
     def _chosen(self, move: Move, found: Found) -> Outcome:
         """Retraining, if it is wanted, and the judges' word on where the search ended."""
         safer: list[Point] = []
-        if self.effort != "fast" and isinstance(move, Quantizing):
-            found, safer = Teaching(self).go_on(found, move.assembly)
+        if self.effort != "fast":
+            teaching = Teaching(self)
+            if isinstance(move, Quantizing):
+                found, safer = teaching.go_on(found, Levels(teaching, move.assembly))
+            elif isinstance(move, DeepCompression):
+                found, safer = teaching.go_on(found, InOrder(teaching, move))
         point, visited = found.point, found.visited
 
         looks = 0
@@ -479,7 +554,7 @@ class Job:
         if size is not None:
             return size
         if self._kept(lost):
-            return self._too_slow(point)
+            return self._too_slow(point) or self._too_much_ram(point)
         what = "eval_fn's loss" if self.eval_fn else "the drop"
         at = show_size(point.visit.packed_bytes)
         return (
@@ -498,6 +573,14 @@ class Job:
         return (
             f"the file is {measured:.2f} times as fast as the original, speedup asks for {wanted:g}"
         )
+
+    def _too_much_ram(self, point: Point) -> str | None:
+        """A sentence about the RAM, if it is bounded and more is needed."""
+        most = self.budget.max_ram
+        needed = 0 if most is None else self.ram(point.file)
+        if most is None or needed <= most:
+            return None
+        return f"the file needs {show_size(needed)} of RAM, max-ram allows {show_size(most)}"
 
     def _judge(self, point: Point) -> tuple[Verdict, tuple[float, float] | None]:
         judge = self.split.judge

@@ -5,6 +5,8 @@
     palettize    weights shared: at most 256 different ones per tensor
     factorize    layers in low-rank factors, where that pays
 
+A recipe names moves made in an order of their own: "deep-compression" (`deep_compression`).
+
 Every move is driven by one number, the coarseness c: the loss may rise by c^2 for what is gained
 (a weight gone, a parameter less; a bit counts `grid_search.BIT_PRICE` of it). One search over c
 serves them all.
@@ -22,6 +24,7 @@ from packlight.shrink.budget import Budget
 
 MOVES = ("quantize", "prune", "palettize", "factorize")
 DEFAULT = ("quantize",)
+RECIPES = ("deep-compression",)
 TOGETHER = ("prune,quantize", "prune,palettize", "factorize,quantize")
 REACH = 8.0  # times where a search begins: from there on, what makes no smaller file ends it
 
@@ -94,18 +97,27 @@ class Move(Protocol):
         taken by its size."""
 
 
-def parse(only: str | Sequence[str] | None, effort: str, budget: Budget) -> tuple[str, ...]:
+def parse(
+    only: str | Sequence[str] | None, effort: str, budget: Budget, recipe: str | None = None
+) -> tuple[str, ...]:
     """Read which moves are wanted.
 
     Args:
         only: names, or one text with commas between them; None for what `fit` does by itself.
         effort, budget: what else was asked.
+        recipe: one of `RECIPES`, instead of `only`.
     Returns:
         The moves, in the order of `MOVES`; without "prune" beside "quantize", because the price of
         bits there prunes what pays already.
     Raises:
         BadInput: a move is not known, or can not be had with the others, the effort or the budget.
     """
+    if recipe is not None:
+        if recipe not in RECIPES:
+            raise BadInput(f"--recipe {recipe!r} is not known; there is {', '.join(RECIPES)}")
+        if only is not None:
+            raise BadInput("--recipe names its moves itself; give it without --only")
+        return ("prune", "palettize")
     if only is None:
         return DEFAULT
     names = [name.strip() for name in (only.split(",") if isinstance(only, str) else only)]

@@ -90,7 +90,7 @@ def search(
         point, bound = _finest_that_fits(at, budget, start, last)
         return Found(point, visited, size if bound else "none")
     if budget.max_drop is None:
-        return Found(at(0.0), visited, "speedup")
+        return Found(at(0.0), visited, "max_ram" if budget.speedup is None else "speedup")
     point, bound = _coarsest_that_keeps(at, drop, budget.max_drop, start, last)
     return Found(point, visited, "max_drop" if bound else "none")
 

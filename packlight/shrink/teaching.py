@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from packlight import data as samples_of
 from packlight.coding.packing import compress
@@ -49,8 +50,12 @@ HELD = 512  # samples that decide whether teaching floats helped
 CHECKPOINT = 60.0  # seconds between two
 
 
+Trained = Callable[[int, int, str], "Point"]
+"""Packed bytes, steps of training, name of the stage -> the network trained into that size."""
+
+
 class Teaching:
-    """Retraining of one fit.
+    """Retraining of one fit: what is taught, for how long, and into which sizes.
 
     Args:
         job: as far as the search without training.
@@ -68,24 +73,23 @@ class Teaching:
         enough = len(learn) >= (network.batch or 1) and (self.held is None or len(self.held) > 0)
         self.possible = enough and all(spec.batched for spec in network.inputs)
 
-    def go_on(self, found: Found, assembly: Assembly) -> tuple[Found, list[Point]]:
+    def go_on(self, found: Found, trained: Trained) -> tuple[Found, list[Point]]:
         """Train.
 
         Args:
             found: where the search without training ended.
-            assembly: of the job's network, whose levels are trained.
+            trained: how.
         Returns:
             Where it ends with training, and points to go back to, the safest first.
         """
         budget = self.job.budget
         if not self.possible or found.point.visit.coarseness == 0:
             return found, []
-        self.assembly = assembly
         self._prepare()
         if not budget.sized:
-            return self._smallest(found)
+            return self._smallest(found, trained)
         wanted = budget.target_size or found.point.visit.packed_bytes
-        point = self._trained(wanted, self._steps(1), "taught")
+        point = trained(wanted, self._steps(1), "taught")
         visited = [*found.visited, point.visit]
         fits = budget.fits(point.visit.packed_bytes, point.visit.bytes)
         met = budget.fits(found.point.visit.packed_bytes, found.point.visit.bytes)
@@ -100,22 +104,13 @@ class Teaching:
             return job.network
         self._prepare()
 
-        def train() -> dict[str, Tensor]:
-            steps = self._steps(1)
-            plan = recover.Plan(0.0, steps, self._batch, self.distortion, job.seed)
-            with job.progress.stage("teach floats", steps) as tick:
-                taught = recover.distil(
-                    job.network, job.teacher, self.inputs, self.job.output_loss, plan, tick=tick
-                )
-            return {name: value.detach() for name, value in taught.module.named_parameters()}
-
         taught = job.network.copy()
-        values = job.stages.run("floats", train)
+        values = self.floats(job.network, self._steps(1), f"{job.narrowed}floats")
         with torch.no_grad():
-            for name, parameter in taught.module.named_parameters():
-                parameter.copy_(values[name])
+            for name, value in values.items():
+                value_of_name(taught, name).copy_(value)
         held = self.held or job.split.steer or self.learn
-        batches = list(job.tensors(held.take(range(min(len(held), HELD))), self._batch))
+        batches = list(job.tensors(held.take(range(min(len(held), HELD))), self.batch))
 
         def distance(network: Network) -> float:
             with torch.no_grad():
@@ -125,7 +120,30 @@ class Teaching:
 
         return taught if distance(taught) < distance(job.network) else job.network
 
-    def _smallest(self, found: Found) -> tuple[Found, list[Point]]:
+    def floats(
+        self, network: Network, steps: int, stage: str, tied: dict[str, nn.Module] | None = None
+    ) -> dict[str, Tensor]:
+        """A network's parameters, trained as floats; `tied` as of `recover.distil`."""
+        job = self.job
+
+        def train() -> dict[str, Tensor]:
+            plan = self.plan(0, steps)
+            memory = Checkpoints(job.stages.folder / f"{stage}.part")
+            with job.progress.stage("teach floats", steps) as tick:
+                taught = recover.distil(
+                    network, self.lesson, plan, tied=tied, memory=memory, tick=tick
+                )
+            memory.forget()
+            return taught
+
+        trained: dict[str, Tensor] = job.stages.run(stage, train)
+        return trained
+
+    def plan(self, size: int, steps: int) -> recover.Plan:
+        """Of one training, into so many bytes."""
+        return recover.Plan(8.0 * size, steps, self.batch, self.distortion, self.job.seed)
+
+    def _smallest(self, found: Found, trained: Trained) -> tuple[Found, list[Point]]:
         """The smallest that keeps the drop."""
         allowed = self.job.budget.max_drop or 0.0
         kept = [found.point]  # largest first
@@ -136,7 +154,7 @@ class Teaching:
             wanted = SHRINK * best if not too_small else float(np.sqrt(too_small * best))
             if too_small > CLOSE_SIZE * best:
                 break
-            point = self._trained(int(wanted), self._steps(RUNS), f"taught-{run}")
+            point = trained(int(wanted), self._steps(RUNS), f"taught-{run}")
             visited.append(point.visit)
             if point.visit.packed_bytes < best and self.job.drop(point) <= allowed:
                 kept.append(point)
@@ -150,9 +168,16 @@ class Teaching:
         sample_bytes = sum(value.nbytes for value in self.learn.take([0]).arrays())
         most = max(int(BYTES / max(sample_bytes, 1)), 1)
         with job.progress.stage("read samples"):
-            arrays = self.learn.take(range(min(len(self.learn), most))).arrays()
-            self.inputs = tuple(torch.from_numpy(value) for value in arrays)
-        few = tuple(value[:DISTORTED] for value in self.inputs)
+            learn = self.learn.take(range(min(len(self.learn), most)))
+            inputs = tuple(torch.from_numpy(value) for value in learn.arrays())
+        labels = None
+        if job.labels:
+            assert learn.labels is not None  # `Job` has looked
+            labels = torch.from_numpy(learn.labels)
+        self.lesson = recover.Lesson(
+            job.teacher, inputs, job.output_loss, labels, job.task.probabilities
+        )
+        few = tuple(value[:DISTORTED] for value in inputs)
         self.distortion = Distortion()
         if job.task.classifier:
             self.distortion = find_distortion(few, self._answers, job.seed)
@@ -160,12 +185,13 @@ class Teaching:
     def _answers(self, batch: Tensor) -> Tensor:
         with torch.no_grad():
             parts = [
-                self.job.teacher(part)[0].flatten(1).argmax(1) for part in batch.split(self._batch)
+                self.job.teacher(part)[0].flatten(1).argmax(1) for part in batch.split(self.batch)
             ]
         return torch.cat(parts)
 
     @property
-    def _batch(self) -> int:
+    def batch(self) -> int:
+        """Samples of a step."""
         if self.job.network.batch is not None:
             return self.job.network.batch
         macs = self.job.macs or 0
@@ -175,31 +201,45 @@ class Teaching:
         """Of one training, where the effort is shared by so many."""
         effort = self.job.effort
         samples = min(MACS[effort] / (BACKWARD * max(self.job.macs or 0, 1)), SAMPLES[effort])
-        return max(int(samples / self._batch / parts), FEWEST_STEPS)
+        return max(int(samples / self.batch / parts), FEWEST_STEPS)
 
-    def _trained(self, size: int, steps: int, stage: str) -> Point:
+    def _nearer(self, point: Point, other: Point) -> bool:
+        """Whether a point answers nearer to the original than another, on samples held back."""
+        held = self.held or self.job.split.steer
+        assert held is not None
+        batches = list(held.batches(self.batch))
+        wanted = self.job.reference.over(batches)
+        one, two = (self.job.distance_on(batches, wanted, p.file) for p in (point, other))
+        return one < two
+
+
+class Levels:
+    """Trains a network's weights on integer grids (`recover`).
+
+    Args:
+        teaching: what and how long.
+        assembly: of the job's network, whose levels are trained.
+    """
+
+    def __init__(self, teaching: Teaching, assembly: Assembly) -> None:
+        self.teaching, self.job, self.assembly = teaching, teaching.job, assembly
+
+    def __call__(self, size: int, steps: int, stage: str) -> Point:
         """The network trained into a packed size, as a point of the search."""
         job = self.job
         layers = find_layers(job.network)
 
         def cost(solved: list[Solved]) -> float:
-            file = self.assembly.file(self.assembly.values(solved))
+            _, left = self._swept(solved)
+            file = self.assembly.file(self.assembly.values(left))  # its sizes are right
             return 8.0 * len(compress(file, "max", verify=False))
 
         def train() -> dict[str, Any]:
-            plan = recover.Plan(8.0 * size, steps, self._batch, self.distortion, job.seed)
+            plan = self.teaching.plan(size, steps)
             memory = Checkpoints(job.stages.folder / f"{stage}.part")
             with job.progress.stage("teach", steps) as tick:
                 solved = recover.recover(
-                    job.network,
-                    job.teacher,
-                    layers,
-                    self.inputs,
-                    self.job.output_loss,
-                    plan,
-                    cost,
-                    memory=memory,
-                    tick=tick,
+                    job.network, layers, self.teaching.lesson, plan, cost, memory=memory, tick=tick
                 )
             memory.forget()
             return {
@@ -215,41 +255,40 @@ class Teaching:
         return self._point(taught, layers, stage)
 
     def _point(self, taught: dict[str, Any], layers: list[Layer], stage: str) -> Point:
-        """The trained levels in the graph, without the channels that died."""
-        job = self.job
-        network = job.network.copy()
-        scales = {}
+        """The trained levels in the graph."""
+        solved = []
+        for layer in layers:
+            one = taught[layer.name]
+            scale = np.full(layer.shape[layer.axis], np.float32(one["scale"]))
+            bias = None if one["bias"] is None else one["bias"].numpy()
+            solved.append(Solved(one["levels"].numpy(), scale, bias, float("nan")))
+        swept, left = self._swept(solved)
+        assembly = self.job.assembled(swept, f"{stage}-")
+        return self.job.point([Integers(assembly, left)], float("nan"))
+
+    def _swept(self, solved: Sequence[Solved]) -> tuple[Network, list[Solved]]:
+        """The network with these levels, without the channels that are dead, and its own levels."""
+        network = self.job.network.copy()
+        layers = find_layers(network)
         with torch.no_grad():
-            for layer in layers:
-                one = taught[layer.name]
-                scales[layer.name] = np.float32(one["scale"])
-                weight = one["levels"].float() * one["scale"]
+            for layer, one in zip(layers, solved, strict=True):
+                weight = torch.from_numpy(one.levels).float() * float(one.scale[0])
                 value_of_name(network, layer.weight).copy_(weight)
-                if layer.bias is not None:
-                    value_of_name(network, layer.bias).copy_(one["bias"])
-        few = tuple(value[: self._batch] for value in self.inputs)
+                if layer.bias is not None and one.bias is not None:
+                    value_of_name(network, layer.bias).copy_(torch.from_numpy(one.bias))
+        teaching = self.teaching
+        few = tuple(value[: teaching.batch] for value in teaching.lesson.inputs)
         swept = sweep(network, [few])
-        assembly = job.assembled(swept, f"{stage}-")
-        solved = [self._solved(swept, slot.layer, scales) for slot in assembly.slots]
-        return job.point([Integers(assembly, solved)], float("nan"))
-
-    def _solved(self, network: Network, layer: Layer, scales: dict[str, Any]) -> Solved:
-        weight = value_of_name(network, layer.weight).detach().numpy()
-        scale = scales[layer.name]
-        levels = np.rint(weight / scale).astype(np.int8)
-        bias: Array | None = None
-        if layer.bias is not None:
-            bias = value_of_name(network, layer.bias).detach().double().numpy()
-        return Solved(levels, np.full(layer.shape[layer.axis], scale), bias, float("nan"))
-
-    def _nearer(self, point: Point, other: Point) -> bool:
-        """Whether a point answers nearer to the original than another, on samples held back."""
-        held = self.held or self.job.split.steer
-        assert held is not None
-        batches = list(held.batches(self._batch))
-        wanted = self.job.reference.over(batches)
-        one, two = (self.job.distance_on(batches, wanted, p.file) for p in (point, other))
-        return one < two
+        left = []
+        for layer, one in zip(find_layers(swept), solved, strict=True):
+            weight = value_of_name(swept, layer.weight).detach().numpy()
+            levels = np.rint(weight / one.scale[0]).astype(np.int8)
+            bias: Array | None = None
+            if layer.bias is not None:
+                bias = value_of_name(swept, layer.bias).detach().double().numpy()
+            scale = np.full(layer.shape[layer.axis], one.scale[0])
+            left.append(Solved(levels, scale, bias, float("nan")))
+        return swept, left
 
 
 class Checkpoints:

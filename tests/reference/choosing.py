@@ -21,9 +21,9 @@ def density(kept: list[list[bool]], prior: float) -> list[list[float]]:
     return result
 
 
-def bits(kept: list[list[bool]], value_bits: float, prior: float) -> float:
-    """What the places and the values of a layer cost."""
-    total = 0.0
+def bits(kept: list[list[bool]], value_bits: float, prior: float, row_bits: float = 0.0) -> float:
+    """What the places and the values of a layer cost, and its rows that hold any."""
+    total = sum(row_bits for places in kept if any(places))
     for places, chances in zip(kept, density(kept, prior), strict=True):
         for here, chance in zip(places, chances, strict=True):
             total += value_bits - log2(chance) if here else -log2(1 - chance)
@@ -36,6 +36,7 @@ def choose(
     value_bits: float,
     budget: float,
     prior: float,
+    row_bits: float = 0.0,
 ) -> list[list[bool]]:
     """The best weights of one layer, added one by one as long as all of them fit the budget.
 
@@ -43,9 +44,15 @@ def choose(
     finds where the cost rises with the number.
     """
     chances = density(before, prior)
+
+    def price(r: int, c: int) -> float:
+        """A weight's place and value, and its part of the row as it was before."""
+        place = log2((1 - chances[r][c]) / chances[r][c])
+        return max(place + value_bits + row_bits / max(sum(before[r]), 1), 1.0)
+
     ranked = sorted(
         (
-            (worth[r][c] / max(log2((1 - chances[r][c]) / chances[r][c]) + value_bits, 1.0), r, c)
+            (worth[r][c] / price(r, c), r, c)
             for r in range(len(worth))
             for c in range(len(worth[0]))
         ),
@@ -54,7 +61,7 @@ def choose(
     kept = [[False] * len(worth[0]) for _ in worth]
     for _, r, c in ranked:
         kept[r][c] = True
-        if bits(kept, value_bits, prior) > budget:
+        if bits(kept, value_bits, prior, row_bits) > budget:
             kept[r][c] = False
             break
     return kept

@@ -26,16 +26,18 @@ def test_bits_and_densities_are_those_of_the_plain_count(rows, columns, seed):
     _, kept = _layer(rows, columns, seed)
     wanted = choosing.density(kept.tolist(), discrete.PRIOR)
     np.testing.assert_allclose(discrete.density(kept).numpy(), wanted, rtol=1e-5)
-    wanted_bits = choosing.bits(kept.tolist(), 2.5, discrete.PRIOR)
-    assert discrete.bits(kept, 2.5) == pytest.approx(wanted_bits, rel=1e-5)
+    wanted_bits = choosing.bits(kept.tolist(), 2.5, discrete.PRIOR, 3.0)
+    assert discrete.bits(kept, 2.5, 3.0) == pytest.approx(wanted_bits, rel=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("budget", [12.0, 40.0, 90.0])
-def test_the_choice_is_that_of_one_weight_after_the_other(budget, seed):
+@pytest.mark.parametrize("row_bits", [0.0, 4.0])
+def test_the_choice_is_that_of_one_weight_after_the_other(row_bits, budget, seed):
     worth, kept = _layer(6, 9, seed)
-    (found,) = discrete.choose([Choice(worth, kept, 2.0)], budget)
-    wanted = choosing.choose(worth.tolist(), kept.tolist(), 2.0, budget, discrete.PRIOR)
+    (found,) = discrete.choose([Choice(worth, kept, 2.0, row_bits)], budget)
+    known = worth.tolist(), kept.tolist()
+    wanted = choosing.choose(*known, 2.0, budget, discrete.PRIOR, row_bits)
     assert found.tolist() == wanted
 
 

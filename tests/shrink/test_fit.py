@@ -25,7 +25,7 @@ from packlight.errors import BadInput, BudgetNotMet
 from packlight.network import Network
 from packlight.runtimes import onnx as onnx_file
 from packlight.runtimes.onnxruntime import Session
-from packlight.shrink import speeding, teaching
+from packlight.shrink import narrowing, teaching
 from tests import networks
 from tests.networks import blocks, images, plain
 
@@ -293,7 +293,7 @@ def test_a_speed_takes_channels_out_until_the_clock_says_so(
         return whole / packlight.weigh(tmp_path / "timed.onnx").totals.macs
 
     whole = packlight.weigh(wide).totals.macs
-    monkeypatch.setattr(speeding, "speedup_of", clock)
+    monkeypatch.setattr(narrowing, "speedup_of", clock)
     result = packlight.fit(wide, data[0], speedup=2.5, only=only, out=tmp_path / "out")
     assert result.met
     assert packlight.weigh(result.model).totals.macs <= whole / 2.5
@@ -303,7 +303,7 @@ def test_a_speed_takes_channels_out_until_the_clock_says_so(
 
 
 def test_what_is_fast_enough_already_keeps_its_channels(wide, data, tmp_path, monkeypatch):
-    monkeypatch.setattr(speeding, "speedup_of", lambda *_: 5.0)
+    monkeypatch.setattr(narrowing, "speedup_of", lambda *_: 5.0)
     result = packlight.fit(wide, data[0], speedup=3.0, out=tmp_path / "out")
     assert packlight.weigh(result.model).totals.macs == packlight.weigh(wide).totals.macs
     assert "5.00 times as fast with all of its channels" in result.report["notes"]
@@ -311,7 +311,7 @@ def test_what_is_fast_enough_already_keeps_its_channels(wide, data, tmp_path, mo
 
 def test_a_file_that_turns_out_too_slow_is_the_nearest_one(wide, data, tmp_path, monkeypatch):
     answers = iter([5.0])
-    monkeypatch.setattr(speeding, "speedup_of", lambda *_: next(answers, 2.0))
+    monkeypatch.setattr(narrowing, "speedup_of", lambda *_: next(answers, 2.0))
     with pytest.raises(BudgetNotMet, match=r"2\.00 times as fast .*, speedup asks for 3"):
         packlight.fit(wide, data[0], speedup=3.0, out=tmp_path / "out")
     assert (tmp_path / "out" / "nearest.onnx").exists()

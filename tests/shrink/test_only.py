@@ -27,6 +27,7 @@ from packlight.shrink.factoring import Options, options, worth_it
 from packlight.shrink.float_moves import prune, share
 from packlight.shrink.layers import find_layers
 from packlight.shrink.moves import parse
+from packlight.shrink.prune import Pattern
 from tests.networks import images, plain
 
 WEIGHTS = ("conv1.weight", "conv2.weight", "fc.weight")
@@ -172,6 +173,45 @@ def test_a_shared_tensor_has_few_values_and_a_byte_for_each_weight(fitted):
         assert indices.dtype == np.uint8
         assert indices.max() < len(centres) <= 256
         assert name not in after
+
+
+def _initialisers(file: Path) -> dict[str, np.ndarray]:
+    return {one.name: numpy_helper.to_array(one) for one in onnx.load(file).graph.initializer}
+
+
+@pytest.mark.parametrize("pattern", ["2:4", "1:2", "1x4", "2x2"])
+def test_pruned_weights_keep_to_the_pattern(model, data, pattern, tmp_path):
+    """Along input channels, taps of a kernel apart; a layer that is not divided is left whole."""
+    result = packlight.fit(
+        model, data, only="prune", pattern=pattern, target_size=17_000, calibrate=60, out=tmp_path
+    )
+    before, after = _initialisers(model), _initialisers(result.model)
+    how = Pattern.parse(pattern)
+    pruned = 0
+    for name in WEIGHTS:
+        weight = np.moveaxis(after[name], 1, -1).reshape(len(after[name]), -1)  # inputs innermost
+        zeros = weight == 0
+        if not zeros.any():
+            np.testing.assert_allclose(after[name], before[name], atol=1e-6)
+        elif how.of:
+            assert (zeros.reshape(len(zeros), -1, how.of).sum(2) == how.of - how.keep).all()
+        else:
+            blocks = zeros.reshape(len(zeros) // how.rows, how.rows, -1, how.columns)
+            assert np.isin(blocks.sum((1, 3)), (0, how.rows * how.columns)).all()
+        pruned += zeros.any()
+    assert pruned
+    assert before["conv1.weight"].shape[1] == 3  # which neither 2 nor 4 divides
+    assert any("does not divide" in note and "conv1" in note for note in result.report["notes"])
+    assert after["conv1.weight"].all()
+
+
+def test_a_pattern_is_only_for_pruning(model, data, tmp_path):
+    with pytest.raises(BadInput, match="with --only prune"):
+        packlight.fit(model, data, pattern="2:4", target_size=17_000, out=tmp_path / "out")
+    with pytest.raises(BadInput, match=r"give free, N:M as 2:4"):
+        packlight.fit(
+            model, data, only="prune", pattern="4:2", target_size=17_000, out=tmp_path / "out"
+        )
 
 
 @pytest.mark.parametrize("only", ["palettize", "prune,palettize"])

@@ -24,9 +24,8 @@ def _cost(solved: list[recover.Solved]) -> float:
 
 def _run(network, budget, steps=800, **more):
     plan = recover.Plan(budget, steps, 32, Distortion(), 0)
-    return recover.recover(
-        network, network, find_layers(network), (INPUTS,), LOSS, plan, _cost, **more
-    )
+    lesson = recover.Lesson(network, (INPUTS,), LOSS)
+    return recover.recover(network, find_layers(network), lesson, plan, _cost, **more)
 
 
 def _filled(network, solved):
@@ -121,6 +120,24 @@ def test_a_training_that_was_cut_off_goes_on_to_the_same_levels(network):
     for one, other in zip(whole, rest, strict=True):
         np.testing.assert_array_equal(one.levels, other.levels)
         np.testing.assert_array_equal(one.bias, other.bias)
+
+
+def test_labels_are_learnt_from_beside_the_original(network):
+    """Labels that contradict the original's answers are taken up only where they are given."""
+    with torch.no_grad():
+        wrong = (network(INPUTS)[0].argmax(1) + 1) % 6
+    learnt = {}
+    for labels in (None, wrong):
+        lesson = recover.Lesson(network, (INPUTS,), LOSS, labels)
+        plan = recover.Plan(0.0, 150, 32)
+        values = recover.distil(network, lesson, plan)
+        taught = network.copy()
+        with torch.no_grad():
+            for name, value in values.items():
+                value_of_name(taught, name).copy_(value)
+            learnt[labels is None] = float((taught(INPUTS)[0].argmax(1) == wrong).float().mean())
+    assert learnt[True] < 0.02
+    assert learnt[False] > 0.2
 
 
 def test_the_budget_shrinks_in_equal_ratios_to_what_is_asked():

@@ -1,0 +1,206 @@
+"""The network that learns: weights that are discrete, tied or free, with their learning rates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from packlight.graph import is_weight
+from packlight.network import Network, flat
+from packlight.shrink import discrete
+from packlight.shrink.discrete import DiscreteWeight
+from packlight.shrink.grid_search import Solved
+from packlight.shrink.layers import Layer, value_of_name
+
+LEARNING_RATE = 0.01  # of a weight's usual size, a step
+STEP_RATE = 1e-4  # of the logarithm of a grid's step, a step of training
+ROW_BITS = 10.0  # of a bias, packed
+
+
+class Student:
+    """The network that learns.
+
+    Args:
+        network: left as it is.
+        layers: whose weights are discrete.
+        tied: parameter name -> what makes its value from parameters of its own
+            (`packlight.shrink.tying`); all others are free.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        layers: Sequence[Layer],
+        tied: Mapping[str, nn.Module] | None = None,
+    ) -> None:
+        self.module = network.copy().module
+        self.tied = dict(tied or {})
+        self.layers = layers
+        ends = _ends(network)
+        self.biases = {
+            layer.bias: layer.weight
+            for layer in layers
+            if layer.bias is not None and layer.node not in ends
+        }
+        self.weights = {
+            layer.weight: DiscreteWeight(
+                layer,
+                value_of_name(network, layer.weight),
+                ROW_BITS if layer.bias in self.biases else 0.0,
+            )
+            for layer in layers
+        }
+        self.free = {
+            name: value.detach().clone().requires_grad_()
+            for name, value in _free(network)
+            if name not in self.weights and name not in self.tied
+        }
+
+    def __call__(self, *samples: Tensor) -> tuple[Tensor, ...]:
+        values: dict[str, Tensor] = {name: weight() for name, weight in self.weights.items()}
+        values.update(self.floats())
+        return flat(torch.func.functional_call(self.module, values, samples))
+
+    def floats(self) -> dict[str, Tensor]:
+        """The parameters that are not discrete, tied and free."""
+        made = {name: tied() for name, tied in self.tied.items()}
+        return made | {name: self._free(name) for name in self.free}
+
+    def _free(self, name: str) -> Tensor:
+        """A free parameter; the bias of a row without weights is zero, so that the row can go."""
+        value, weight = self.free[name], self.biases.get(name)
+        return value if weight is None else value * self.weights[weight].alive()
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Parameters with their learning rates, in proportion to their sizes."""
+        groups: list[dict[str, Any]] = []
+        sizes = {name: _size(weight.shadow) for name, weight in self.weights.items()}
+        for name, weight in self.weights.items():
+            groups.append({"params": [weight.shadow], "lr": LEARNING_RATE * sizes[name]})
+            groups.append({"params": [weight.log_step], "lr": STEP_RATE})
+        for tied in self.tied.values():
+            for value in tied.parameters():
+                groups.append({"params": [value], "lr": LEARNING_RATE * _size(value)})
+        usual = float(np.median(list(sizes.values()))) if sizes else 0.0
+        for value in self.free.values():
+            groups.append({"params": [value], "lr": LEARNING_RATE * max(_size(value), usual)})
+        return groups
+
+    def state(self) -> dict[str, Any]:
+        """Everything that training changes."""
+        weights = {
+            name: {
+                "shadow": weight.shadow.detach(),
+                "log_step": weight.log_step.detach(),
+                "kept": weight.kept,
+                "fisher": weight.fisher,
+                "rounding": weight.rounding,
+            }
+            for name, weight in self.weights.items()
+        }
+        return {
+            "weights": weights,
+            "tied": {name: tied.state_dict() for name, tied in self.tied.items()},
+            "free": {name: value.detach() for name, value in self.free.items()},
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Put everything where `state` had it."""
+        with torch.no_grad():
+            for name, value in state["free"].items():
+                self.free[name].copy_(value)
+            for name, held in state["tied"].items():
+                self.tied[name].load_state_dict(held)
+            for name, held in state["weights"].items():
+                weight = self.weights[name]
+                weight.shadow.copy_(held["shadow"])
+                weight.log_step.copy_(held["log_step"])
+                weight.kept, weight.fisher = held["kept"], held["fisher"]
+                weight.rounding = held["rounding"]
+
+    def bits(self) -> float:
+        """Of all weights."""
+        return sum(weight.bits() for weight in self.weights.values())
+
+    def choose(self, budget: float, *, place: bool = False) -> None:
+        """Choose the weights to keep, in all layers at once.
+
+        Args:
+            budget: bits of all weights.
+            place: put every grid where it belongs, too.
+        """
+        layers = list(self.weights.values())
+        chosen = discrete.choose([weight.choice() for weight in layers], budget)
+        for weight, kept in zip(layers, chosen, strict=True):
+            weight.keep(kept)
+            if place:
+                weight.place_step()
+
+    def round(self, rounding: bool) -> None:
+        """Whether the network runs on rounded weights."""
+        for weight in self.weights.values():
+            weight.rounding = rounding
+
+    def learn(self) -> None:
+        """Take up the gradients of a step."""
+        for weight in self.weights.values():
+            weight.learn()
+
+    def nothing(self) -> list[Solved]:
+        """The layers with all of their weights zero, and the biases that go with them."""
+        return [
+            replace(
+                one,
+                levels=0 * one.levels,
+                bias=0 * one.bias
+                if one.bias is not None and layer.bias in self.biases
+                else one.bias,
+            )
+            for layer, one in zip(self.layers, self.solved(), strict=True)
+        ]
+
+    def solved(self) -> list[Solved]:
+        """The layers as they are now."""
+        found = []
+        for layer in self.layers:
+            weight = self.weights[layer.weight]
+            step = np.float32(weight.step)
+            bias = None if layer.bias is None else self._free(layer.bias).detach().double().numpy()
+            found.append(
+                Solved(weight.levels(), np.full(layer.shape[layer.axis], step), bias, np.nan)
+            )
+        return found
+
+
+def _size(value: Tensor) -> float:
+    return float(value.detach().square().mean().sqrt())
+
+
+def _free(network: Network) -> list[tuple[str, Tensor]]:
+    """Float parameters that some node reads."""
+    read = {str(node.target) for node in network.module.graph.nodes if is_weight(node)}
+    return [
+        (name, value)
+        for name, value in network.module.named_parameters()
+        if name in read and value.is_floating_point()
+    ]
+
+
+def _ends(network: Network) -> set[fx.Node]:
+    """Nodes from which no other layer's weight is reached: their biases are the answers' own."""
+    ends: set[fx.Node] = set()
+    for node in reversed(network.module.graph.nodes):
+        readers = list(node.users)
+        weighted = any(is_weight(source) for user in readers for source in user.all_input_nodes)
+        if (
+            node.op != "placeholder"
+            and not weighted
+            and all(user.op == "output" or user in ends for user in readers)
+        ):
+            ends.add(node)
+    return ends
