@@ -9,11 +9,12 @@ carries the shape and dtype of its value in `node.meta["val"]`; a batch that may
 from __future__ import annotations
 
 import copy
+import io
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,17 @@ class Network:
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Run the graph: one tensor per input in, a tuple of one tensor per output out."""
         return flat(self.module(*inputs))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What goes to other processes: the graph as `torch.export` saves it."""
+        file = io.BytesIO()
+        with quiet_torch():
+            torch.export.save(self.exported(), file)
+        saved = ("module", "example_inputs")
+        others = {
+            one.name: getattr(self, one.name) for one in fields(self) if one.name not in saved
+        }
+        return _received, (file.getvalue(), others)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -196,6 +208,12 @@ class Network:
             notes=tuple(notes),
             source=source,
         )
+
+
+def _received(program: bytes, others: dict[str, Any]) -> Network:
+    with quiet_torch():
+        loaded = torch.export.load(io.BytesIO(program))
+    return Network(_trainable(loaded), loaded.example_inputs[0], **others)
 
 
 def batched_inputs(shapes: Sequence[tuple[int | None, ...]]) -> list[bool]:

@@ -99,6 +99,17 @@ def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "-o", "--out", type=click.Path(path_type=Path), help="Output folder.  [default: MODEL-fitted]"
 )
 @click.option("--force", is_flag=True, help="Replace what an earlier fit wrote into the folder.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes that share the work; the result is the same.",
+)
+@click.option(
+    "--cluster", metavar="ADDRESS", help="A Ray cluster instead: ray://HOST:PORT, ray://local."
+)
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 def fit(
     model: Path,

@@ -28,6 +28,7 @@ from torch import Tensor, fx
 from packlight.graph import argument, aten, is_call, is_weight, quantized
 from packlight.network import Network
 from packlight.shrink.layers import Layer
+from packlight.shrink.workers import HERE, Shared, Workers
 from packlight.types import Array
 
 TOP = 255  # uint8
@@ -168,6 +169,7 @@ def observe(
     places: Sequence[Place],
     batches: Iterable[tuple[Tensor, ...]],
     tick: Callable[[], None] = lambda: None,
+    workers: Workers = HERE,
 ) -> dict[str, Grid]:
     """Choose every place's grid from calibration samples.
 
@@ -176,32 +178,69 @@ def observe(
         places: of this network.
         batches: iterated twice: once for the extremes, once for the histograms.
         tick: called after every batch.
+        workers: where the batches run.
     """
     watched = {node: place.name for place in places for node in place.nodes}
+    shared = workers.share((network, watched))
     low = {place.name: 0.0 for place in places}  # a grid always holds zero: padding needs it
     high = {place.name: 0.0 for place in places}
 
-    def extremes(place: str, value: Tensor) -> None:
-        low[place] = min(low[place], float(value.min()))
-        high[place] = max(high[place], float(value.max()))
-
+    for ends in workers.in_order(_extremes, shared, map(_arrays, batches)):
+        for place, (bottom, top) in ends.items():
+            low[place], high[place] = min(low[place], bottom), max(high[place], top)
+        tick()
+    ranges = {place: (low[place], high[place]) for place in low if high[place] > low[place]}
     counts = {place.name: np.zeros(BINS, dtype=np.int64) for place in places}
-
-    def histogram(place: str, value: Tensor) -> None:
-        if high[place] > low[place]:
-            counted = torch.histc(value.float(), BINS, low[place], high[place])
-            counts[place] += counted.to(torch.int64).numpy()
-
-    for see in (extremes, histogram):
-        observer = _Observer(network.module, watched, see)
-        with torch.no_grad():
-            for batch in batches:
-                observer.run(*batch)
-                tick()
+    second = ((_arrays(batch), ranges) for batch in batches)
+    for counted in workers.in_order(_histograms, shared, second):
+        for place, histogram in counted.items():
+            counts[place] += histogram
+        tick()
     return {
         place.name: best_range(counts[place.name], low[place.name], high[place.name])
         for place in places
     }
+
+
+_Watched = Shared[tuple[Network, dict[str, str]]]
+
+
+def _arrays(batch: tuple[Tensor, ...]) -> tuple[Array, ...]:
+    return tuple(value.numpy() for value in batch)
+
+
+def _extremes(shared: _Watched, batch: tuple[Array, ...]) -> dict[str, tuple[float, float]]:
+    """The least and the largest value at every place."""
+    found: dict[str, tuple[float, float]] = {}
+
+    def see(place: str, value: Tensor) -> None:
+        low, high = found.get(place, (np.inf, -np.inf))
+        found[place] = min(low, float(value.min())), max(high, float(value.max()))
+
+    _run(shared, batch, see)
+    return found
+
+
+def _histograms(
+    shared: _Watched, given: tuple[tuple[Array, ...], dict[str, tuple[float, float]]]
+) -> dict[str, Array]:
+    """How many values fall into each bin of a place's range."""
+    batch, ranges = given
+    counts = {place: np.zeros(BINS, dtype=np.int64) for place in ranges}
+
+    def see(place: str, value: Tensor) -> None:
+        if place in ranges:
+            counted = torch.histc(value.float(), BINS, *ranges[place])
+            counts[place] += counted.to(torch.int64).numpy()
+
+    _run(shared, batch, see)
+    return counts
+
+
+def _run(shared: _Watched, batch: tuple[Array, ...], see: Callable[[str, Tensor], None]) -> None:
+    network, watched = shared.value
+    with torch.no_grad():
+        _Observer(network.module, watched, see).run(*map(torch.tensor, batch))
 
 
 def best_range(counts: Array, low: float, high: float) -> Grid:

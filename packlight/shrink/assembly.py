@@ -19,6 +19,7 @@ from packlight.shrink import activations, grid_search, weights
 from packlight.shrink.grid_search import Prepared, Solved
 from packlight.shrink.layers import Layer
 from packlight.shrink.moves import REACH, LayerFigures
+from packlight.shrink.workers import HERE, Workers
 from packlight.types import Array
 
 
@@ -124,15 +125,17 @@ class Integers:
 class Quantizing:
     """Weights to int8 grids, the coarser the smaller (a `moves.Move`)."""
 
-    def __init__(self, assembly: Assembly, prepared: Sequence[Prepared]) -> None:
+    def __init__(
+        self, assembly: Assembly, prepared: Sequence[Prepared], workers: Workers = HERE
+    ) -> None:
         self.assembly, self.prepared = assembly, prepared
+        self.each = grid_search.each(prepared, workers)
         self.start = float(np.median([layer.finest for layer in prepared]))
         self.last = REACH * self.start
 
     def forms(self, coarseness: float) -> list[Integers]:
         """Every layer solved at a coarseness."""
-        solved = [grid_search.solve(layer, coarseness) for layer in self.prepared]
-        return [Integers(self.assembly, solved)]
+        return [Integers(self.assembly, self.each(grid_search.solve, coarseness))]
 
 
 def assemble(

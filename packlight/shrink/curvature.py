@@ -16,15 +16,20 @@ of the outputs, each measured in units of its own spread.
 H is blended half and half with E[G^T G], matched in trace, which knows which inputs the loss
 listens to and is too noisy on its own.
 
+Samples are summed in chunks that do not depend on where they run, each with draws of its own, and
+the chunks' sums are added in their order.
+
 Sources: Hassibi & Stork, Optimal Brain Surgeon, NIPS 1992; Martens & Grosse, arXiv:1503.05671
 (Kronecker form); Kunstner et al., arXiv:1905.12558 (drawn labels, not true ones).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from itertools import islice
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -32,11 +37,13 @@ from torch import Tensor, fx
 
 from packlight.graph import set_value
 from packlight.network import Network, flat
-from packlight.shrink.layers import Layer, value_of_name
+from packlight.shrink.layers import Layer, find_layers, value_of_name
+from packlight.shrink.workers import HERE, Shared, Workers
 from packlight.types import Array
 
 MAX_COLUMNS = 4608  # a larger H is kept as blocks along its diagonal; 4608^2 floats are 85 MB
 GRADIENT_SHARE = 0.5  # of E[G^T G] in the blend
+CHUNKS = 16  # of samples, at most: so many processes can share the work
 
 
 @dataclass(frozen=True)
@@ -64,63 +71,112 @@ def classifier_loss(probabilities: bool) -> Loss:
         probabilities: the output holds probabilities; otherwise logits.
     """
 
-    def loss(outputs: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
-        scores = outputs[0].flatten(1)
-        logs = scores.clamp_min(1e-12).log() if probabilities else scores.log_softmax(1)
-        drawn = torch.multinomial(logs.detach().exp(), 1, generator=generator)
-        return logs.gather(1, drawn).sum()
+    return partial(_of_drawn_label, probabilities)
 
-    return loss
+
+def _of_drawn_label(
+    probabilities: bool, outputs: tuple[Tensor, ...], generator: torch.Generator
+) -> Tensor:
+    scores = outputs[0].flatten(1)
+    logs = scores.clamp_min(1e-12).log() if probabilities else scores.log_softmax(1)
+    drawn = torch.multinomial(logs.detach().exp(), 1, generator=generator)
+    return logs.gather(1, drawn).sum()
 
 
 def projection_loss(spreads: Sequence[float]) -> Loss:
     """A random +-1 projection of every output, in units of its spread (root mean square)."""
 
-    def loss(outputs: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
-        total = torch.zeros(())
-        for output, spread in zip(outputs, spreads, strict=True):
-            if not output.is_floating_point() or spread == 0:
-                continue
-            signs = torch.randint(0, 2, output.shape, generator=generator) * 2 - 1
-            total = total + (output * signs).sum() / (spread * output.numel() ** 0.5)
-        return total
+    return partial(_of_projection, tuple(spreads))
 
-    return loss
+
+def _of_projection(
+    spreads: Sequence[float], outputs: tuple[Tensor, ...], generator: torch.Generator
+) -> Tensor:
+    total = torch.zeros(())
+    for output, spread in zip(outputs, spreads, strict=True):
+        if not output.is_floating_point() or spread == 0:
+            continue
+        signs = torch.randint(0, 2, output.shape, generator=generator) * 2 - 1
+        total = total + (output * signs).sum() / (spread * output.numel() ** 0.5)
+    return total
+
+
+class Samples(Protocol):
+    """The inputs of one sample after the other."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]: ...
 
 
 def collect(
     network: Network,
     layers: Sequence[Layer],
-    samples: Iterable[tuple[Tensor, ...]],
+    samples: Samples,
     loss: Loss,
     *,
     seed: int = 0,
+    workers: Workers = HERE,
+    tick: Callable[[], None] = lambda: None,
 ) -> dict[str, Curvature]:
     """Measure every layer on samples given one at a time.
 
     Args:
-        network: left as it is.
+        network: left as it is, but that its layers' weights ask for gradients.
         layers: of this network.
         samples: the inputs of one sample each (as many as the batch, where that is fixed).
-        loss: of one sample's outputs.
+        loss: of one sample's outputs; can be pickled.
         seed: for the labels and projections drawn.
+        workers: where the chunks of samples run.
+        tick: called after every chunk; there are `CHUNKS`, or one per sample where those are fewer.
     Returns:
         layer name -> Curvature; without moments where a layer is not solvable.
     """
-    generator = torch.Generator().manual_seed(seed)
+    sums = {layer.name: _Sums(layer) for layer in layers}
+    shared = workers.share((network, list(sums), loss, seed))
+    for parts in workers.in_order(_sums_of, shared, _chunks(samples)):
+        for name, part in parts.items():
+            sums[name].add(part)
+        tick()
+    return {name: total.curvature() for name, total in sums.items()}
+
+
+_Chunk = tuple[int, list[tuple[Array, ...]]]
+"""Its number, and samples."""
+
+
+def _chunks(samples: Samples) -> Iterator[_Chunk]:
+    total, each = len(samples), iter(samples)
+    chunks = min(CHUNKS, total)
+    for number in range(chunks):
+        size = total * (number + 1) // chunks - total * number // chunks
+        yield number, [tuple(value.numpy() for value in sample) for sample in islice(each, size)]
+
+
+def _sums_of(
+    shared: Shared[tuple[Network, list[str], Loss, int]], chunk: _Chunk
+) -> dict[str, _Part]:
+    """Every layer's sums over the samples of a chunk."""
+    network, names, loss, seed = shared.value
+    number, samples = chunk
+    generator = torch.Generator().manual_seed(seed * CHUNKS + number)
+    found = find_layers(network)
+    require_gradients(network, found)
+    layers = [layer for layer in found if layer.name in names]
     weights = [value_of_name(network, layer.weight) for layer in layers]
     sums = {layer.name: _Sums(layer) for layer in layers}
     readers = {layer.node: layer for layer in layers if layer.solvable}
     interpreter = _Watcher(network.module, readers, sums)
-    for sample in samples:
-        value = loss(flat(interpreter.run(*sample)), generator)
+    for arrays in samples:
+        outputs = flat(interpreter.run(*map(torch.tensor, arrays)))
+        value = loss(outputs, generator)
         if not value.requires_grad:
             continue
         gradients = torch.autograd.grad(value, weights, allow_unused=True)
         for layer, gradient in zip(layers, gradients, strict=True):
             if gradient is not None:
                 sums[layer.name].add_gradient(gradient)
-    return {name: total.curvature() for name, total in sums.items()}
+    return {name: total.part() for name, total in sums.items()}
 
 
 class _Watcher(fx.Interpreter):
@@ -138,6 +194,19 @@ class _Watcher(fx.Interpreter):
             with torch.no_grad():
                 self._sums[layer.name].add_input(self.env[layer.input])
         return super().run_node(node)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What `_Sums` has summed, as arrays that go from process to process."""
+
+    products: list[Array]
+    gradients: list[Array]
+    total: Array
+    shift: Array | None
+    positions: int
+    samples: int
+    energy: float
 
 
 class _Sums:
@@ -163,10 +232,11 @@ class _Sums:
 
     def add_input(self, value: Tensor) -> None:
         windows = self.layer.windows(value.detach().float())
-        if self.shift is None:
+        if self.layer.centred:
             # what is summed is small if the mean is nearly gone; float32 then loses nothing
-            self.shift = windows.mean(1) if self.layer.centred else windows.new_zeros(())
-        windows = windows - self.shift.unsqueeze(-2) if self.layer.centred else windows
+            if self.shift is None:
+                self.shift = windows.mean(1)
+            windows = windows - self.shift.unsqueeze(-2)
         self.positions += windows.shape[1]
         self.total += windows.sum(1)  # float32 is enough for one sample, shifted
         for block, products in zip(self.blocks, self.products, strict=True):
@@ -180,6 +250,41 @@ class _Sums:
         for block, products in zip(self.blocks, self.gradients, strict=True):
             part = rows[:, :, block]
             products.baddbmm_(part.transpose(1, 2), part)
+
+    def part(self) -> _Part:
+        """The sums so far."""
+        return _Part(
+            products=[value.numpy() for value in self.products],
+            gradients=[value.numpy() for value in self.gradients],
+            total=self.total.numpy(),
+            shift=None if self.shift is None else self.shift.numpy(),
+            positions=self.positions,
+            samples=self.samples,
+            energy=self.energy,
+        )
+
+    def add(self, part: _Part) -> None:
+        """Take in what was summed elsewhere."""
+        total = torch.from_numpy(part.total)
+        for mine, theirs in zip(
+            [*self.products, *self.gradients], [*part.products, *part.gradients], strict=True
+        ):
+            mine += torch.from_numpy(theirs)
+        self.total += total
+        if part.shift is not None and self.shift is None:
+            self.shift = torch.from_numpy(part.shift)
+        elif part.shift is not None and self.shift is not None:
+            # x - self.shift is (x - part.shift) + moved, and so its products gain a few of rank 1
+            moved = torch.from_numpy(part.shift).double() - self.shift
+            half = total + part.positions / 2 * moved
+            for block, products in zip(self.blocks, self.products, strict=True):
+                a, b = half[:, block].float(), moved[:, block].float()
+                products.baddbmm_(a[:, :, None], b[:, None, :])
+                products.baddbmm_(b[:, :, None], a[:, None, :])
+            self.total += part.positions * moved
+        self.positions += part.positions
+        self.samples += part.samples
+        self.energy += part.energy
 
     def curvature(self) -> Curvature:
         count = max(self.positions, 1)

@@ -7,11 +7,10 @@ file gets is the price of mending it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from packlight.shrink import grid_search
-from packlight.shrink.grid_search import Prepared, Solved
+from packlight.shrink.grid_search import Solved
 
 Measure = Callable[[list[Solved]], tuple[float, int]]
 """Every layer's solution -> distance of the outputs from the original's, packed bytes."""
@@ -35,7 +34,7 @@ class Blame:
 
 def explain(
     solved: Sequence[Solved],
-    prepared: Sequence[Prepared],
+    finest: Mapping[str, Solved],
     measure: Measure,
     tick: Callable[[], None] = lambda: None,
 ) -> list[Blame]:
@@ -43,16 +42,16 @@ def explain(
 
     Args:
         solved: the network to explain.
-        prepared: the same layers, ready to be solved finer.
+        finest: the same layers by name, in the same order, each on the finest grid.
         measure: asked once for the network and once for every layer.
         tick: called after every layer.
     """
     distance, size = measure(list(solved))
     found = []
-    for index, layer in enumerate(prepared):
+    for index, (name, mending) in enumerate(finest.items()):
         mended = list(solved)
-        mended[index] = grid_search.solve(layer, 0.0)
+        mended[index] = mending
         nearer, larger = measure(mended)
-        found.append(Blame(layer.layer.name, distance - nearer, larger - size))
+        found.append(Blame(name, distance - nearer, larger - size))
         tick()
     return sorted(found, key=lambda blame: -blame.damage)

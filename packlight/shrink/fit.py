@@ -28,6 +28,7 @@ from packlight.network import Network
 from packlight.progress import Progress
 from packlight.report import html
 from packlight.runtimes import onnx as onnx_file
+from packlight.shrink import executing
 from packlight.shrink.budget import Budget
 from packlight.shrink.job import EvalFn, Job, Outcome
 from packlight.shrink.layers import find_layers
@@ -84,6 +85,8 @@ def fit(
     eval_fn: EvalFn | None = None,
     example_inputs: Sequence[Any] | None = None,
     constants: dict[str, Any] | None = None,
+    jobs: int = 1,
+    cluster: str | None = None,
     progress: Progress | None = None,
     command: str | None = None,
 ) -> FitResult:
@@ -123,6 +126,8 @@ def fit(
         eval_fn: takes a function that runs a network (arrays in, a tuple of arrays out) and
             returns a score, larger is better; judges instead of accuracy.
         example_inputs, constants: as in `packlight.load`.
+        jobs: processes that share the work; the result is the same.
+        cluster: shares it over a Ray cluster instead: "ray://host:port", or "ray://local".
         progress: told of every stage.
         command: what the user typed, for the report.
     Returns:
@@ -130,7 +135,9 @@ def fit(
     Raises:
         BadInput: the model, the data or an argument can not be used.
         BudgetNotMet: no network meets the budgets; the nearest one is written as `nearest.onnx`.
+        PacklightError: a process was ended from outside.
     """
+    executing.check(jobs, cluster)
     budget = Budget.parse(target_size, target_installed_size, max_drop, speedup, max_ram)
     if effort not in EFFORTS:
         raise BadInput(f"effort {effort!r} is none of {', '.join(EFFORTS)}")
@@ -196,7 +203,8 @@ def fit(
         progress=progress,
         stages=stages,
     )
-    outcome = job.run()
+    with executing.workers(jobs, cluster, stages.folder) as job.workers:
+        outcome = job.run()
     if stages.resumed:
         progress.say(f"resumed: {', '.join(stages.resumed)} had been finished before")
     return _written(

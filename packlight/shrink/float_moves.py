@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -26,11 +26,12 @@ from packlight.graph import set_value
 from packlight.network import Network
 from packlight.runtimes import onnx as onnx_file
 from packlight.shrink import quantize, sharing
-from packlight.shrink.grid_search import BIT_PRICE, Prepared, bias_after, damage_of
+from packlight.shrink.grid_search import BIT_PRICE, Prepared, bias_after, damage_of, each
 from packlight.shrink.layers import Layer
 from packlight.shrink.moves import REACH, LayerFigures
 from packlight.shrink.palettize import MAX_CENTRES, Codebook, handed_on, palettize
 from packlight.shrink.prune import FREE, Pattern, kept, refit
+from packlight.shrink.workers import HERE, Workers
 from packlight.types import Array
 
 REFITTED = 1e-4  # of the gradient is left where the weights kept are at their optimum
@@ -291,12 +292,17 @@ class Pruning:
         network: float.
         prepared: its layers.
         pattern: of what goes together.
+        workers: where layers are solved.
     """
 
     def __init__(
-        self, network: Network, prepared: Sequence[Prepared], pattern: Pattern = FREE
+        self,
+        network: Network,
+        prepared: Sequence[Prepared],
+        pattern: Pattern = FREE,
+        workers: Workers = HERE,
     ) -> None:
-        self._prepared, self._pattern = prepared, pattern
+        self._each, self._prune = each(prepared, workers), partial(prune, pattern=pattern)
         self._template = Template(network, _parameters([one.layer for one in prepared]))
         worth = [
             np.sqrt(layer.sensitivity * layer.conditional)[:, None, :] * np.abs(layer.weights)
@@ -308,8 +314,7 @@ class Pruning:
 
     def forms(self, coarseness: float) -> list[Floats]:
         """Every layer pruned at a coarseness."""
-        changed = [prune(layer, coarseness, self._pattern) for layer in self._prepared]
-        return [Floats(self._template, changed)]
+        return [Floats(self._template, self._each(self._prune, coarseness))]
 
 
 class SharedFiles:
@@ -345,19 +350,20 @@ class Sharing:
         network: float.
         prepared: its layers.
         zero: 0 is a centre of every layer.
+        workers: where layers are solved.
     """
 
-    def __init__(self, network: Network, prepared: Sequence[Prepared], zero: bool) -> None:
-        self._prepared, self._zero = prepared, zero
+    def __init__(
+        self, network: Network, prepared: Sequence[Prepared], zero: bool, workers: Workers = HERE
+    ) -> None:
+        self._each, self._share = each(prepared, workers), partial(share, zero=zero)
         self._files = SharedFiles(network, [one.layer for one in prepared])
         self.start = float(np.median([layer.finest for layer in prepared]))
         self.last = REACH * self.start
 
     def forms(self, coarseness: float) -> list[Floats]:
         """Every layer shared at a coarseness, in bytes and in plain floats."""
-        return self._files.forms(
-            [share(layer, coarseness, zero=self._zero) for layer in self._prepared]
-        )
+        return self._files.forms(self._each(self._share, coarseness))
 
 
 def _parameters(layers: Sequence[Layer]) -> list[str]:

@@ -17,6 +17,7 @@ from packlight.network import Network
 from packlight.shrink import quantize
 from packlight.shrink.curvature import Curvature
 from packlight.shrink.layers import Layer, weight_array
+from packlight.shrink.workers import HERE, Each, Workers
 from packlight.types import Array
 
 BIT_PRICE = 0.05  # loss that one bit is worth, in units of c^2
@@ -109,6 +110,13 @@ def _prepare(network: Network, layer: Layer, curvature: Curvature | None, floor:
         mean = curvature.mean
     unit = 1.0 / np.sqrt(sensitivity * spread)
     return Prepared(layer, weights, bias, mean, factors, spread, unit)
+
+
+def each(prepared: Sequence[Prepared], workers: Workers = HERE) -> Each[Prepared]:
+    """Layers whose solutions can be had from several processes."""
+    # a column is rounded after the other, each handed on to all that are left
+    sizes = [float(one.weights.size) * one.weights.shape[2] for one in prepared]
+    return Each(workers, prepared, sizes)
 
 
 def solve(prepared: Prepared, coarseness: float) -> Solved:

@@ -46,6 +46,7 @@ from packlight.shrink.recover import Loss, classifier_loss, squared_loss
 from packlight.shrink.search import Found, Point, Visit, search
 from packlight.shrink.stages import Stages
 from packlight.shrink.teaching import Levels, Teaching
+from packlight.shrink.workers import HERE, Workers
 from packlight.types import Array
 from packlight.units import show_size
 
@@ -107,6 +108,7 @@ class Job:
         eval_fn: judges instead of accuracy, if given.
         progress: told of every stage.
         stages: where finished stages are kept.
+        workers: where independent pieces run.
     """
 
     network: Network
@@ -124,6 +126,7 @@ class Job:
     eval_fn: EvalFn | None
     progress: Progress
     stages: Stages
+    workers: Workers = HERE
     notes: list[str] = field(default_factory=list)
     narrowed: str = ""  # goes before the names of stages, once channels are out
 
@@ -244,7 +247,7 @@ class Job:
         def compute() -> dict[str, list[float]]:
             batches = self.tensors(self.split.fit)
             with self.progress.stage("calibrate activations", 2 * len(batches)) as tick:
-                grids = activations.observe(network, places, batches, tick)
+                grids = activations.observe(network, places, batches, tick, self.workers)
             return {name: [grid.scale, grid.zero] for name, grid in grids.items()}
 
         stored = self.stages.run(stage, compute)
@@ -254,10 +257,15 @@ class Job:
         def compute() -> dict[str, dict[str, Any]]:
             watched = network.copy()
             layers = find_layers(watched)
-            curvature.require_gradients(watched, layers)
             singles = self.tensors(self.split.fit, 1)
-            shown = self.progress.each("curvature", singles, len(singles))
-            found = curvature.collect(watched, layers, shown, self._loss(), seed=self.seed)
+            chunks = min(len(singles), curvature.CHUNKS)
+            with self.progress.stage("curvature", chunks) as tick:
+                found = curvature.collect(
+                    *(watched, layers, singles, self._loss()),
+                    seed=self.seed,
+                    workers=self.workers,
+                    tick=tick,
+                )
             return {
                 name: {
                     "moments": [torch.from_numpy(block) for block in value.moments],
@@ -317,16 +325,16 @@ class Job:
             with self.progress.stage("factorize"):
                 options = factoring.options(prepared, curvatures)
         if assembly is not None:
-            grids = Quantizing(assembly, prepared)
+            grids = Quantizing(assembly, prepared, self.workers)
             found = self._search(grids)
             if "factorize" in self.moves:
                 return self._factored(grids, found, options)
             return grids, found
         move: Move
         if "palettize" in self.moves:
-            move = Sharing(self.network, prepared, zero="prune" in self.moves)
+            move = Sharing(self.network, prepared, "prune" in self.moves, self.workers)
         elif "prune" in self.moves:
-            move = Pruning(self.network, prepared, self.pattern)
+            move = Pruning(self.network, prepared, self.pattern, self.workers)
             whole = [one.layer.name for one in prepared if not fits(one, self.pattern)]
             if whole:
                 self.notes.append(f"the pattern does not divide {', '.join(whole)}: left as it was")
@@ -446,7 +454,7 @@ class Job:
         layers = find_layers(network)
         curvatures = self._curvatures(network, "factored-")
         prepared = grid_search.prepare(network, layers, curvatures)
-        grids = Quantizing(self.assembled(network, "factored-"), prepared)
+        grids = Quantizing(self.assembled(network, "factored-"), prepared, self.workers)
         after = self._search(grids)
         visited = [*before.visited, *after.visited]
         if self._better(after.point, before.point):
@@ -523,7 +531,9 @@ class Job:
             return self.distance(file), len(compress(file, "max", verify=False))
 
         with self.progress.stage("explain", len(move.prepared)) as tick:
-            return explain(list(form.solved), move.prepared, measure, tick)
+            names = [slot.layer.name for slot in move.assembly.slots]
+            finest = dict(zip(names, move.each(grid_search.solve, 0.0), strict=True))
+            return explain(list(form.solved), finest, measure, tick)
 
     def distance(self, file: bytes) -> float:
         """How far a file's answers are from the original's, on samples that may steer."""

@@ -52,6 +52,10 @@ class Layer:
     shape: tuple[int, ...]
     groups: int = 1
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to other processes: everything but the graph it is in."""
+        return {**vars(self), "node": None}
+
     @property
     def solvable(self) -> bool:
         """Whether its inputs can be collected."""

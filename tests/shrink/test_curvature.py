@@ -30,10 +30,12 @@ def test_moments_and_sensitivity_match_loops_over_samples():
     data = [(torch.randn(1, 4),) for _ in range(20)]
     layers, found = collected(network, data, curvature.classifier_loss(False))
 
-    # the same, by hand: one sample after the other, labels drawn in the same order
-    generator = torch.Generator().manual_seed(3)
+    # the same, by hand: one sample after the other, every chunk's labels from a seed of its own
     inputs, gradients = [], []
-    for (x,) in data:
+    begin = {20 * chunk // 16: 3 * 16 + chunk for chunk in range(16)}
+    for at, (x,) in enumerate(data):
+        if at in begin:
+            generator = torch.Generator().manual_seed(begin[at])
         logs = module(x).log_softmax(1)
         label = torch.multinomial(logs.detach().exp(), 1, generator=generator)
         (gradient,) = torch.autograd.grad(logs[0, label[0, 0]], [module[0].weight])

@@ -22,6 +22,7 @@ def test_the_layer_that_was_rounded_too_far_comes_first_with_what_mending_it_cos
     found = curvature.collect(watched, layers, singles, curvature.classifier_loss(False))
     prepared = grid_search.prepare(network, find_layers(network), found)
     finest = [grid_search.solve(layer, 0.0) for layer in prepared]
+    mended = {one.layer.name: solved for one, solved in zip(prepared, finest, strict=True)}
     with torch.no_grad():
         wanted = network(x)[0]
 
@@ -39,7 +40,7 @@ def test_the_layer_that_was_rounded_too_far_comes_first_with_what_mending_it_cos
         start = max(layer.finest for layer in prepared)
         solved = list(finest)
         solved[broken] = grid_search.solve(prepared[broken], 8 * start)
-        first, *others = explaining.explain(solved, prepared, measure)
+        first, *others = explaining.explain(solved, mended, measure)
         assert first.layer == prepared[broken].layer.name
         assert first.damage > 10 * max(abs(other.damage) for other in others)
         assert first.bytes == measure(finest)[1] - measure(solved)[1]
