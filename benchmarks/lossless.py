@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import lzma
 import shutil
 import subprocess
 import tempfile
@@ -24,6 +23,7 @@ import zstandard
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.compressors import tuned_xz
 from packlight.coding.codecs import CODECS
 from packlight.coding.packing import LEVELS, compress, decompress
 
@@ -61,7 +61,7 @@ def _codecs(raw: bytes) -> list[dict[str, Any]]:
     rows = [
         _timed(codec.title, raw, codec.encode, codec.decoder(len(raw))) for codec in CODECS.values()
     ]
-    rows.append({"codec": "xz lc0 lp2 pb2", "bytes": len(_tuned_xz(raw))})
+    rows.append({"codec": "xz lc0 lp2 pb2", "bytes": len(tuned_xz(raw))})
     for name, command in PROGRAMS.items():
         if shutil.which(command[0]):
             rows.append({"codec": name, "bytes": _program(command, raw)})
@@ -109,12 +109,6 @@ def _timed(
         out.append(time.perf_counter() - start)
         assert back == raw, name
     return {"codec": name, "bytes": len(packed), "in": into, "out": min(out)}
-
-
-def _tuned_xz(raw: bytes) -> bytes:
-    preset = 9 | lzma.PRESET_EXTREME
-    options = {"id": lzma.FILTER_LZMA2, "preset": preset, "lc": 0, "lp": 2, "pb": 2}
-    return lzma.compress(raw, filters=[options])
 
 
 def _program(command: list[str], raw: bytes) -> int:
