@@ -1,8 +1,10 @@
-"""One network's results as a picture: accuracy over bytes, every tool's points and our curve."""
+"""One network's results as a picture: accuracy over bytes (logarithmic), all points, our curve."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import numpy as np
 
 from benchmarks.same_accuracy import FLOOR
 from packlight.report.charts import WIDTH, _Axis, _label, _line, _px
@@ -43,13 +45,14 @@ def picture(name: str, record: Record) -> Html:
     )
     original = {"size": record["bytes"], "scores": record["whole"]}
     shown = [*theirs, *ours] or [original]
-    across = _Axis.around([point["size"] for point in shown], LEFT, RIGHT, least=0.0)
+    sizes = [point["size"] for point in shown]
+    across = _Axis.around([np.log10(bytes_) for bytes_ in sizes], LEFT, RIGHT)
     up = _Axis.around([point["scores"][metric] for point in shown], BOTTOM, TOP)
 
     def at(point: Record) -> tuple[float, float]:
-        return across.at(point["size"]), up.at(point["scores"][metric])
+        return across.at(np.log10(point["size"])), up.at(point["scores"][metric])
 
-    drawn = [_axes(across, up, metric)]
+    drawn = [_axes(across, _round_sizes(min(sizes), max(sizes)), up, metric)]
     for row, tool in enumerate(dict.fromkeys(point["tool"] for point in theirs)):
         spots = [
             (at(point), f"{tool}, {point['setting']}") for point in theirs if point["tool"] == tool
@@ -76,14 +79,20 @@ def picture(name: str, record: Record) -> Html:
     )
 
 
-def _axes(across: _Axis, up: _Axis, metric: str) -> Html:
+def _round_sizes(least: int, most: int) -> list[int]:
+    """1, 2 or 5 and zeros, within a range of bytes."""
+    steps = [lead * 10**zeros for zeros in range(12) for lead in (1, 2, 5)]
+    return [step for step in steps if least <= step <= most]
+
+
+def _axes(across: _Axis, sizes: list[int], up: _Axis, metric: str) -> Html:
     drawn = []
     for value in up.ticks():
         y = up.at(value)
         words = f"{value:.0f} dB" if metric == "sqnr_db" else percent(value)
         drawn += [_line(LEFT, y, RIGHT, y, "grid"), _label(LEFT - 12, y, words, "end")]
-    for value in across.ticks():
-        x = across.at(value)
+    for value in sizes:
+        x = across.at(np.log10(value))
         drawn += [
             _line(x, BOTTOM, x, BOTTOM + 5, "axis"),
             _label(x, BOTTOM + 20, size(value), "middle"),
