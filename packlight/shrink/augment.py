@@ -7,7 +7,7 @@ original network keeps its answers on the samples themselves. Other inputs stay 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -39,6 +39,10 @@ class Distortion:
             mirrored = torch.rand(len(batch), 1, 1, 1, generator=generator) < 0.5
             batch = torch.where(mirrored, batch.flip(3), batch)
         return affine(batch, self.strength, generator) if self.strength else batch
+
+    def fading(self, done: float) -> Distortion:
+        """The distortion when a share of the training is done: the less, the more is."""
+        return replace(self, strength=self.strength * max(1.0 - done, 0.0))
 
 
 def affine(batch: Tensor, strength: float, generator: torch.Generator) -> Tensor:

@@ -1,7 +1,8 @@
 """Recovery: the compressed network taught by the original, through its own discrete weights.
 
 What is learnt are the original's outputs (knowledge distillation), on whatever samples are given,
-distorted as far as the original's answers allow; labels only where they are given as well. The
+distorted as far as the original's answers allow and less and less so towards the end, when little
+capacity is left for it; labels only where they are given as well. The
 weights are rounded and most of them zero while they learn (`discrete`), and the budget of bits
 shrinks as training goes on, so that what is taken away is made good by what is left.
 
@@ -272,7 +273,8 @@ class _Training:
         chosen = self._next()
         samples = tuple(value[chosen] for value in self.inputs)
         if len(samples) == 1:
-            samples = (self.plan.distortion(samples[0], self.generator),)
+            distortion = self.plan.distortion.fading(self.step / self.plan.steps)
+            samples = (distortion(samples[0], self.generator),)
         with torch.no_grad():
             wanted = self.lesson.teacher(*samples)
         outputs = self.student(*samples)

@@ -157,6 +157,16 @@ def test_the_softened_divergence_is_zero_only_for_the_same_answers():
     )
 
 
+def test_a_distortion_fades_to_nothing_while_training_goes_on():
+    whole = Distortion(1.0, mirrored=True)
+    strengths = [whole.fading(done).strength for done in (0.0, 0.25, 0.5, 1.0)]
+    assert strengths == [1.0, 0.75, 0.5, 0.0]
+    assert whole.fading(1.0).mirrored
+    batch = torch.rand(4, 1, 8, 8)
+    faded = Distortion(1.0).fading(1.0)(batch, torch.Generator())
+    assert torch.equal(faded, batch)
+
+
 def test_a_distortion_is_only_as_strong_as_the_answers_stand():
     x = torch.rand(64, 1, 28, 28)
 
