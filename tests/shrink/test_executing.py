@@ -167,11 +167,12 @@ def _ended_while_it_sends(shared, item):
 
 
 SCRIPT = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from packlight.shrink import executing
 from packlight.shrink.workers import Each
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
 try:  # without a guard for __main__
     with executing.workers(2, None, Path(sys.argv[1])) as workers:
         for _ in range(2):
