@@ -21,14 +21,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from packlight.coding.packing import compress
 from packlight.network import Network
 from packlight.shrink import kmeans
 from packlight.shrink.float_moves import Changed, Floats, SharedFiles
-from packlight.shrink.layers import Layer, value_of_name
-from packlight.shrink.palettize import MAX_CENTRES, Codebook
+from packlight.shrink.layers import Layer, put, value_of_name
+from packlight.shrink.palettize import MAX_CENTRES, Codebook, ascending
 from packlight.shrink.search import Point
 from packlight.shrink.teaching import Teaching
 from packlight.shrink.tying import Masked, Shared
@@ -254,13 +253,13 @@ class InOrder:
                 for name in weights
             }
             part = max(int(SHARE_OF_PRUNING * steps / ROUNDS), 1)
-            trained = self.teaching.floats(network, part, f"{stage}-prune-{number}", dict(tied))
-            _put(network, trained)
+            trained = self.teaching.floats(network, part, f"{stage}-prune-{number}", tied)
+            put(network, trained)
             weights = {name: trained[name].numpy() for name in weights}
         codebooks = self._codebooks(weights, deviations, size)
         shared = {name: Shared(codebook) for name, codebook in codebooks.items()}
         part = max(int((1 - SHARE_OF_PRUNING) * steps), 1)
-        trained = self.teaching.floats(network, part, f"{stage}-share", dict(shared))
+        trained = self.teaching.floats(network, part, f"{stage}-share", shared)
         centred = {
             name: _recentred(codebook, trained[name].numpy())
             for name, codebook in codebooks.items()
@@ -308,18 +307,9 @@ def _packed(forms: Sequence[Floats]) -> int:
     return min(len(compress(form.file, "max", verify=False)) for form in forms)
 
 
-def _put(network: Network, values: Mapping[str, Tensor]) -> None:
-    with torch.no_grad():
-        for name, value in values.items():
-            value_of_name(network, name).copy_(value)
-
-
 def _recentred(codebook: Codebook, weight: Array) -> Codebook:
     """The codebook of which a trained weight is made, its centres in order."""
     centres = codebook.centres.copy().ravel()
     centres[codebook.indices.ravel()] = weight.ravel()
-    order = np.argsort(centres, kind="stable")
-    place = np.empty(len(order), np.uint8)
-    place[order] = np.arange(len(order))
-    ordered = centres[order].reshape(1, -1, 1)
-    return Codebook(ordered, place[codebook.indices], codebook.axis, codebook.group_size)
+    ordered, indices = ascending(centres, codebook.indices)
+    return replace(codebook, centres=ordered, indices=indices)

@@ -143,7 +143,7 @@ def fit(
         raise BadInput(f"effort {effort!r} is none of {', '.join(EFFORTS)}")
     moves = parse_moves(only, effort, budget, recipe)
     together = Pattern.parse(pattern)
-    if together != FREE and (moves != ("prune",) or recipe):
+    if together != FREE and moves != ("prune",):
         raise BadInput(f"--pattern {pattern} says how to prune; give it with --only prune")
     if labels and effort == "fast":
         raise BadInput(

@@ -8,7 +8,7 @@ Sizes: G groups, R rows per group, n columns per group.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -215,3 +215,10 @@ def value_of_name(network: Network, name: str) -> Tensor:
     owner, _, leaf = name.rpartition(".")
     value: Tensor = getattr(network.module.get_submodule(owner), leaf)
     return value
+
+
+def put(network: Network, values: Mapping[str, Tensor]) -> None:
+    """Write values into a network's parameters of these names, in place."""
+    with torch.no_grad():
+        for name, value in values.items():
+            value_of_name(network, name).copy_(value)

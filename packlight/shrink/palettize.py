@@ -133,11 +133,16 @@ def recognise(weight: Array) -> Codebook | None:
     bits, inverse = np.unique(np.ascontiguousarray(weight).view(np.uint32), return_inverse=True)
     if len(bits) > MAX_CENTRES or weight.size + bits.nbytes >= weight.nbytes:
         return None
-    order = np.argsort(bits.view(np.float32), kind="stable")
-    place = np.empty(len(bits), np.uint8)
-    place[order] = np.arange(len(bits))
-    indices = place[inverse].reshape(weight.shape)
-    return Codebook(bits[order].view(np.float32).reshape(1, -1, 1), indices, 0, weight.shape[0])
+    centres, indices = ascending(bits.view(np.float32), inverse.reshape(weight.shape))
+    return Codebook(centres, indices, 0, weight.shape[0])
+
+
+def ascending(centres: Array, indices: Array) -> tuple[Array, Array]:
+    """Centres (k,) in order, as the (1, k, 1) of a `Codebook`, and the indices that follow."""
+    order = np.argsort(centres, kind="stable")
+    place = np.empty(len(order), np.uint8)
+    place[order] = np.arange(len(order))
+    return centres[order].reshape(1, -1, 1), place[indices]
 
 
 def handed_on(

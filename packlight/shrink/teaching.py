@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from packlight.shrink import recover
 from packlight.shrink.assembly import Assembly, Integers
 from packlight.shrink.augment import Distortion, find_distortion
 from packlight.shrink.grid_search import Solved
-from packlight.shrink.layers import Layer, find_layers, value_of_name
+from packlight.shrink.layers import Layer, find_layers, put, value_of_name
 from packlight.shrink.search import Found, Point
 from packlight.shrink.sweeping import sweep
 from packlight.types import Array
@@ -52,6 +52,10 @@ CHECKPOINT = 60.0  # seconds between two
 
 Trained = Callable[[int, int, str], "Point"]
 """Packed bytes, steps of training, name of the stage -> the network trained into that size."""
+
+
+Tick = Callable[[], None]
+Train = Callable[[recover.Plan, "Checkpoints", Tick], Any]
 
 
 class Teaching:
@@ -105,10 +109,7 @@ class Teaching:
         self._prepare()
 
         taught = job.network.copy()
-        values = self.floats(job.network, self._steps(1), f"{job.narrowed}floats")
-        with torch.no_grad():
-            for name, value in values.items():
-                value_of_name(taught, name).copy_(value)
+        put(taught, self.floats(job.network, self._steps(1), f"{job.narrowed}floats"))
         held = self.held or job.split.steer or self.learn
         batches = list(job.tensors(held.take(range(min(len(held), HELD))), self.batch))
 
@@ -121,27 +122,37 @@ class Teaching:
         return taught if distance(taught) < distance(job.network) else job.network
 
     def floats(
-        self, network: Network, steps: int, stage: str, tied: dict[str, nn.Module] | None = None
+        self, network: Network, steps: int, stage: str, tied: Mapping[str, nn.Module] | None = None
     ) -> dict[str, Tensor]:
         """A network's parameters, trained as floats; `tied` as of `recover.distil`."""
-        job = self.job
 
-        def train() -> dict[str, Tensor]:
-            plan = self.plan(0, steps)
-            memory = Checkpoints(job.stages.folder / f"{stage}.part")
-            with job.progress.stage("teach floats", steps) as tick:
-                taught = recover.distil(
-                    network, self.lesson, plan, tied=tied, memory=memory, tick=tick
-                )
-            memory.forget()
-            return taught
+        def train(plan: recover.Plan, memory: Checkpoints, tick: Tick) -> dict[str, Tensor]:
+            return recover.distil(network, self.lesson, plan, tied=tied, memory=memory, tick=tick)
 
-        trained: dict[str, Tensor] = job.stages.run(stage, train)
+        trained: dict[str, Tensor] = self.run(stage, "teach floats", 0, steps, train)
         return trained
 
-    def plan(self, size: int, steps: int) -> recover.Plan:
-        """Of one training, into so many bytes."""
-        return recover.Plan(8.0 * size, steps, self.batch, self.distortion, self.job.seed)
+    def run(self, stage: str, shown: str, size: int, steps: int, train: Train) -> Any:
+        """One training, kept: finished it is not repeated, cut off it goes on.
+
+        Args:
+            stage: its name.
+            shown: what the progress bar says.
+            size: packed bytes to train into.
+            steps: of training.
+            train: the training itself; what it returns, `Stages` can keep.
+        """
+        job = self.job
+
+        def compute() -> Any:
+            plan = recover.Plan(8.0 * size, steps, self.batch, self.distortion, job.seed)
+            memory = Checkpoints(job.stages.folder / f"{stage}.part")
+            with job.progress.stage(shown, steps) as tick:
+                result = train(plan, memory, tick)
+            memory.forget()
+            return result
+
+        return job.stages.run(stage, compute)
 
     def _smallest(self, found: Found, trained: Trained) -> tuple[Found, list[Point]]:
         """The smallest that keeps the drop."""
@@ -234,14 +245,11 @@ class Levels:
             file = self.assembly.file(self.assembly.values(left))  # its sizes are right
             return 8.0 * len(compress(file, "max", verify=False))
 
-        def train() -> dict[str, Any]:
-            plan = self.teaching.plan(size, steps)
-            memory = Checkpoints(job.stages.folder / f"{stage}.part")
-            with job.progress.stage("teach", steps) as tick:
-                solved = recover.recover(
-                    job.network, layers, self.teaching.lesson, plan, cost, memory=memory, tick=tick
-                )
-            memory.forget()
+        def train(plan: recover.Plan, memory: Checkpoints, tick: Tick) -> dict[str, Any]:
+            lesson = self.teaching.lesson
+            solved = recover.recover(
+                job.network, layers, lesson, plan, cost, memory=memory, tick=tick
+            )
             return {
                 layer.name: {
                     "levels": torch.from_numpy(one.levels),
@@ -251,7 +259,7 @@ class Levels:
                 for layer, one in zip(layers, solved, strict=True)
             }
 
-        taught = job.stages.run(stage, train)
+        taught = self.teaching.run(stage, "teach", size, steps, train)
         return self._point(taught, layers, stage)
 
     def _point(self, taught: dict[str, Any], layers: list[Layer], stage: str) -> Point:
