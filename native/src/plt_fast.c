@@ -283,27 +283,49 @@ static void decode_repeats(plt_fast *f, plt_reader *r, uint8_t *out, size_t befo
         plt_plane_read(&p[PLT_REPEAT_BYTES], out + at, size - at);
 }
 
-/* fp32 numbers that are those before, times a factor, but for the steps that a plane tells. */
+/* The next byte of each of four planes, lowest first. */
+static uint32_t next_word(plt_plane *planes)
+{
+    uint8_t bytes[4];
+    for (int b = 0; b < 4; b++)
+        plt_plane_read(&planes[b], &bytes[b], 1);
+    return plt_load32(bytes);
+}
+
+/* fp32 numbers that are those before, times a factor, but for the steps that a plane tells; where it
+ * has no step, four others tell how far off they are. */
 static void decode_product(plt_fast *f, plt_reader *r, uint8_t *out, size_t before, uint64_t items)
 {
     uint64_t distance = plt_read_number(r);
     uint32_t factor = plt_read_word(r);
-    plt_plane p;
+    plt_plane steps, off[4];
 
     r->failed |= distance < 4 || distance > before;
     if (!r->failed)
-        plt_plane_open(&p, r, items, f->slots[0]);
+        plt_plane_open(&steps, r, items, f->slots[0]);
+    uint64_t far = r->failed ? 0 : plt_read_number(r);
+    r->failed |= far > items;
+    for (int b = 0; b < 4 && far && !r->failed; b++)
+        plt_plane_open(&off[b], r, far, f->slots[1 + b]);
     for (uint64_t done = 0; done < items && !r->failed;) {
         size_t n = part_of(items - done, PLT_FAST_BLOCK);
-        plt_plane_read(&p, f->block, n);
+        plt_plane_read(&steps, f->block, n);
         for (size_t i = 0; i < n; i++, out += 4) {
             uint32_t v = plt_fp32_multiply(plt_load32(out - distance), factor);
-            v += f->block[i] - 128u;
+            if (f->block[i]) {
+                v += f->block[i] - 128u;
+            } else if (far) {
+                v += next_word(off);
+                far--;
+            } else {
+                r->failed = 1;
+            }
             for (int b = 0; b < 4; b++)
                 out[b] = (uint8_t)(v >> 8 * b);
         }
         done += n;
     }
+    r->failed |= far != 0;
 }
 
 int plt_fast_decode(plt_fast *f, const uint8_t *in, size_t in_size, uint8_t *out, size_t size)

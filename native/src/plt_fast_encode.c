@@ -3,9 +3,7 @@
 
 #include <string.h>
 
-enum { TOTAL = PLT_RANS_TOTAL };
-
-static void put(plt_writer *w, const uint8_t *data, size_t size)
+void plt_put_bytes(plt_writer *w, const uint8_t *data, size_t size)
 {
     if (size > (size_t)(w->end - w->at)) {
         w->failed = 1;
@@ -18,7 +16,7 @@ static void put(plt_writer *w, const uint8_t *data, size_t size)
 void plt_put_byte(plt_writer *w, uint32_t byte)
 {
     uint8_t b = (uint8_t)byte;
-    put(w, &b, 1);
+    plt_put_bytes(w, &b, 1);
 }
 
 void plt_put_number(plt_writer *w, uint64_t v)
@@ -26,53 +24,6 @@ void plt_put_number(plt_writer *w, uint64_t v)
     for (; v >= 128; v >>= 7)
         plt_put_byte(w, (uint32_t)(v & 127) | 128);
     plt_put_byte(w, (uint32_t)v);
-}
-
-/* Scales the counts to a sum of TOTAL, every symbol that occurs at least once and below TOTAL. */
-static void normalise(plt_fast_encoder *e, uint32_t class, const size_t *count, size_t items)
-{
-    uint16_t *frequency = e->frequency[class];
-    uint32_t sum = 0, largest = 0;
-    for (uint32_t s = 0; s < 256; s++) {
-        uint64_t n = ((uint64_t)count[s] * TOTAL + items / 2) / items;
-        frequency[s] = (uint16_t)(count[s] && !n ? 1 : n);
-        sum += frequency[s];
-        if (frequency[s] > frequency[largest])
-            largest = s;
-    }
-    /* the rounding errors go to the largest, step by step so that none falls to zero */
-    while (sum != TOTAL) {
-        for (uint32_t s = 0; s < 256; s++)
-            if (frequency[s] > frequency[largest])
-                largest = s;
-        int32_t change = sum < TOTAL ? (int32_t)(TOTAL - sum) : -1;
-        frequency[largest] = (uint16_t)(frequency[largest] + change);
-        sum = (uint32_t)((int32_t)sum + change);
-    }
-    /* a lone symbol leaves one part to another: no frequency has more than PLT_RANS_BITS bits */
-    if (frequency[largest] == TOTAL) {
-        frequency[largest]--;
-        frequency[(largest + 1) & 255]++;
-    }
-    for (uint32_t s = 0, start = 0; s < 256; s++) {
-        e->start[class][s] = (uint16_t)start;
-        start += frequency[s];
-    }
-}
-
-static void put_table(const uint16_t *frequency, plt_writer *w)
-{
-    for (uint32_t s = 0; s < 256;) {
-        plt_put_number(w, frequency[s]);
-        if (frequency[s++])
-            continue;
-        uint32_t run = 0;
-        while (s < 256 && !frequency[s] && run < 255) {
-            run++;
-            s++;
-        }
-        plt_put_byte(w, run);
-    }
 }
 
 /* Codes backwards from the end of the buffer, then moves the stream to its front. */
@@ -127,8 +78,7 @@ void plt_put_plane(plt_fast_encoder *e, plt_writer *w, const uint8_t *data, size
         return;
     }
     plt_put_byte(w, 1);
-    normalise(e, 0, count, items);
-    put_table(e->frequency[0], w);
+    plt_put_table(e, w, 0, count, items);
     put_symbols(e, w, data, 0, items);
     /* less than one part in 64 is not worth the time to decode it */
     if (!w->failed && (size_t)(w->at - mode) + items / 64 < items)
@@ -136,7 +86,7 @@ void plt_put_plane(plt_fast_encoder *e, plt_writer *w, const uint8_t *data, size
     w->at = mode;
     w->failed = 0;
     plt_put_byte(w, 0);
-    put(w, data, items);
+    plt_put_bytes(w, data, items);
 }
 
 size_t plt_fast_encode(plt_fast_encoder *e, uint32_t kind, uint32_t width, size_t items,
@@ -150,10 +100,10 @@ size_t plt_fast_encode(plt_fast_encoder *e, uint32_t kind, uint32_t width, size_
         plt_put_byte(&w, width);
     plt_put_number(&w, items);
     if (kind == PLT_FAST_STORED) {
-        put(&w, planes, items);
+        plt_put_bytes(&w, planes, items);
     } else if (kind == PLT_FAST_PALETTE) {
         plt_put_number(&w, palette_size);
-        put(&w, palette, (size_t)palette_size * width);
+        plt_put_bytes(&w, palette, (size_t)palette_size * width);
         plt_put_plane(e, &w, planes, items);
     } else {
         for (uint32_t k = 0; k < width; k++)
@@ -178,8 +128,7 @@ size_t plt_fast_encode_kernels(plt_fast_encoder *e, uint32_t class_count, size_t
         plt_put_byte(&w, sum != 0);
         if (!sum)
             continue;
-        normalise(e, c, count, sum);
-        put_table(e->frequency[c], &w);
+        plt_put_table(e, &w, c, count, sum);
     }
     put_symbols(e, &w, symbols, classes, items);
     return w.failed ? 0 : (size_t)(w.at - out);

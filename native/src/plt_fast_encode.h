@@ -37,14 +37,20 @@ size_t plt_fast_encode_repeats(plt_fast_encoder *e, plt_index *index, const uint
                                size_t from, size_t to, size_t likely, uint8_t *room,
                                uint8_t *out, size_t capacity);
 
-/* What the two files of the encoder share. */
+/* What the files of the encoder share. */
 typedef struct {
     uint8_t *at, *end;
     int failed;
 } plt_writer;
 
+void plt_put_bytes(plt_writer *w, const uint8_t *data, size_t size);
 void plt_put_byte(plt_writer *w, uint32_t byte);
 void plt_put_number(plt_writer *w, uint64_t v);
+
+/* A table that suits `items` symbols of these counts, and what it says of them in `e`. */
+void plt_put_table(plt_fast_encoder *e, plt_writer *w, uint32_t class, const size_t *count,
+                   size_t items);
+
 void plt_put_plane(plt_fast_encoder *e, plt_writer *w, const uint8_t *data, size_t items);
 
 #endif

@@ -3,27 +3,87 @@
 
 #include <string.h>
 
+/* Single bits, the lowest of a byte first. */
+typedef struct {
+    plt_reader *bytes;
+    uint32_t held, left;
+} bit_reader;
+
+static uint32_t read_bit(bit_reader *r)
+{
+    if (!r->left) {
+        r->held = plt_read_byte(r->bytes);
+        r->left = 8;
+    }
+    uint32_t bit = r->held & 1;
+    r->held >>= 1;
+    r->left--;
+    return bit;
+}
+
+/* Zeros before the next one; too many are damage. */
+static uint32_t read_zeros(bit_reader *r)
+{
+    uint32_t count = 0;
+    while (!read_bit(r) && !r->bytes->failed)
+        r->bytes->failed |= ++count > 2 * PLT_RANS_BITS;
+    return count;
+}
+
+/* The `count` lowest bits of a number; those above, and a 1 before them, are known. */
+static uint32_t read_bits(bit_reader *r, uint32_t count)
+{
+    uint32_t v = 1u << count;
+    for (uint32_t i = 0; i < count; i++)
+        v |= read_bit(r) << i;
+    return v;
+}
+
+/* Returns the length of the next frequency, and has seen it. */
+static uint32_t read_length(bit_reader *r, plt_table_lengths *t)
+{
+    uint32_t zeros = read_zeros(r), expected = plt_table_expected(t), by = (zeros + 1) / 2;
+
+    r->bytes->failed |= zeros & 1 ? expected + by > PLT_RANS_BITS : by > expected;
+    uint32_t length = r->bytes->failed ? 0 : zeros & 1 ? expected + by : expected - by;
+    plt_table_seen(t, length);
+    return length;
+}
+
 void plt_rans_table(uint32_t *slots, plt_reader *r)
 {
-    uint32_t sum = 0;
-    for (uint32_t s = 0; s < 256;) {
-        uint64_t n = plt_read_number(r);
-        if (n == 0) {
-            s += 1u + plt_read_byte(r);
-        } else if (n < PLT_RANS_TOTAL && sum + n <= PLT_RANS_TOTAL) {
-            for (uint32_t i = 0; i < n; i++)
-                slots[sum + i] = s | (uint32_t)n << 8 | i << 20;
-            sum += (uint32_t)n;
-            s++;
+    uint32_t kept = plt_read_byte(r), rest = plt_read_byte(r), sum = 0, absent = 0;
+    uint16_t frequency[256];
+    plt_table_lengths lengths = PLT_TABLE_BEGINS;
+    bit_reader bits = {r, 0, 0};
+
+    for (uint32_t s = 0; s < 256 && !r->failed; s++) {
+        frequency[s] = 0;
+        if (s == rest)
+            continue;
+        if (absent) {
+            absent--;
+            continue;
+        }
+        uint32_t length = read_length(&bits, &lengths);
+        if (length) {
+            uint32_t told = plt_table_told(length, kept);
+            frequency[s] = (uint16_t)(read_bits(&bits, told) << (length - 1 - told));
         } else {
-            r->failed = 1;
+            absent = read_bits(&bits, read_zeros(&bits)) - 1;
         }
-        if (r->failed || s > 256) {
-            r->failed = 1;
-            return;
-        }
+        sum += frequency[s];
+        r->failed |= sum >= PLT_RANS_TOTAL;
     }
-    r->failed |= sum != PLT_RANS_TOTAL;
+    r->failed |= !sum; /* a frequency has no more than PLT_RANS_BITS bits */
+    if (r->failed)
+        return;
+    frequency[rest] = (uint16_t)(PLT_RANS_TOTAL - sum);
+    for (uint32_t s = 0; s < 256; s++) {
+        uint32_t n = frequency[s];
+        for (uint32_t i = 0; i < n; i++)
+            *slots++ = s | n << 8 | i << 20;
+    }
 }
 
 void plt_rans_open(plt_rans *s, plt_reader *r, uint64_t items)

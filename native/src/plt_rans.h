@@ -14,7 +14,7 @@ enum {
     PLT_RANS_BITS = 12,
     PLT_RANS_TOTAL = 1 << PLT_RANS_BITS,
     PLT_RANS_STATES = 8,
-    PLT_RANS_LONG = 1 << 10 /* fewer symbols have one state: the others' first bytes are saved */
+    PLT_RANS_LONG = 1 << 12 /* fewer symbols have one state: the others' first bytes are saved */
 };
 
 enum plt_plane_mode { PLT_PLANE_STORED, PLT_PLANE_CODED, PLT_PLANE_CONSTANT };
@@ -42,7 +42,41 @@ static inline uint32_t plt_rans_states(uint64_t items)
     return items < PLT_RANS_LONG ? 1 : PLT_RANS_STATES;
 }
 
-/* Frequencies of all 256 symbols: a number each, a zero followed by how many more zeros. */
+/* Bits of a number, from its first 1 on. */
+static inline uint32_t plt_length_of(uint32_t v)
+{
+    uint32_t length = 0;
+    for (; v; v >>= 1)
+        length++;
+    return length;
+}
+
+/* A table tells how long the frequency of a symbol is, as compared to those of the two before it,
+ * and then some of its bits. */
+typedef struct {
+    uint32_t last, before;
+} plt_table_lengths;
+
+static const plt_table_lengths PLT_TABLE_BEGINS = {3, 3};
+
+static inline uint32_t plt_table_expected(const plt_table_lengths *t)
+{
+    return (t->last + t->before + 1) / 2;
+}
+
+static inline void plt_table_seen(plt_table_lengths *t, uint32_t length)
+{
+    t->before = t->last;
+    t->last = length ? length : 1;
+}
+
+/* How many of the bits behind the first are told. */
+static inline uint32_t plt_table_told(uint32_t length, uint32_t kept)
+{
+    return length - 1 < kept ? length - 1 : kept;
+}
+
+/* Frequencies of all 256 symbols. */
 void plt_rans_table(uint32_t *slots, plt_reader *r);
 void plt_rans_open(plt_rans *s, plt_reader *r, uint64_t items);
 

@@ -59,23 +59,26 @@ def pack(raw: bytes, found: Found | None, *, kernels: bool = False) -> bytes:
 
 
 def product(numbers: bytes, source: bytes, factor: bytes, distance: int) -> bytes | None:
-    """A record of fp32 numbers that are those `distance` before times a factor, or nearly so.
+    """A record of fp32 numbers, some of which are those `distance` before times a factor.
 
     Args:
         numbers: little-endian, as `source`.
         source: those before.
         factor: fp32.
     Returns:
-        None if a number is far from the product, or one whose rounding differs by machine.
+        None if a product is one whose rounding differs by machine.
     """
     with np.errstate(all="ignore"):
         expected = np.frombuffer(source, "<f4") * np.frombuffer(factor, "<f4")
-    normal = np.isfinite(expected) & (np.abs(expected) >= np.finfo(np.float32).tiny)
-    steps = np.frombuffer(numbers, "<i4") - expected.view("<i4").astype(np.int64) + 128
-    if not normal.all() or steps.min() < 0 or steps.max() > 255:
+    if not (np.isfinite(expected) & (np.abs(expected) >= np.finfo(np.float32).tiny)).all():
         return None
-    head = bytes([PRODUCT]) + number(len(steps)) + number(distance) + factor
-    return head + _plane(steps.astype(np.uint8))
+    off = np.frombuffer(numbers, "<i4").astype(np.int64) - expected.view("<i4")
+    near = abs(off) < 128
+    far = off[~near].astype("<u4").view(np.uint8).reshape(-1, 4).T
+    head = bytes([PRODUCT]) + number(len(off)) + number(distance) + factor
+    steps = _plane(np.where(near, off + 128, 0).astype(np.uint8))
+    planes = map(_plane, far) if far.size else ()
+    return head + steps + number(far.shape[1]) + b"".join(planes)
 
 
 def _plane(symbols: Array) -> bytes:

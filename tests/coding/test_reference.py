@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from packlight.coding import _native, container, fast, segments
+from packlight.coding import _native, container, fast, fast_chunks, segments
 from packlight.coding.container import FAST, MODEL, STORED, Chunk, Member
 from packlight.coding.openers.tensor import Tensor
 from packlight.coding.packing import LEVELS, compress, decompress
@@ -396,3 +396,50 @@ def test_floats_that_hardly_changed(steps):
     base = onnx_model({"w": old})
     raw = onnx_model({"w": (old.view(np.int32) + moved).view(np.float32)})
     assert plt.decode(compress(raw, base=base, verify=False), base) == raw
+
+
+@pytest.mark.parametrize("items", [2, 300, 4096, 50_000])
+@pytest.mark.parametrize("kind", ["normal", "uniform", "two", "rare", "far apart"])
+def test_tables_of_the_fast_codec(kind, items):
+    rng = np.random.default_rng(items)
+    symbols = {
+        "normal": np.rint(rng.normal(0, 30, items)),
+        "uniform": rng.integers(0, 256, items),
+        "two": rng.choice([7, 255], items),
+        "rare": np.where(rng.random(items) < 0.001, rng.integers(0, 256, items), 100),
+        "far apart": rng.choice([0, 1, 64, 65, 200, 255], items),
+    }[kind].astype(np.int64).astype(np.uint8)  # fmt: skip
+    record = _native.pack_fast(fast.PLANES, 1, items, symbols.tobytes(), b"")
+    assert plt.decode_fast(record, items) == symbols.tobytes()
+    share = np.bincount(symbols)[np.unique(symbols)] / items
+    ideal = -np.log2(share) @ share * items / 8
+    assert len(record) < min(items, 1.005 * ideal + 150) + 10
+
+
+def test_products_but_for_a_few():
+    rng = np.random.default_rng(3)
+    source = rng.normal(size=200).astype("<f4")
+    factor = np.float32(-127)
+    numbers = source * factor
+    numbers[rng.random(200) < 0.4] *= np.float32(0.98)
+    numbers.view("<i4")[::9] += 2
+    planes = _native.pack_fast(
+        fast.PLANES, 4, 200, source.view("u1").reshape(-1, 4).T.tobytes(), b""
+    )
+    record = fast.product(numbers.tobytes(), source.tobytes(), factor.tobytes(), source.nbytes)
+    raw = source.tobytes() + numbers.tobytes()
+    assert plt.decode_fast(planes + record, len(raw)) == raw
+    assert len(record) < 0.6 * numbers.nbytes
+
+
+@pytest.mark.parametrize(
+    ("apart", "more", "shared"),
+    [
+        ([30, 30, 30], [5, 5, 5], [True, True, True]),
+        ([30, 5, 30], [5, 60, 5], [True, False, True]),
+        ([18, 18, 18], [17, 17, 17], [False, False, False]),
+        ([20, 20, 20, 20], [5, 5, 21, 5], [True, True, True, True]),
+    ],
+)
+def test_neighbours_share_a_record_where_that_saves_bytes(apart, more, shared):
+    assert fast_chunks.sharing(apart, more) == shared

@@ -226,17 +226,19 @@ def _fast(integers, rounded, floats) -> tuple[bytes, bytes]:
 def _fast_long() -> tuple[bytes, bytes]:
     """Planes of so many items that they have several states, and one too short by one."""
     rng = np.random.default_rng(12)
-    raw = b"".join(rng.choice([0, 0, 0, 0, 1, 255], size).astype("u1") for size in (1030, 1023))
-    records = [_native.pack_fast(_FAST_PLANES, 1, 1030, raw[:1030], b"")]
-    records.append(_native.pack_fast(_FAST_PLANES, 1, 1023, raw[1030:], b""))
+    raw = b"".join(rng.choice([0, 0, 0, 0, 1, 255], size).astype("u1") for size in (4100, 4095))
+    records = [_native.pack_fast(_FAST_PLANES, 1, 4100, raw[:4100], b"")]
+    records.append(_native.pack_fast(_FAST_PLANES, 1, 4095, raw[4100:], b""))
     return raw, container.write(raw, [Chunk(FAST, len(raw), b"".join(records))])
 
 
 def _fast_repeats(floats) -> tuple[bytes, bytes]:
-    """Text that repeats itself and what was before it, and numbers that are others', scaled."""
+    """Text that repeats itself and what was before it, and numbers that are others', scaled, but
+    for a few."""
     text = b"Pack light, and the network travels. " * 20
     scaled = (floats * np.float32(0.37)).astype("<f4")
     scaled.view("<i4")[1, ::5] += 3
+    scaled.view("<i4")[2, ::7] -= 300_000
     raw = b"a network travels light" + floats.tobytes() + scaled.tobytes() + text
     at = len(raw) - len(text)
     index = bytearray(_native.index_size())

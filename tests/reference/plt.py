@@ -1545,7 +1545,7 @@ def decode_plane(r: Reader, items: int) -> bytes:
 
 def read_states(r: Reader, items: int) -> tuple[list[int], Reader]:
     words = Reader(r.bytes(r.number()))
-    return [words.little(4) for _ in range(1 if items < 1024 else 8)], words
+    return [words.little(4) for _ in range(1 if items < 4096 else 8)], words
 
 
 def next_symbol(slots: Slots, states: list[int], turn: int, words: Reader) -> int:
@@ -1641,26 +1641,61 @@ def decode_repeats(r: Reader, out: bytearray, size: int) -> None:
 def decode_scaled(r: Reader, out: bytearray, items: int) -> None:
     distance, factor = r.number(), r.little(4)
     check(4 <= distance <= len(out))
-    for step in decode_plane(r, items):
+    steps = decode_plane(r, items)
+    far = r.number()
+    check(far == steps.count(0))
+    off = zip(*(decode_plane(r, far) if far else b"" for _ in range(4)), strict=True)
+    for step in steps:
         source = int.from_bytes(out[-distance:][:4], "little")
-        value = multiply(source, factor) + step - 128 & U32
+        by = step - 128 if step else int.from_bytes(next(off), "little")
+        value = multiply(source, factor) + by & U32
         out += value.to_bytes(4, "little")
+
+
+class Bits:
+    """Single bits, the lowest of a byte first."""
+
+    def __init__(self, r: Reader) -> None:
+        self.r, self.held = r, ""
+
+    def next(self) -> str:
+        self.held = self.held or f"{self.r.byte():08b}"[::-1]
+        bit, self.held = self.held[0], self.held[1:]
+        return bit
+
+    def zeros(self) -> int:
+        count = 0
+        while self.next() == "0":
+            count += 1
+            check(count <= 2 * TOTAL_BITS)
+        return count
+
+    def behind_one(self, count: int) -> int:
+        lowest_first = "".join(self.next() for _ in range(count))
+        return int("1" + lowest_first[::-1], 2)
 
 
 def read_table(r: Reader) -> Slots:
     """For every slot its symbol, the symbol's frequency, and the distance into it."""
-    slots: Slots = []
-    symbol = 0
-    while symbol < 256:
-        frequency = r.number()
-        check(frequency < TOTAL and len(slots) + frequency <= TOTAL)
-        if frequency:
-            slots += [(symbol, frequency, i) for i in range(frequency)]
-            symbol += 1
+    kept, rest = r.byte(), r.byte()
+    bits = Bits(r)
+    frequencies: list[int] = []
+    lengths = [3, 3]
+    while len(frequencies) < 255:
+        zeros = bits.zeros()
+        by = (zeros + 1) // 2
+        length = (lengths[-1] + lengths[-2] + 1) // 2 + (by if zeros % 2 else -by)
+        check(0 <= length <= TOTAL_BITS)
+        if length:
+            told = min(length - 1, kept)
+            frequencies.append(bits.behind_one(told) << length - 1 - told)
         else:
-            symbol += 1 + r.byte()
-    check(symbol == 256 and len(slots) == TOTAL)
-    return slots
+            run = bits.behind_one(bits.zeros())
+            frequencies += [0] * min(run, 255 - len(frequencies))
+        lengths.append(max(length, 1))
+    check(0 < sum(frequencies) < TOTAL)
+    frequencies.insert(rest, TOTAL - sum(frequencies))
+    return [(symbol, n, i) for symbol, n in enumerate(frequencies) for i in range(n)]
 
 
 # 6. Codecs of others
