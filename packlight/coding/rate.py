@@ -17,6 +17,7 @@ from packlight.types import Array
 
 LEVELS = 127  # the largest level of a symmetric int8 grid
 WIDTH = 2 * LEVELS + 1
+SYMBOLS = 512  # places of a class: a level, less its prediction, is within +-254
 SCALES = 10  # classes of scale, half an octave each
 PREDICTIONS = 8  # half levels of prediction told apart, in both directions
 SAMPLE = 1 << 14  # kernels that the predictors are fitted on
@@ -37,17 +38,19 @@ def estimate(levels: Array) -> float:
     x = levels.reshape(rows, -1, prod(levels.shape[2:])).astype(np.float32)
     scale = _scale_class(np.abs(x))
     predicted = _predictions(x)
-    symbols = levels.reshape(x.shape).astype(np.int64)
+    symbols = levels.reshape(x.shape).astype(np.int16)
     kinds = [(scale, symbols)]
     path = trellis.find(levels.reshape(rows, -1))
     if path is None:  # fine levels lie around the prediction
         kinds += [(_ahead(scale, 2 * predicted), symbols)]
-        kinds += [(scale, symbols - np.rint(predicted).astype(np.int64))]
+        kinds += [(scale, symbols - np.rint(predicted).astype(np.int16))]
     else:
-        symbols, grid = path.index.reshape(x.shape), path.grid.reshape(x.shape)
+        symbols = path.index.reshape(x.shape).astype(np.int16)
+        grid = path.grid.reshape(x.shape).astype(np.int16)
         classes = [scale, _ahead(scale, predicted), _ahead(scale, 2 * predicted)]
         kinds = [(2 * kind + grid, symbols) for kind in classes]
-    best = min(_adaptive_bits(kind * WIDTH + (which + LEVELS) % WIDTH) for kind, which in kinds)
+    best = min(_adaptive_bits(kind.astype(np.int32) * SYMBOLS + (which & SYMBOLS - 1))
+               for kind, which in kinds)  # fmt: skip
     return MIXED * best
 
 
@@ -78,49 +81,58 @@ def _scale_class(size: Array) -> Array:
     """(rows, channels, taps) magnitudes -> the class of the scale expected at each place."""
     row = np.log2(size.mean((1, 2)) + 0.02)
     column = np.log2(size.mean(0) + 0.02)
-    both = row[:, None, None] + column - np.float32(np.log2(size.mean() + 0.02))
-    classes = np.rint(2 * both).astype(np.int64)
-    return np.asarray(np.clip(classes - (np.max(classes) - SCALES + 1), 0, SCALES - 1))
+    column -= np.float32(np.log2(size.mean() + 0.02))
+    classes = np.rint(2 * row[:, None] + 2 * column.ravel()).astype(np.int16)
+    classes -= classes.max() - SCALES + 1
+    return np.asarray(np.clip(classes, 0, SCALES - 1).reshape(size.shape))
 
 
 def _ahead(scale: Array, predicted: Array) -> Array:
     """Classes of scale and prediction together."""
-    ahead = np.clip(np.rint(predicted).astype(np.int64), -PREDICTIONS, PREDICTIONS)
+    ahead = np.clip(np.rint(predicted), -PREDICTIONS, PREDICTIONS).astype(np.int16)
     return np.asarray(scale // 2 * (2 * PREDICTIONS + 1) + ahead + PREDICTIONS)
 
 
 def _predictions(x: Array) -> Array:
     """Each level predicted by least squares: from the earlier taps of its kernel, the mean of the
     same place in the rows above, and the mean of those beside it in its row."""
+    taps = x.shape[2]
     rows = x.reshape(len(x), -1)
-    above = _mean_before(rows, ABOVE).reshape(-1, x.shape[2])
-    beside = _mean_before(rows.T, BESIDE).T.reshape(-1, x.shape[2])
-    flat = x.reshape(-1, x.shape[2])
-    predicted = np.empty_like(flat)
-    every = max(1, len(flat) // SAMPLE)
-    for tap in range(x.shape[2]):
-        known = np.column_stack([above[:, tap], beside[:, tap], flat[:, :tap]])
-        sample = known[::every]
-        moments = sample.T @ sample
+    above, beside = _mean_before(rows, ABOVE), _mean_before(rows.T, BESIDE).T
+    flat = x.reshape(-1, taps)
+    before = above.reshape(-1, taps), beside.reshape(-1, taps)
+    sample = slice(None, None, max(1, len(flat) // SAMPLE))
+    weights = np.zeros((2 + taps, taps), np.float32)  # above, beside, earlier taps -> tap
+    for tap in range(taps):
+        known = np.column_stack([*(mean[sample, tap] for mean in before), flat[sample, :tap]])
+        moments = known.T @ known
         moments += np.eye(len(moments), dtype=np.float32) * (
             0.02 * np.trace(moments) / len(moments) + 1
         )
-        predicted[:, tap] = known @ np.linalg.solve(moments, sample.T @ flat[::every, tap])
+        weights[: 2 + tap, tap] = np.linalg.solve(moments, known.T @ flat[sample, tap])
+    predicted = (flat @ weights[2:]).reshape(rows.shape)
+    for mean, weight in zip((above, beside), weights, strict=False):
+        mean *= np.tile(weight, x.shape[1])
+        predicted += mean
     return predicted.reshape(x.shape)
 
 
 def _mean_before(x: Array, count: int) -> Array:
-    """Of the `count` rows before each, as far as there are so many."""
-    sums = np.zeros((len(x) + 1, x.shape[1]), np.float32)
-    np.cumsum(x, axis=0, out=sums[1:])
-    first = np.maximum(np.arange(len(x)) - count, 0)
-    return np.asarray((sums[:-1] - sums[first]) / count)
+    """Of the `count` rows before each, a power of two, as far as there are so many."""
+    sums = np.zeros_like(x)
+    sums[1:] = x[:-1]
+    width = 1
+    while width < count:
+        sums[width:] += sums[:-width]
+        width *= 2
+    sums /= count
+    return sums
 
 
 def _adaptive_bits(places: Array) -> float:
-    """Bits of symbols that are coded class by class; `places` is class * WIDTH + symbol."""
+    """Bits of symbols that are coded class by class; `places` is class * SYMBOLS + symbol."""
     counts = np.bincount(places.ravel())
-    counts = np.pad(counts, (0, -len(counts) % WIDTH)).reshape(-1, WIDTH)
+    counts = np.pad(counts, (0, -len(counts) % SYMBOLS)).reshape(-1, SYMBOLS)
     alphabet = (counts.sum(0) > 0).sum()
     seen = counts[counts > 0]
     total = counts.sum(1)
