@@ -25,8 +25,6 @@ from packlight.types import Array
 NEXT = np.array([[0, 2], [5, 7], [1, 3], [6, 4], [2, 0], [4, 6], [3, 1], [7, 5]])
 """(state, parity of the index) -> the next state."""
 
-TOP = 63  # the largest index; its levels, 126 and 125, are int8
-
 
 @dataclass(frozen=True)
 class Path:

@@ -9,7 +9,7 @@
 
 #include "plt_trellis.h"
 
-enum { TOP = 63, PRICES = 2 * TOP + 1 };
+enum { TOP = 32, PRICES = 2 * TOP + 1 };
 
 /* How the best path into a state got there. */
 typedef struct {
@@ -74,7 +74,7 @@ static void search(Py_ssize_t n, const double *target, const double *weight, con
     }
 }
 
-/* cheapest_path(targets, weights, prices) -> levels, int8 bytes; float64 arrays of n, n, 2 x 127 */
+/* cheapest_path(targets, weights, prices) -> levels, int8 bytes; float64 arrays of n, n, 2 x 65 */
 static PyObject *cheapest_path(PyObject *self, PyObject *args)
 {
     Py_buffer target, weight, price;
@@ -84,7 +84,7 @@ static PyObject *cheapest_path(PyObject *self, PyObject *args)
         return NULL;
     Py_ssize_t n = target.len / (Py_ssize_t)sizeof(double);
     if (weight.len != target.len || price.len != 2 * PRICES * (Py_ssize_t)sizeof(double)) {
-        PyErr_SetString(PyExc_ValueError, "targets and weights alike, and two times 127 prices");
+        PyErr_SetString(PyExc_ValueError, "targets and weights alike, and two times 65 prices");
     } else {
         step(*path)[PLT_TRELLIS_STATES] = PyMem_Calloc((size_t)n + 1, sizeof *path);
         int8_t *level = PyMem_Malloc((size_t)n + 1);

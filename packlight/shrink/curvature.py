@@ -16,11 +16,16 @@ of the outputs, each measured in units of its own spread.
 H is blended half and half with E[G^T G], matched in trace, which knows which inputs the loss
 listens to and is too noisy on its own.
 
+Few samples leave directions in which it looks as if nothing ever moved, and rounding would hide all
+its errors in those. So H is shrunk towards a multiple of the identity, by the share of it that is
+chance: the variance of the mean of the chunks below.
+
 Samples are summed in chunks that do not depend on where they run, each with draws of its own, and
 the chunks' sums are added in their order.
 
 Sources: Hassibi & Stork, Optimal Brain Surgeon, NIPS 1992; Martens & Grosse, arXiv:1503.05671
-(Kronecker form); Kunstner et al., arXiv:1905.12558 (drawn labels, not true ones).
+(Kronecker form); Kunstner et al., arXiv:1905.12558 (drawn labels, not true ones); Ledoit & Wolf, J.
+Multivariate Analysis 88 (2004) 365 (shrinking; what varies here are chunks, not samples).
 """
 
 from __future__ import annotations
@@ -222,7 +227,7 @@ class _Sums:
             if layer.solvable
         ]
         sizes = [block.stop - block.start for block in self.blocks]
-        self.products = [torch.zeros(self.groups, size, size) for size in sizes]
+        self.products = [Moments(self.groups, size) for size in sizes]
         self.gradients = [torch.zeros(self.groups, size, size) for size in sizes]
         self.total = torch.zeros(self.groups, self.columns, dtype=torch.float64)
         self.shift: Tensor | None = None
@@ -241,7 +246,7 @@ class _Sums:
         self.total += windows.sum(1)  # float32 is enough for one sample, shifted
         for block, products in zip(self.blocks, self.products, strict=True):
             part = windows[:, :, block]
-            products.baddbmm_(part.transpose(1, 2), part)
+            products.sum.baddbmm_(part.transpose(1, 2), part)
 
     def add_gradient(self, gradient: Tensor) -> None:
         rows = torch.from_numpy(np.ascontiguousarray(self.layer.rows(gradient.numpy()))).float()
@@ -252,9 +257,15 @@ class _Sums:
             products.baddbmm_(part.transpose(1, 2), part)
 
     def part(self) -> _Part:
-        """The sums so far."""
+        """The sums so far, shifted to their mean."""
+        if self.shift is not None:
+            mean = self.total / max(self.positions, 1)
+            for block, products in zip(self.blocks, self.products, strict=True):
+                _add_outer(products.sum, mean[:, block], -self.total[:, block])
+            self.shift = self.shift + mean.float()
+            self.total = torch.zeros_like(self.total)
         return _Part(
-            products=[value.numpy() for value in self.products],
+            products=[value.sum.numpy() for value in self.products],
             gradients=[value.numpy() for value in self.gradients],
             total=self.total.numpy(),
             shift=None if self.shift is None else self.shift.numpy(),
@@ -265,23 +276,20 @@ class _Sums:
 
     def add(self, part: _Part) -> None:
         """Take in what was summed elsewhere."""
-        total = torch.from_numpy(part.total)
-        for mine, theirs in zip(
-            [*self.products, *self.gradients], [*part.products, *part.gradients], strict=True
-        ):
-            mine += torch.from_numpy(theirs)
-        self.total += total
+        theirs = [torch.from_numpy(value) for value in part.products]
+        self.total += torch.from_numpy(part.total)
         if part.shift is not None and self.shift is None:
             self.shift = torch.from_numpy(part.shift)
         elif part.shift is not None and self.shift is not None:
-            # x - self.shift is (x - part.shift) + moved, and so its products gain a few of rank 1
+            # x - self.shift is (x - part.shift) + moved, of which the first has the mean 0
             moved = torch.from_numpy(part.shift).double() - self.shift
-            half = total + part.positions / 2 * moved
-            for block, products in zip(self.blocks, self.products, strict=True):
-                a, b = half[:, block].float(), moved[:, block].float()
-                products.baddbmm_(a[:, :, None], b[:, None, :])
-                products.baddbmm_(b[:, :, None], a[:, None, :])
+            for block, products in zip(self.blocks, theirs, strict=True):
+                _add_outer(products, part.positions * moved[:, block], moved[:, block])
             self.total += part.positions * moved
+        for mine, products in zip(self.products, theirs, strict=True):
+            mine.add(products, part.positions)
+        for mine, gradients in zip(self.gradients, part.gradients, strict=True):
+            mine += torch.from_numpy(gradients)
         self.positions += part.positions
         self.samples += part.samples
         self.energy += part.energy
@@ -294,11 +302,12 @@ class _Sums:
         for block, products, gradients in zip(
             self.blocks, self.products, self.gradients, strict=True
         ):
-            covariance = products.double() / count
+            covariance = products.sum.double() / count
             if self.layer.centred:
                 offset = centre[:, block]
                 covariance -= offset[:, :, None] * offset[:, None, :]
             size = _trace(covariance)
+            covariance = products.shrunk(covariance, count)
             pull = _trace(gradients.double())
             if pull > 0 and size > 0:
                 other = gradients.double() * (size / pull)
@@ -311,6 +320,50 @@ class _Sums:
         sensitivity = energy / (self.rows * trace) if trace > 0 else 0.0
         mean = centre if self.shift is None else centre + self.shift.double()
         return Curvature(tuple(moments), mean.numpy(), sensitivity)
+
+
+class Moments:
+    """A sum of second moments, and how much the chunks that it is made of differ.
+
+    Args:
+        groups, size: (groups, size, size) is its shape.
+    """
+
+    def __init__(self, groups: int, size: int) -> None:
+        self.sum = torch.zeros(groups, size, size)
+        self.chunks = 0
+        self.squares = torch.zeros(groups, dtype=torch.float64)  # of the chunks' means
+
+    def add(self, sums: Tensor, count: int) -> None:
+        """A chunk's sums over so many of what is counted."""
+        self.sum += sums
+        self.chunks += 1
+        self.squares += _square(sums / max(count, 1))
+
+    def shrunk(self, covariance: Tensor, count: int) -> Tensor:
+        """As near to a multiple of the identity as the chunks make likely.
+
+        Args:
+            covariance: the sum over its count, centred.
+            count: of all chunks.
+        """
+        target = torch.zeros_like(covariance)
+        diagonal = covariance.diagonal(dim1=1, dim2=2)
+        target.diagonal(dim1=1, dim2=2)[:] = diagonal.mean(1, keepdim=True)
+        pairs = max(self.chunks * (self.chunks - 1), 1)
+        noise = (self.squares - self.chunks * _square(self.sum / count)) / pairs
+        share = (noise / _square(covariance - target).clamp_min(1e-300)).clamp(0, 1)
+        return torch.lerp(covariance, target, share[:, None, None])
+
+
+def _square(matrices: Tensor) -> Tensor:
+    """(groups,) squared Frobenius norms."""
+    norms = torch.linalg.vector_norm(matrices, dim=(1, 2), dtype=torch.float64)
+    return norms.square()
+
+
+def _add_outer(matrices: Tensor, left: Tensor, right: Tensor) -> None:
+    matrices.baddbmm_(left.float()[:, :, None], right.float()[:, None, :])
 
 
 def _trace(matrices: Tensor) -> float:

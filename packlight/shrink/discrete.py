@@ -28,9 +28,9 @@ import torch
 from torch import Tensor, nn
 
 from packlight.shrink.layers import Layer
+from packlight.shrink.quantize import LEVELS
 from packlight.types import Array
 
-LEVELS = 127
 STEP = 1.0  # the grid's step, in medians of the weights kept
 MEMORY = 0.99  # of the running mean of squared gradients
 PRIOR = 4.0  # weights' worth of the layer's own density in every row and column

@@ -123,7 +123,7 @@ def solve(prepared: Prepared, coarseness: float) -> Solved:
     """Quantise one layer at a coarseness; 0 gives the finest int8 grid."""
     layer, weights = prepared.layer, prepared.weights
     wanted = coarseness * prepared.unit
-    # a level is at most 127, so a row's largest weight bounds its step from below
+    # levels are bounded, so a row's largest weight bounds its step from below
     reach = np.abs(weights).max(2) / quantize.LEVELS
     if layer.kind == "conv_transpose":
         taps = reach.reshape(-1, layer.shape[1], reach.shape[1] // layer.shape[1])

@@ -32,7 +32,12 @@ Choose = Callable[[Array, Array], Array]
 
 Levels are integers on a grid; with steps of 1 they may be any numbers, such as a codebook's."""
 
-LEVELS = rate.LEVELS  # the largest level of a symmetric int8 grid
+LEVELS = 64
+"""The largest level. Processors without instructions for int8 (x86 before VNNI) multiply uint8 by int8
+and add pairs of products in 16 bits: 2 x 255 x 64 is the most that fits. Larger levels would answer
+differently there."""
+
+TOP = LEVELS // 2  # the largest index along a trellis
 DAMPING = 0.01  # of the mean moment, added to every moment so that H can be inverted
 BLOCK = 64  # columns updated together
 RATE_PASSES = 2  # the histogram that prices levels is estimated, used, and estimated again
@@ -151,14 +156,14 @@ def on_grid(price: float, bits: Array) -> Choose:
 
     Args:
         price: error that one bit is worth, in the units of weight^2 x moment.
-        bits: (2 * LEVELS + 1,) what each level costs, -LEVELS first.
+        bits: (255,) what each level costs, as of `rate.marginal`.
     """
 
     def choose(scaled: Array, cost: Array) -> Array:
         nearest = np.clip(np.rint(scaled), -LEVELS, LEVELS)
         best, best_cost = nearest, np.inf
         for level in (nearest, nearest - np.sign(nearest), np.zeros_like(nearest)):
-            rate_cost = price * bits[level.astype(np.int64) + LEVELS]
+            rate_cost = price * bits[level.astype(np.int64) + rate.LEVELS]
             level_cost = cost * np.square(scaled - level) + rate_cost
             best = np.where(level_cost < best_cost, level, best)
             best_cost = np.minimum(best_cost, level_cost)
@@ -172,7 +177,7 @@ def on_trellis(price: float, bits: Array) -> Choose:
 
     Args:
         price: as above.
-        bits: (2, 2 * trellis.TOP + 1) what each index costs on either grid, -TOP first.
+        bits: (2, 2 * TOP + 1) what each index costs on either grid, -TOP first.
     """
     prices = np.ascontiguousarray(price * bits, dtype=np.float64).tobytes()
 
@@ -212,9 +217,9 @@ def _bits_of_indices(levels: Array) -> Array:
     """What indices cost on either grid; levels not yet on the trellis go to the nearest even."""
     found = trellis.indices(levels)
     if found is None:
-        even = odd = np.clip(np.rint(levels / 2), -trellis.TOP, trellis.TOP)
+        even = odd = np.clip(np.rint(levels / 2), -TOP, TOP)
     else:
         index, grid = found
         even, odd = index[grid == 0], index[grid == 1]
-    inside = slice(LEVELS - trellis.TOP, LEVELS + trellis.TOP + 1)
+    inside = slice(rate.LEVELS - TOP, rate.LEVELS + TOP + 1)
     return np.stack([rate.marginal(index)[inside] for index in (even, odd)])

@@ -11,6 +11,7 @@ from packlight.network import Network
 from packlight.shrink import curvature
 from packlight.shrink.layers import find_layers
 from tests.networks import images, plain
+from tests.reference import shrinking
 
 
 def samples(network, count):
@@ -27,12 +28,12 @@ def test_moments_and_sensitivity_match_loops_over_samples():
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     network = Network.from_module(module, (torch.randn(2, 4),))
-    data = [(torch.randn(1, 4),) for _ in range(20)]
+    data = [(torch.randn(1, 4),) for _ in range(32)]
     layers, found = collected(network, data, curvature.classifier_loss(False))
 
     # the same, by hand: one sample after the other, every chunk's labels from a seed of its own
     inputs, gradients = [], []
-    begin = {20 * chunk // 16: 3 * 16 + chunk for chunk in range(16)}
+    begin = {2 * chunk: 3 * 16 + chunk for chunk in range(16)}
     for at, (x,) in enumerate(data):
         if at in begin:
             generator = torch.Generator().manual_seed(begin[at])
@@ -43,7 +44,7 @@ def test_moments_and_sensitivity_match_loops_over_samples():
         gradients.append(gradient.double().numpy())
     X = np.array(inputs)
     mean = X.mean(0)
-    covariance = X.T @ X / len(X) - np.outer(mean, mean)
+    covariance = shrinking.shrunk(np.split(X, 16))
     pull = sum(g.T @ g for g in gradients)
     blend = 0.5 * covariance + 0.5 * pull * np.trace(covariance) / np.trace(pull)
     energy = np.mean([np.square(g).sum() for g in gradients])
@@ -55,6 +56,8 @@ def test_moments_and_sensitivity_match_loops_over_samples():
 
 
 def test_blocks_of_columns_are_the_diagonal_of_the_whole(monkeypatch):
+    # each block is shrunk for itself
+    monkeypatch.setattr(curvature.Moments, "shrunk", lambda self, covariance, count: covariance)
     network = plain()
     data = samples(network, 4)
     layers, whole = collected(network, data, curvature.classifier_loss(False))
@@ -99,3 +102,23 @@ def test_a_noisier_output_counts_in_units_of_its_own_spread():
     assert near[next(iter(near))].sensitivity == pytest.approx(
         100 * far[next(iter(far))].sensitivity, rel=1e-4
     )
+
+
+def test_few_samples_hide_no_direction():
+    """Where 24 of 40 directions were never seen, H still charges for them."""
+    torch.manual_seed(1)
+    network = Network.from_module(nn.Linear(40, 5), (torch.randn(2, 40),))
+    data = [(torch.randn(1, 40),) for _ in range(16)]
+    layers, found = collected(network, data, curvature.classifier_loss(False))
+    own = np.linalg.eigvalsh(found[layers[0].name].moments[0][0])
+    assert own[0] > 0.2 * own.mean()
+
+
+def test_many_samples_are_believed():
+    torch.manual_seed(1)
+    network = Network.from_module(nn.Linear(4, 2), (torch.randn(2, 4),))
+    spread = torch.tensor([1.0, 1.0, 0.1, 0.01])
+    data = [(torch.randn(1, 4) * spread,) for _ in range(2000)]
+    layers, found = collected(network, data, curvature.classifier_loss(False))
+    own = np.linalg.eigvalsh(found[layers[0].name].moments[0][0])
+    assert own[0] < 0.01 * own.mean()

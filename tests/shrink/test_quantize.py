@@ -10,7 +10,7 @@ from packlight.shrink import quantize
 from tests.reference import obs
 from tests.reference import trellis as paths
 
-FLAT = np.zeros(2 * quantize.LEVELS + 1)
+FLAT = np.zeros(2 * rate.LEVELS + 1)
 
 
 def correlated(groups: int, columns: int, seed: int) -> np.ndarray:
@@ -106,7 +106,7 @@ def test_dead_inputs_do_no_harm():
 @pytest.mark.parametrize("price", [0.0, 0.05, 1.0])
 def test_the_path_is_the_cheapest_of_all(price):
     generator = np.random.default_rng(4)
-    bits = np.abs(np.arange(-trellis.TOP, trellis.TOP + 1)) + np.array([[1.0], [0.5]])
+    bits = np.abs(np.arange(-quantize.TOP, quantize.TOP + 1)) + np.array([[1.0], [0.5]])
     for _ in range(20):
         targets = generator.normal(size=5) * 1.5
         weights = generator.uniform(0.5, 2, 5)
