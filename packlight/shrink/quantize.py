@@ -33,7 +33,7 @@ Choose = Callable[[Array, Array], Array]
 Levels are integers on a grid; with steps of 1 they may be any numbers, such as a codebook's."""
 
 LEVELS = 64
-"""The largest level. Processors without instructions for int8 (x86 before VNNI) multiply uint8 by it
+"""The largest level. Processors without int8 instructions (x86 before VNNI) multiply uint8 by int8
 and add pairs of products in 16 bits: 2 x 255 x 64 is the most that fits. Larger levels would answer
 differently there."""
 
