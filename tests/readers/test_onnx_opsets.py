@@ -403,7 +403,8 @@ def test_a_quantised_network(tmp_path: Path) -> None:
     """int8 weights per channel and uint8 activations, as onnxruntime's quantiser writes them."""
     rng = np.random.default_rng(0)
     weights = {
-        "w": rng.integers(-127, 128, (4, 3, 3, 3)).astype(np.int8),
+        # beyond 64, pairs of products overflow on processors without instructions for int8
+        "w": rng.integers(-64, 65, (4, 3, 3, 3)).astype(np.int8),
         "w_scale": np.array([0.01, 0.02, 0.015, 0.005], np.float32),
         "w_zero": np.zeros(4, np.int8),
         "x_scale": np.float32(0.02),
