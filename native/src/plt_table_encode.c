@@ -191,32 +191,35 @@ static void write_exactly(draft *d, const size_t *count, size_t items, uint32_t 
     }
 }
 
+/* The table's bits and those of the symbols, in 1/ONE. */
+static int64_t cost_of(const draft *d, const size_t *count)
+{
+    int64_t cost = (int64_t)d->count * ONE;
+    for (uint32_t s = 0; s < 256; s++)
+        if (count[s])
+            cost += (int64_t)count[s] * (PLT_RANS_BITS * (int64_t)ONE - log2_of(d->frequency[s]));
+    return cost;
+}
+
 void plt_put_table(plt_fast_encoder *e, plt_writer *w, uint32_t class, const size_t *count,
                    size_t items)
 {
     draft drafts[2], *best = &drafts[0], *next = &drafts[1];
-    int64_t least = INT64_MAX;
+    int64_t least;
     uint32_t rest = 0, kept = EXACT;
 
     for (uint32_t s = 1; s < 256; s++)
         rest = count[s] > count[rest] ? s : rest;
-    for (uint32_t k = 0; k <= MOST_KEPT; k++) {
-        if (!write_cheaply(next, count, items, rest, k))
-            continue;
-        int64_t cost = (int64_t)next->count * ONE;
-        for (uint32_t s = 0; s < 256; s++)
-            if (count[s])
-                cost -= (int64_t)count[s] * log2_of(next->frequency[s]);
-        if (cost < least) {
+    write_exactly(best, count, items, rest);
+    least = cost_of(best, count);
+    for (uint32_t k = 0; k <= MOST_KEPT; k++)
+        if (write_cheaply(next, count, items, rest, k) && cost_of(next, count) < least) {
             draft *better = next;
             next = best;
             best = better;
-            least = cost;
+            least = cost_of(best, count);
             kept = k;
         }
-    }
-    if (kept == EXACT)
-        write_exactly(best, count, items, rest);
     plt_put_byte(w, kept);
     plt_put_byte(w, rest);
     plt_put_bytes(w, best->bits, (best->count + 7) / 8);
