@@ -1,7 +1,8 @@
 """onnxruntime's own quantisation: static with each calibration it has, and dynamic.
 
 Static is `quant_pre_process` and `quantize_static` (QDQ, per channel, uint8 activations). Int4 is
-the same with weights of four bits; with weights of seven, sums do not overflow on x86 processors without VNNI.
+the same with weights of four bits. With weights of seven bits, sums do not overflow on x86
+processors without VNNI.
 """
 
 from __future__ import annotations
