@@ -43,7 +43,7 @@ FAST_LZMA_WORTH = 0.95
 #: smaller tensors are not worth leaving the models for speed
 FAST_LEAST = 1 << 13
 #: at level default a record of the fast codec may be this much larger than what the models make
-FAST_WORTH = 1.03
+FAST_WORTH = 1.04
 DEDUPE_LEAST = 64
 
 T = TypeVar("T")
