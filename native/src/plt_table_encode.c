@@ -32,6 +32,12 @@ static int64_t log2_of(uint32_t v)
     return (int64_t)(length - 1) * ONE + points[at] + (int64_t)more;
 }
 
+static void begin(draft *d)
+{
+    memset(d, 0, sizeof *d);
+    d->lengths = PLT_TABLE_BEGINS;
+}
+
 static void put_bits(draft *d, uint32_t value, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++, d->count++)
@@ -115,8 +121,7 @@ static int write_cheaply(draft *d, const size_t *count, size_t items, uint32_t r
     const int64_t price = (int64_t)((items * 369) >> 8); /* of a slot: items / TOTAL / ln 2 bits */
     int64_t owed = 0, left = TOTAL;
 
-    memset(d, 0, sizeof *d);
-    d->lengths = PLT_TABLE_BEGINS;
+    begin(d);
     for (uint32_t s = 0; s < 256; s++) {
         if (s == rest)
             continue;
@@ -173,8 +178,7 @@ static void normalise(uint16_t *frequency, const size_t *count, size_t items)
 /* A draft of the counts as they are. */
 static void write_exactly(draft *d, const size_t *count, size_t items, uint32_t rest)
 {
-    memset(d, 0, sizeof *d);
-    d->lengths = PLT_TABLE_BEGINS;
+    begin(d);
     normalise(d->frequency, count, items);
     for (uint32_t s = 0; s < 256;) {
         uint32_t run = 0, next = s;
@@ -212,14 +216,16 @@ void plt_put_table(plt_fast_encoder *e, plt_writer *w, uint32_t class, const siz
         rest = count[s] > count[rest] ? s : rest;
     write_exactly(best, count, items, rest);
     least = cost_of(best, count);
-    for (uint32_t k = 0; k <= MOST_KEPT; k++)
-        if (write_cheaply(next, count, items, rest, k) && cost_of(next, count) < least) {
+    for (uint32_t k = 0; k <= MOST_KEPT; k++) {
+        int64_t cost = write_cheaply(next, count, items, rest, k) ? cost_of(next, count) : least;
+        if (cost < least) {
             draft *better = next;
             next = best;
             best = better;
-            least = cost_of(best, count);
+            least = cost;
             kept = k;
         }
+    }
     plt_put_byte(w, kept);
     plt_put_byte(w, rest);
     plt_put_bytes(w, best->bits, (best->count + 7) / 8);

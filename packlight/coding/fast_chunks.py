@@ -46,7 +46,7 @@ def pack(raw: bytes, run: Sequence[Span]) -> bytes:
     """
     chunk = _Chunk(raw, run[0].offset)
     return b"".join(
-        b"".join(map(chunk.alone, group)) if alone else chunk.together(list(group))
+        b"".join(map(chunk.record, group)) if alone else chunk.together(list(group))
         for alone, group in groupby(run, chunk.stands_alone)
     )
 
@@ -73,20 +73,20 @@ class _Chunk:
         told = product(self._raw, span, self._start)
         return told is not None and len(told) < PRODUCT_WORTH * span.size
 
-    def alone(self, span: Span) -> bytes:
-        """The smallest record of a span."""
+    def record(self, span: Span, *, small: bool = False) -> bytes:
+        """The smallest record of one span; whether small ones repeat others is always tried."""
         at, end = self._place(span)
         data = self._raw[at:end]
         record = fast.pack(data, span.found)
         record = min(product(self._raw, span, self._start) or record, record, key=len)
         back = at - self._seen.setdefault(data, at)
-        if back or not self.stands_alone(span) or _repeats(data, len(record)):
+        if back or small or _repeats(data, len(record)):
             record = min(record, self._repeats(at, end, back), key=len)
         return record
 
     def together(self, spans: Sequence[Span]) -> bytes:
         """The smallest records of small spans, of which neighbours may share repeats."""
-        apart = [self.alone(span) for span in spans]
+        apart = [self.record(span, small=True) for span in spans]
         start, end = self._place(spans[0], spans[-1])
         choices = [b"".join(apart), self._repeats(start, end)]
         if len(spans) * (end - start) <= PATIENCE:
