@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -39,8 +40,26 @@ class Progress:
         yield lambda: None
 
 
-class Bars(Progress):
-    """Shows every stage as a bar on standard error; lines only where that is no terminal."""
+class Lines(Progress):
+    """A line on standard error for every stage that is done."""
+
+    def say(self, text: str) -> None:
+        """One line that stays."""
+        print(text, file=sys.stderr, flush=True)
+
+    @contextmanager
+    def _shown(self, name: str, total: int | None) -> Iterator[Callable[[], None]]:
+        start = time.perf_counter()
+        with self._moving(name, total) as tick:
+            yield tick
+        self.say(f"{name:<28} {time.perf_counter() - start:7.1f} s")
+
+    def _moving(self, name: str, total: int | None) -> AbstractContextManager[Callable[[], None]]:
+        return nullcontext(lambda: None)
+
+
+class Bars(Lines):
+    """And a bar that moves while it is at work, for terminals."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +72,7 @@ class Bars(Progress):
         self._console.print(text, markup=False, highlight=False)
 
     @contextmanager
-    def _shown(self, name: str, total: int | None) -> Iterator[Callable[[], None]]:
+    def _moving(self, name: str, total: int | None) -> Iterator[Callable[[], None]]:
         from rich import progress as rich_progress
 
         columns: tuple[Any, ...] = (
@@ -63,10 +82,6 @@ class Bars(Progress):
             rich_progress.TimeElapsedColumn(),
             rich_progress.TimeRemainingColumn(),
         )
-        with rich_progress.Progress(
-            *columns, console=self._console, transient=True, disable=not self._console.is_terminal
-        ) as bars:
+        with rich_progress.Progress(*columns, console=self._console, transient=True) as bars:
             task = bars.add_task(name, total=total)
-            start = time.perf_counter()
             yield lambda: bars.advance(task)
-        self.say(f"{name:<28} {time.perf_counter() - start:7.1f} s")

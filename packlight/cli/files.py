@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import click
@@ -10,6 +11,11 @@ import click
 from packlight.cli.output import progress_for, show
 
 LEVELS = ("fast", "default", "max")
+
+
+def _without_algebra() -> None:
+    """NumPy starts a thread for every core, which spins for a while: as long as a small file."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 @click.command()
@@ -40,6 +46,7 @@ def pack(paths: tuple[Path, ...], quiet: bool, **options: object) -> None:
 
     A folder (an .mlpackage, say) or several paths become one archive.
     """
+    _without_algebra()
     from packlight.coding.files import pack as pack_files
     from packlight.units import show_size
 
@@ -68,6 +75,7 @@ def _size(path: Path) -> int:
 @click.option("--force", is_flag=True, help="Replace what is there.")
 def unpack(source: Path, out: Path | None, base: Path | None, max_output: str, force: bool) -> None:
     """Restore what pack packed."""
+    _without_algebra()
     from packlight.coding.files import unpack as unpack_file
     from packlight.units import parse_size
 

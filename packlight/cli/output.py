@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ def show(renderable: Any) -> None:
 
 
 def progress_for(quiet: bool) -> Progress:
-    """Bars on standard error, or nothing."""
-    from packlight.progress import Bars, Progress
+    """Bars on standard error, lines where that is no terminal, or nothing."""
+    from packlight.progress import Bars, Lines, Progress
 
-    return Progress() if quiet else Bars()
+    return Progress() if quiet else Bars() if sys.stderr.isatty() else Lines()

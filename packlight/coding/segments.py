@@ -10,13 +10,12 @@ import lzma
 import struct
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from packlight.coding import _native, trellis
 from packlight.coding.openers.tensor import Derived, Rows, Tensor
+from packlight.types import Array
 
 BYTES, INTEGERS, FLOATS, PALETTE, COPY, PRODUCT, FOURIER, BASE_COPY, CHANGES = range(9)
 LIMITS, TRELLIS = 9, 10
@@ -181,7 +180,7 @@ def shape_values(tensor: Tensor) -> dict[str, int]:
     }
 
 
-def trellis_path(tensor: Tensor, values: npt.NDArray[Any]) -> trellis.Path | None:
+def trellis_path(tensor: Tensor, values: Array) -> trellis.Path | None:
     """The path that an int8 tensor's bytes are, if they are one that a decoder can follow."""
     if tensor.dtype != "int8" or values.size < _FEW_ITEMS:
         return None
@@ -216,7 +215,7 @@ def _candidates(tensor: Tensor, raw: bytes) -> list[Segment]:
     return found
 
 
-def _integers(tensor: Tensor, values: npt.NDArray[Any], common: dict[str, int]) -> Segment:
+def _integers(tensor: Tensor, values: Array, common: dict[str, int]) -> Segment:
     centre = 0
     if tensor.dtype.startswith("uint"):
         # asymmetric integers cluster at their zero point
@@ -233,14 +232,14 @@ def _on_trellis(path: trellis.Path, common: dict[str, int]) -> Segment:
     return Segment(path.index.size, common | extra | {"along": int(path.along)})
 
 
-def _most_frequent(values: npt.NDArray[Any]) -> int:
+def _most_frequent(values: Array) -> int:
     if values.itemsize <= 2:
         return int(np.bincount(values).argmax())
     found, counts = np.unique(values, return_counts=True)
     return int(found[counts.argmax()])
 
 
-def _floats(tensor: Tensor, values: npt.NDArray[Any], common: dict[str, int]) -> Segment:
+def _floats(tensor: Tensor, values: Array, common: dict[str, int]) -> Segment:
     form, exponent_bits, mantissa_bits = _FORMATS[tensor.dtype]
     exponents = (values >> mantissa_bits) & ((1 << exponent_bits) - 1)
     finite = exponents[exponents < (1 << exponent_bits) - 1]
@@ -259,8 +258,8 @@ def _floats(tensor: Tensor, values: npt.NDArray[Any], common: dict[str, int]) ->
 
 def _palette(
     tensor: Tensor,
-    sortable: npt.NDArray[Any],
-    palette: npt.NDArray[Any],
+    sortable: Array,
+    palette: Array,
     common: dict[str, int],
 ) -> Segment:
     zero = 1 << (8 * tensor.width - 1)  # of +0.0
@@ -270,7 +269,7 @@ def _palette(
     return Segment(sortable.size * tensor.width, common | extra, palette.astype("<u4").tobytes())
 
 
-def to_sortable(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def to_sortable(values: Array) -> Array:
     """Floats' bits as numbers in the floats' order."""
     top = values.dtype.type(1 << (8 * values.dtype.itemsize - 1))
     return np.where(values & top, ~values, values | top)

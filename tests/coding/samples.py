@@ -400,6 +400,22 @@ def tflite(weights, axis: int, limits) -> bytes:
     return flatbuffer({4: [{}, {0: weights.tobytes()}], 2: [{0: [tensor]}]}, b"TFL3")
 
 
+def tflite_layer(weights, scales, factor: float, *, bias_first: bool) -> bytes:
+    """A dense layer whose bias has the scales of its int8 weights, times that of its input."""
+
+    def tensor(shape, kind: int, buffer: int, values) -> dict[int, object]:
+        quantization = {2: ("f", np.float32(values).tolist())}
+        return {0: ("i", list(shape)), 1: ("b", kind), 2: ("I", buffer), 3: "t", 4: quantization}
+
+    x = tensor((1, weights.shape[1]), 9, 0, [factor])
+    weight = tensor(weights.shape, 9, 1, scales)
+    bias = tensor(scales.shape, 2, 2, scales * np.float32(factor))
+    tensors = [x, bias, weight] if bias_first else [x, weight, bias]
+    operator = {1: ("i", [0, 2, 1] if bias_first else [0, 1, 2])}
+    buffers = [{}, {0: weights.tobytes()}, {0: np.arange(len(scales), dtype=np.int32).tobytes()}]
+    return flatbuffer({4: buffers, 2: [{0: tensors, 3: [operator]}]}, b"TFL3")
+
+
 def quantised(shape, axis: int):
     """int8 weights with a scale for each place of an axis, and the limits they had before."""
     floats = np.random.default_rng(5).normal(0, 0.1, shape).astype(np.float32)

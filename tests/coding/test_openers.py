@@ -30,6 +30,7 @@ from tests.coding.samples import (
     quantised,
     safetensors,
     tflite,
+    tflite_layer,
     torch_exported,
     torch_zip,
     weights,
@@ -216,6 +217,35 @@ def test_scales_of_xnnpack_biases_follow_from_those_of_weights():
     assert (derived.source, derived.size) == (weight_scales.offset, scales.nbytes)
     factor = np.frombuffer(derived.factor, "<f4")
     assert raw[derived.offset : derived.offset + derived.size] == (scales * factor).tobytes()
+
+
+@pytest.mark.parametrize("bias_first", [False, True])
+def test_of_tflite_scales_of_weights_and_bias_the_later_follow_from_the_earlier(bias_first):
+    scales = np.random.default_rng(3).uniform(0.001, 0.02, 40).astype(np.float32)
+    raw = tflite_layer(np.ones((40, 8), np.int8), scales, 0.0473, bias_first=bias_first)
+    (derived,) = (found for found in find_tensors(raw) if isinstance(found, Derived))
+    assert derived.source < derived.offset
+    assert derived.size == scales.nbytes
+    told, source = (
+        np.frombuffer(raw, "<f4", len(scales), at) for at in (derived.offset, derived.source)
+    )
+    expected = source * np.frombuffer(derived.factor, "<f4")
+    apart = np.abs(expected.view(np.int32) - told.view(np.int32))
+    if bias_first:
+        assert (told == scales).all()
+        assert (apart <= 2).all()
+        assert (apart == 0).mean() > 0.4
+    else:
+        assert (source == scales).all()
+        assert not apart.any()
+
+
+def test_scales_of_tflite_that_do_not_follow_from_those_of_a_bias_stand_alone():
+    scales = np.random.default_rng(3).uniform(0.001, 0.02, 40).astype(np.float32)
+    raw = tflite_layer(np.ones((40, 8), np.int8), scales, 0.0473, bias_first=True)
+    other = raw.replace(scales.tobytes(), scales[::-1].tobytes())
+    assert other != raw
+    assert not any(isinstance(found, Derived) for found in find_tensors(other))
 
 
 @pytest.mark.parametrize(("shape", "axis"), [((6, 3, 3, 5), 0), ((1, 3, 3, 8), 3)])

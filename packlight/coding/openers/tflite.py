@@ -1,4 +1,4 @@
-"""Tensors of a TFLite file, and the bias scales that follow from two others.
+"""Tensors of a TFLite file, and the scales and limits that follow from others.
 
 Field numbers are those of TFLite's schema.fbs.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from math import prod
+
+import numpy as np
 
 from packlight.coding.openers.flatbuffers import Table, root
 from packlight.coding.openers.tensor import Derived, Rows, Tensor
@@ -20,6 +22,7 @@ _BUFFER_DATA = 0
 _QUANTIZATION_MIN, _QUANTIZATION_MAX, _QUANTIZATION_SCALE = 0, 1, 2
 _QUANTIZATION_AXIS = 6
 _WEIGHT_LIMIT = 127.0
+_ROUNDED = 8  # ratios of two vectors that are one, but for the rounding of either
 _TYPES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 7: "int16", 9: "int8"}
 
 
@@ -86,5 +89,22 @@ def _bias_scale(data: bytes, operator: Table, scales: list[tuple[int, int]]) -> 
     if len(inputs) < 3 or not all(0 <= i < len(scales) for i in inputs[:3]):
         return
     (x, x_count), (weight, weight_count), (bias, bias_count) = (scales[i] for i in inputs[:3])
-    if x_count == 1 and bias_count == weight_count > 1 and weight < bias:
-        yield Derived(bias, 4 * bias_count, weight, data[x : x + 4], "bias scale")
+    if x_count != 1 or bias_count != weight_count or bias_count < 2:
+        return
+    size = 4 * bias_count
+    if weight < bias:
+        yield Derived(bias, size, weight, data[x : x + 4], "bias scale")
+    elif inverse := _ratio(data[bias : bias + size], data[weight : weight + size]):
+        yield Derived(weight, size, bias, inverse, "scale")
+
+
+def _ratio(old: bytes, new: bytes) -> bytes | None:
+    """The fp32 number that makes most of the old numbers exactly the new ones, if there is one but
+    for rounding."""
+    before, after = (np.frombuffer(numbers, "<f4") for numbers in (old, new))
+    with np.errstate(all="ignore"):
+        ratios = np.unique(after / before)
+        if len(ratios) > _ROUNDED or not np.isfinite(ratios).all():
+            return None
+        exact = [int((before * ratio == after).sum()) for ratio in ratios]
+    return ratios[int(np.argmax(exact))].tobytes()
