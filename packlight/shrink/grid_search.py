@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 
 from packlight.network import Network
 from packlight.shrink import quantize
@@ -83,6 +85,26 @@ class Solved:
     scale: Array
     bias: Array | None
     damage: float
+
+    def state(self) -> dict[str, Any]:
+        """As tensors and numbers, to be kept in a file."""
+        return {
+            "levels": torch.from_numpy(self.levels),
+            "scale": torch.from_numpy(self.scale),
+            "bias": None if self.bias is None else torch.from_numpy(self.bias),
+            "damage": self.damage,
+        }
+
+    @classmethod
+    def of(cls, state: dict[str, Any]) -> Solved:
+        """The inverse of `state`."""
+        bias = state["bias"]
+        return cls(
+            levels=state["levels"].numpy(),
+            scale=state["scale"].numpy(),
+            bias=None if bias is None else bias.numpy(),
+            damage=state["damage"],
+        )
 
 
 def prepare(

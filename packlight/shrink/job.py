@@ -38,15 +38,16 @@ from packlight.shrink.deep_compression import DeepCompression, InOrder
 from packlight.shrink.explaining import Blame, explain
 from packlight.shrink.fallback import harmful_places
 from packlight.shrink.float_moves import Pruning, Sharing, fits
+from packlight.shrink.following import Following, solve_in_order
 from packlight.shrink.grid_search import Solved
 from packlight.shrink.layers import find_layers
 from packlight.shrink.moves import Form, Move
 from packlight.shrink.prune import Pattern
 from packlight.shrink.recover import Loss, classifier_loss, squared_loss
-from packlight.shrink.search import Found, Point, Visit, search
+from packlight.shrink.search import Found, Point, Visit, go_on, search
 from packlight.shrink.stages import Stages
 from packlight.shrink.teaching import Levels, Teaching
-from packlight.shrink.workers import HERE, Workers
+from packlight.shrink.workers import HERE, Workers, on_one_thread
 from packlight.types import Array
 from packlight.units import show_size
 
@@ -55,6 +56,7 @@ EvalFn = Callable[[Callable[..., tuple[Array, ...]]], float]
 BATCH = 16  # samples run at once
 FALLBACK_SAMPLES = 48  # on which activations are tried in int8
 CURVE_SAMPLES = 256  # on which every visited point is scored
+DECIDING = 1024  # on which one of two ways to a size is chosen
 TIMINGS = 3  # of the written file: a busy machine only makes it slower
 LOOKS = 8  # times the judges may send a point back
 FINER = 0.85  # factor on the coarseness when they do
@@ -329,7 +331,7 @@ class Job:
             found = self._search(grids)
             if "factorize" in self.moves:
                 return self._factored(grids, found, options)
-            return grids, found
+            return self._followed(grids, found)
         move: Move
         if "palettize" in self.moves:
             move = Sharing(self.network, prepared, "prune" in self.moves, self.workers)
@@ -437,6 +439,34 @@ class Job:
 
             return search(build, self.drop, self.budget, move.start, move.last)
 
+    def _followed(self, grids: Quantizing, found: Found) -> tuple[Quantizing, Found]:
+        """The layers solved again in the order of the graph, where that is better."""
+        form = found.point.form
+        assert isinstance(form, Integers)
+        before = form.solved
+        batches = self.tensors(self.split.fit)
+
+        def solve(coarseness: float) -> list[Solved]:
+            def compute() -> list[dict[str, Any]]:
+                with self.progress.stage("solve in order", len(before)) as tick:
+                    solved = on_one_thread(
+                        *(solve_in_order, self.network, grids.assembly, grids.prepared),
+                        *(before, coarseness, batches),
+                        tick=tick,
+                    )
+                return [one.state() for one in solved]
+
+            stored = self.stages.run(f"{self.narrowed}in-order-{coarseness:.6g}", compute)
+            return [Solved.of(state) for state in stored]
+
+        if found.point.visit.coarseness == 0:
+            return grids, found  # hardly anything was lost that could be made good
+        move = Following(grids, solve)
+        after = go_on(lambda c: self.point(move.forms(c), c), self.drop, self.budget, found)
+        if after is not None and self._better(after.point, found.point):
+            return move, after
+        return grids, found
+
     def _factored(
         self, whole: Quantizing, before: Found, options: Sequence[factoring.Options]
     ) -> tuple[Move, Found]:
@@ -469,7 +499,14 @@ class Job:
         fits = [self.budget.fits(one.packed_bytes, one.bytes) for one in (a, b)]
         if not self.budget.sized or fits != [True, True]:
             return fits[0] >= fits[1] and a.packed_bytes < b.packed_bytes
-        return a.verdict.sqnr_db > b.verdict.sqnr_db
+        return self.nearer(point, other, self._steer.take(range(min(len(self._steer), DECIDING))))
+
+    def nearer(self, point: Point, other: Point, samples: samples_of.Samples) -> bool:
+        """Whether a point answers nearer to the original than another."""
+        batches = list(samples.batches(BATCH))
+        wanted = self.reference.over(batches)
+        one, two = (self.distance_on(batches, wanted, p.file) for p in (point, other))
+        return one < two
 
     def _chosen(self, move: Move, found: Found) -> Outcome:
         """Retraining, if it is wanted, and the judges' word on where the search ended."""

@@ -21,6 +21,8 @@ CLOSE_SIZE = 0.995  # of the bound: a file this near to it is near enough
 CLOSE_COARSENESS = 1.03  # between the last two trials
 TRIALS = 18
 FINEST_PART = 64  # of the start: what is finer is no different from the finest
+LOOKS = 4  # trials of `go_on`
+STRIDES = 1.03, 1.2  # between them: sizes are known well, drops are not
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,46 @@ def search(
         return Found(at(0.0), visited, "max_ram" if budget.speedup is None else "speedup")
     point, bound = _coarsest_that_keeps(at, drop, budget.max_drop, start, last)
     return Found(point, visited, "max_drop" if bound else "none")
+
+
+def go_on(
+    build: Callable[[float], Point],
+    drop: Callable[[Point], float],
+    budget: Budget,
+    found: Found,
+) -> Found | None:
+    """From where a search ended, on among networks that take long to make: a few trials near it.
+
+    Args:
+        build, drop, budget: as of `search`.
+        found: its end.
+    Returns:
+        None where no trial meets the budget.
+    """
+    visited = list(found.visited)
+    best: Point | None = None
+    met = missed = 0.0  # the last coarseness that met the budget, and that did not
+    coarseness = found.point.visit.coarseness
+    for _ in range(LOOKS):
+        point = build(coarseness)
+        visited.append(point.visit)
+        if budget.sized:
+            good = budget.fits(point.visit.packed_bytes, point.visit.bytes)
+            onwards = 1 / STRIDES[0]  # finer, until it is too large
+        else:
+            good = budget.max_drop is None or drop(point) <= budget.max_drop
+            onwards = STRIDES[1]  # coarser, until it loses too much
+        if good:
+            best, met = point, coarseness
+            if _close(point, budget):
+                break
+        else:
+            missed = coarseness
+        if met and missed:
+            coarseness = float(np.sqrt(met * missed))
+        else:
+            coarseness *= onwards if good else 1 / onwards
+    return Found(best, visited, found.binding) if best else None
 
 
 def _finest_that_fits(

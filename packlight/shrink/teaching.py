@@ -26,7 +26,7 @@ from packlight.shrink import recover
 from packlight.shrink.assembly import Assembly, Integers
 from packlight.shrink.augment import Distortion, find_distortion
 from packlight.shrink.grid_search import Solved
-from packlight.shrink.layers import Layer, find_layers, put, value_of_name
+from packlight.shrink.layers import find_layers, put, value_of_name
 from packlight.shrink.search import Found, Point
 from packlight.shrink.sweeping import sweep
 from packlight.types import Array
@@ -97,7 +97,9 @@ class Teaching:
         visited = [*found.visited, point.visit]
         fits = budget.fits(point.visit.packed_bytes, point.visit.bytes)
         met = budget.fits(found.point.visit.packed_bytes, found.point.visit.bytes)
-        if fits and (not met or self._nearer(point, found.point)):
+        held = self.held or self.job.split.steer
+        assert held is not None
+        if fits and (not met or self.job.nearer(point, found.point, held)):
             return Found(point, visited, found.binding), []
         return Found(found.point, visited, found.binding), []
 
@@ -214,15 +216,6 @@ class Teaching:
         samples = min(MACS[effort] / (BACKWARD * max(self.job.macs or 0, 1)), SAMPLES[effort])
         return max(int(samples / self.batch / parts), FEWEST_STEPS)
 
-    def _nearer(self, point: Point, other: Point) -> bool:
-        """Whether a point answers nearer to the original than another, on samples held back."""
-        held = self.held or self.job.split.steer
-        assert held is not None
-        batches = list(held.batches(self.batch))
-        wanted = self.job.reference.over(batches)
-        one, two = (self.job.distance_on(batches, wanted, p.file) for p in (point, other))
-        return one < two
-
 
 class Levels:
     """Trains a network's weights on integer grids (`recover`).
@@ -245,31 +238,18 @@ class Levels:
             file = self.assembly.file(self.assembly.values(left))  # its sizes are right
             return 8.0 * len(compress(file, "max", verify=False))
 
-        def train(plan: recover.Plan, memory: Checkpoints, tick: Tick) -> dict[str, Any]:
+        def train(plan: recover.Plan, memory: Checkpoints, tick: Tick) -> list[dict[str, Any]]:
             lesson = self.teaching.lesson
             solved = recover.recover(
                 job.network, layers, lesson, plan, cost, memory=memory, tick=tick
             )
-            return {
-                layer.name: {
-                    "levels": torch.from_numpy(one.levels),
-                    "scale": float(one.scale[0]),
-                    "bias": None if one.bias is None else torch.from_numpy(one.bias),
-                }
-                for layer, one in zip(layers, solved, strict=True)
-            }
+            return [one.state() for one in solved]
 
         taught = self.teaching.run(stage, "teach", size, steps, train)
-        return self._point(taught, layers, stage)
+        return self._point([Solved.of(state) for state in taught], stage)
 
-    def _point(self, taught: dict[str, Any], layers: list[Layer], stage: str) -> Point:
+    def _point(self, solved: list[Solved], stage: str) -> Point:
         """The trained levels in the graph."""
-        solved = []
-        for layer in layers:
-            one = taught[layer.name]
-            scale = np.full(layer.shape[layer.axis], np.float32(one["scale"]))
-            bias = None if one["bias"] is None else one["bias"].numpy()
-            solved.append(Solved(one["levels"].numpy(), scale, bias, float("nan")))
         swept, left = self._swept(solved)
         assembly = self.job.assembled(swept, f"{stage}-")
         return self.job.point([Integers(assembly, left)], float("nan"))

@@ -1,0 +1,329 @@
+"""Layers solved again in the order of the graph, each for the inputs that it will really get.
+
+What became of the layers before reaches a layer as an error of its inputs. Part of that error the
+inputs themselves tell of, and can be taken back: rows W are not what the new rows should be near
+to, but
+
+    W* = W E[x y^T] E[y y^T]^-1
+
+which comes nearest to W x from y, where x is what the layer sees in the original network and y in
+the compressed one, both less their means, which the bias takes care of. A ridge keeps to W whatever
+the samples hardly tell; of several, each layer has the one with which either half of the samples
+foretells the other best.
+
+Both networks run side by side over the samples, from one layer's input to the next, so each runs
+once; what still flows is kept on disk meanwhile, so memory holds one batch.
+
+Source: Li et al., arXiv:2504.02692 (GPTAQ), who move the errors of the inputs into the rounding
+itself; here they move what is rounded.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+
+from packlight.network import Network
+from packlight.shrink import grid_search, weights
+from packlight.shrink.assembly import Assembly, Integers, Quantizing
+from packlight.shrink.grid_search import Prepared, Solved
+
+RIDGES = (0.1, 0.5, 2.5, 12.5)  # of the mean moment of a layer's inputs
+
+Values = dict[str, Any]
+"""What still flows through a graph, by the name of the node that made it."""
+
+
+class Following(Quantizing):
+    """Weights to int8 grids, layer after layer (a `moves.Move`).
+
+    Args:
+        grids: the same with every layer by itself.
+        solve: coarseness -> the layers solved in order.
+    """
+
+    def __init__(self, grids: Quantizing, solve: Callable[[float], list[Solved]]) -> None:
+        super().__init__(grids.assembly, grids.prepared)
+        self._solve = solve
+
+    def forms(self, coarseness: float) -> list[Integers]:
+        """Every layer solved at a coarseness, in order."""
+        return [Integers(self.assembly, self._solve(coarseness))]
+
+
+def solve_in_order(
+    network: Network,
+    assembly: Assembly,
+    prepared: Sequence[Prepared],
+    solved: Sequence[Solved],
+    coarseness: float,
+    batches: Iterable[tuple[Tensor, ...]],
+    *,
+    tick: Callable[[], None] = lambda: None,
+) -> list[Solved]:
+    """Solve layer after layer, each for what those before it leave of its inputs.
+
+    Args:
+        network: the original, of which the layers are.
+        assembly: the same network with room for the solutions; filled in the end.
+        prepared: its layers.
+        solved: what layers keep whose inputs are not seen, or whose H is in blocks.
+        coarseness: as of `grid_search.solve`.
+        batches: samples, run once.
+        tick: called after every layer.
+    """
+    found = list(solved)
+    slots = {slot.layer.name: slot for slot in assembly.slots}
+    weights.fill(assembly.network, assembly.values(found))
+    calls = {node.name: node for node in assembly.network.module.graph.nodes}
+    groups: dict[tuple[fx.Node, fx.Node], list[int]] = {}  # layers that read the same value
+    for index, one in enumerate(prepared):
+        if len(one.factors) == 1:
+            read = (one.layer.input, calls[one.layer.node.name].args[0])
+            groups.setdefault(read, []).append(index)
+        else:
+            tick()
+    if not groups:
+        return found
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        pair = _SideBySide(network, assembly.network, groups, batches, Path(folder))
+        places = {node: place for place, node in enumerate(assembly.network.module.graph.nodes)}
+        for read in sorted(groups, key=lambda nodes: places[nodes[1]]):
+            members = groups[read]
+            sums = {index: _Sums(prepared[index]) for index in members}
+            for x, y in pair.at(read):
+                for index in members:
+                    sums[index].add(x, y)
+            for index in members:
+                solution = found[index] = grid_search.solve(sums[index].aimed(), coarseness)
+                slot = slots[prepared[index].layer.name]
+                values = slot.values(solution.levels, solution.scale, solution.bias)
+                weights.fill(assembly.network, values)
+                tick()
+    return found
+
+
+class _Sums:
+    """A layer's inputs before and after, summed over either half of the samples."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self.prepared = prepared
+        groups, _, columns = prepared.weights.shape
+        self.halves = [_Half(groups, columns), _Half(groups, columns)]
+
+    def add(self, before: Tensor, after: Tensor) -> None:
+        """Take in what the layer reads for a batch, in the original and in the other network."""
+        layer = self.prepared.layer
+        self.halves[0].add(layer.windows(before.float()), layer.windows(after.float()))
+        self.halves.reverse()
+
+    def aimed(self) -> Prepared:
+        """The layer with the rows that its new inputs want, as if they were its own."""
+        one, (first, second) = self.prepared, self.halves
+        centred = one.layer.centred
+        rows = torch.from_numpy(one.weights)
+        ridge = best_ridge(rows, [half.moments(centred) for half in self.halves if half.count])
+        first.join(second)
+        aim = one.weights + moved(rows, *first.moments(centred), ridge).numpy()
+        if not centred:
+            return replace(one, weights=aim)
+        assert one.bias is not None
+        old, new = first.old.numpy() / first.count, first.new.numpy() / first.count
+        kept = np.einsum("grn,gn->gr", one.weights, old) - np.einsum("grn,gn->gr", aim, new)
+        return replace(one, weights=aim, bias=one.bias + one.layer.channels(kept), mean=new)
+
+
+class _Half:
+    """Sums over samples of a layer's inputs x, before, and y, after.
+
+    Args:
+        groups, columns: x and y are (groups, positions, columns).
+    """
+
+    def __init__(self, groups: int, columns: int) -> None:
+        self.count = 0
+        self.old = torch.zeros(groups, columns, dtype=torch.float64)
+        self.new = torch.zeros_like(self.old)
+        self.products = torch.zeros(groups, columns, columns, dtype=torch.float64)  # y y^T
+        self.gaps = torch.zeros_like(self.products)  # (x - y) y^T
+
+    def add(self, x: Tensor, y: Tensor) -> None:
+        """Take in inputs."""
+        self.count += x.shape[1]
+        self.old += x.sum(1)
+        self.new += y.sum(1)
+        self.products += y.transpose(1, 2) @ y
+        self.gaps += (x - y).transpose(1, 2) @ y
+
+    def join(self, other: _Half) -> None:
+        """Take in another's sums."""
+        self.count += other.count
+        for name in ("old", "new", "products", "gaps"):
+            getattr(self, name).add_(getattr(other, name))
+
+    def moments(self, centred: bool) -> tuple[Tensor, Tensor]:
+        """(G, n, n) E[y y^T] and E[(x - y) y^T], less the means if they are `centred`."""
+        products, gaps = self.products / self.count, self.gaps / self.count
+        if centred:
+            old, new = self.old / self.count, self.new / self.count
+            products -= new[:, :, None] * new[:, None, :]
+            gaps -= (old - new)[:, :, None] * new[:, None, :]
+        return products, gaps
+
+
+def moved(rows: Tensor, products: Tensor, gaps: Tensor, ridge: float) -> Tensor:
+    """(G, R, n) W* - W = W E[(x - y) y^T] (E[y y^T] + ridge)^-1.
+
+    Args:
+        rows: (G, R, n) W.
+        products: (G, n, n) E[y y^T].
+        gaps: (G, n, n) E[(x - y) y^T].
+        ridge: in units of the mean of the diagonal of `products`; infinity moves nothing.
+    """
+    if np.isinf(ridge):
+        return torch.zeros_like(rows)
+    mean = products.diagonal(dim1=1, dim2=2).mean(1)
+    added = torch.where(mean > 0, ridge * mean, 1.0)
+    eye = torch.eye(products.shape[1], dtype=products.dtype)
+    damped = products + added[:, None, None] * eye
+    return torch.linalg.solve(damped, (rows @ gaps).transpose(1, 2)).transpose(1, 2)
+
+
+def best_ridge(rows: Tensor, parts: Sequence[tuple[Tensor, Tensor]]) -> float:
+    """The ridge with which each part of the samples foretells the others best.
+
+    Args:
+        rows: as of `moved`.
+        parts: products and gaps of each.
+    """
+
+    def loss(ridge: float) -> float:
+        # E|W (x - y) - D y|^2 for what is moved, D, less what does not depend on it
+        total = 0.0
+        for place, (products, gaps) in enumerate(parts):
+            found = moved(rows, products, gaps, ridge)
+            for others, theirs in (part for at, part in enumerate(parts) if at != place):
+                total += float(((found @ others - 2 * (rows @ theirs)) * found).sum())
+        return total
+
+    losses = {ridge: loss(ridge) for ridge in RIDGES}
+    best = min(losses, key=losses.__getitem__)
+    return best if losses[best] < 0 else np.inf
+
+
+class _SideBySide:
+    """Two networks that run over the same samples, a stretch at a time.
+
+    Args:
+        first, second: the networks.
+        stops: pairs of their nodes, whose values are wanted.
+        batches: samples.
+        folder: keeps what still flows.
+    """
+
+    def __init__(
+        self,
+        first: Network,
+        second: Network,
+        stops: Iterable[tuple[fx.Node, fx.Node]],
+        batches: Iterable[tuple[Tensor, ...]],
+        folder: Path,
+    ) -> None:
+        old, new = zip(*stops, strict=True)
+        self._runs = _Run(first, old), _Run(second, new)
+        self._files = []
+        for number, sample in enumerate(batches):
+            self._files.append(folder / f"{number}.pt")
+            torch.save([run.begun(sample) for run in self._runs], self._files[-1])
+
+    def at(self, stop: tuple[fx.Node, fx.Node]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Run all batches up to a pair of nodes; their values, batch after batch."""
+        advances = [run.to(node) for run, node in zip(self._runs, stop, strict=True)]
+        for file in self._files:
+            held = torch.load(file, weights_only=False)
+            (before, old), (after, new) = (
+                advance(values) for advance, values in zip(advances, held, strict=True)
+            )
+            torch.save([before, after], file)
+            yield old, new
+
+
+class _Run:
+    """A graph on its way.
+
+    Args:
+        network: whose graph; its weights may change where it has not been yet.
+        wanted: nodes at which it will be asked for values, once each.
+    """
+
+    def __init__(self, network: Network, wanted: Iterable[fx.Node]) -> None:
+        self._network = network
+        self._nodes = list(network.module.graph.nodes)
+        self._place = {node: place for place, node in enumerate(self._nodes)}
+        self._wanted = set(wanted)
+        self._at = 0
+        self._flowing: set[fx.Node] = set()
+        for node in self._nodes:
+            if node.op == "placeholder" or self._flowing.intersection(node.all_input_nodes):
+                self._flowing.add(node)
+
+    def begun(self, sample: tuple[Tensor, ...]) -> Values:
+        """What flows before anything has run."""
+        names = [node.name for node in self._network.placeholders()]
+        return dict(zip(names, sample, strict=True))
+
+    def to(self, node: fx.Node) -> Callable[[Values], tuple[Values, Tensor]]:
+        """What runs one batch up to a node, and gives what flows on and the node's value."""
+        stop = max(self._place[node] + 1, self._at)
+        stretch = [
+            one
+            for one in self._nodes[self._at : stop]
+            if one in self._flowing and one.op != "placeholder"
+        ]
+        interpreter = fx.Interpreter(self._network.module)
+        constants = self._constants(interpreter, stretch)
+        self._at = stop
+        self._wanted.discard(node)
+        going_on = {one.name: one for one in self._nodes[:stop] if self._goes_on(one)}
+        by_name = {one.name: one for one in self._nodes}
+
+        def advance(values: Values) -> tuple[Values, Tensor]:
+            interpreter.env = {by_name[name]: value for name, value in values.items()} | constants
+            for one in stretch:
+                interpreter.env[one] = interpreter.run_node(one)
+            kept = {name: _alone(interpreter.env[one]) for name, one in going_on.items()}
+            return kept, interpreter.env[node]
+
+        return advance
+
+    def _goes_on(self, node: fx.Node) -> bool:
+        later = any(self._place[user] >= self._at for user in node.users)
+        return node in self._flowing and (later or node in self._wanted)
+
+    def _constants(self, interpreter: fx.Interpreter, stretch: list[fx.Node]) -> dict[fx.Node, Any]:
+        """The values of nodes that a stretch reads and no sample changes."""
+        needed: set[fx.Node] = set()
+        ahead = list(stretch)
+        while ahead:
+            for source in ahead.pop().all_input_nodes:
+                if source not in self._flowing and source not in needed:
+                    needed.add(source)
+                    ahead.append(source)
+        interpreter.env = {}
+        for node in sorted(needed, key=self._place.__getitem__):
+            interpreter.env[node] = interpreter.run_node(node)
+        return dict(interpreter.env)
+
+
+def _alone(value: Any) -> Any:
+    """A value without the larger one that it is a part of, which would be kept with it."""
+    if isinstance(value, Tensor) and value.untyped_storage().nbytes() > value.nbytes:
+        return value.clone()
+    return value

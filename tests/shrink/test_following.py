@@ -1,0 +1,176 @@
+"""Layers solved in the order of the graph, each for the inputs that it will really get."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from packlight.fuse import fuse
+from packlight.network import Network
+from packlight.shrink import activations, curvature, following, grid_search
+from packlight.shrink.assembly import assemble
+from packlight.shrink.budget import Budget
+from packlight.shrink.layers import find_layers
+from packlight.shrink.search import Found, Point, Visit, go_on
+from tests.networks import Blocks, Plain, settled
+from tests.reference import following as reference
+
+
+class Transposed(nn.Module):
+    """A transposed convolution without a bias, a matrix of weights, and a view that moves on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+        self.up = nn.ConvTranspose2d(8, 6, 2, stride=2, bias=False)
+        self.mix = nn.Linear(6, 4, bias=False)
+
+    def forward(self, image):
+        x = torch.relu(self.down(image))
+        first, second = torch.relu(self.up(x)).chunk(2, 1)
+        return self.mix(torch.cat([second, first], 1).mean((2, 3)))
+
+
+def _ready(module: nn.Module, count: int = 24):
+    """A network, its assembly, its layers prepared, and samples of four."""
+    images = torch.rand(count, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    network = fuse(Network.from_module(settled(module), (images[:2],))).network
+    layers = find_layers(network)
+    samples = [(part,) for part in images.split(4)]
+    watched = network.copy()
+    singles = [(image[None],) for image in images]
+    found = curvature.collect(
+        watched, find_layers(watched), singles, curvature.projection_loss([1.0])
+    )
+    places = activations.find_places(network, layers)
+    grids = activations.observe(network, places, samples)
+    prepared = grid_search.prepare(network, layers, found)
+    return network, assemble(network, layers, places, grids, {}), prepared, samples
+
+
+def _error(network: Network, assembly, solved, samples) -> float:
+    from packlight.shrink import weights
+
+    weights.fill(assembly.network, assembly.values(solved))
+    with torch.no_grad():
+        return sum(
+            float((assembly.network(*s)[0] - network(*s)[0]).square().sum()) for s in samples
+        )
+
+
+@pytest.mark.parametrize("module", [Plain(), Blocks(), Transposed()])
+def test_layers_in_order_are_those_of_the_slow_way(module):
+    network, assembly, prepared, samples = _ready(module)
+    coarseness = 3 * float(np.median([one.finest for one in prepared]))
+    alone = [grid_search.solve(one, coarseness) for one in prepared]
+    quick = following.solve_in_order(network, assembly, prepared, alone, coarseness, samples)
+    slow = reference.in_order(
+        network, assembly, prepared, alone, coarseness, samples, following.RIDGES
+    )
+    for one, other, first in zip(quick, slow, alone, strict=True):
+        assert np.mean(one.levels != other.levels) < 0.01  # sums are rounded in another order
+        if one.bias is not None:
+            assert one.bias == pytest.approx(other.bias, abs=2e-3)
+        assert one.levels.shape == first.levels.shape
+    assert any((one.levels != first.levels).any() for one, first in zip(quick, alone, strict=True))
+
+
+def test_moved_rows_are_those_of_ridge_regression():
+    generator = torch.Generator().manual_seed(2)
+    x = torch.randn(1, 50, 6, generator=generator, dtype=torch.float64)
+    y = x + 0.5 * torch.randn(1, 50, 6, generator=generator, dtype=torch.float64)
+    rows = torch.randn(1, 3, 6, generator=generator, dtype=torch.float64)
+    products, gaps = y.mT @ y / 50, (x - y).mT @ y / 50
+    found = following.moved(rows, products, gaps, 0.5)
+    ridge = 0.5 * float(products[0].diagonal().mean()) * 50
+
+    def loss(moved):
+        miss = (x[0] - y[0]) @ rows[0].T - y[0] @ moved.T
+        return float(miss.square().sum() + ridge * moved.square().sum())
+
+    least = loss(found[0])
+    for _ in range(20):
+        step = 1e-3 * torch.randn(3, 6, generator=generator, dtype=torch.float64)
+        assert loss(found[0] + step) > least
+
+
+def test_inputs_that_are_as_they_were_move_nothing():
+    products = torch.eye(4, dtype=torch.float64)[None]
+    rows = torch.ones(1, 2, 4, dtype=torch.float64)
+    nothing = torch.zeros_like(products)
+    assert not following.moved(rows, products, nothing, 0.5).any()
+    assert not following.moved(rows, nothing, nothing, 0.5).any()
+    assert not following.moved(rows, products, products, np.inf).any()
+
+
+def test_what_one_half_of_the_samples_tells_but_not_the_other_is_not_believed():
+    generator = torch.Generator().manual_seed(2)
+    products = torch.eye(4, dtype=torch.float64)[None]
+    chance = [torch.randn(1, 4, 4, generator=generator, dtype=torch.float64) for _ in range(2)]
+    rows = torch.randn(1, 3, 4, generator=generator, dtype=torch.float64)
+    apart = [(products, chance[0]), (products, -chance[0])]
+    assert following.best_ridge(rows, apart) == np.inf
+    alike = [(products, chance[0]), (products, chance[0])]
+    assert following.best_ridge(rows, alike) == min(following.RIDGES)
+    mixed = [(products, chance[0] + chance[1]), (products, chance[0] - chance[1])]
+    assert min(following.RIDGES) < following.best_ridge(rows, mixed)
+    assert following.best_ridge(rows, alike[:1]) == np.inf
+
+
+@pytest.mark.parametrize("module", [Plain(), Blocks()])
+def test_answers_are_nearer_on_samples_that_were_not_looked_at(module):
+    network, assembly, prepared, samples = _ready(module, 96)
+    others = [(torch.rand(64, 3, 16, 16, generator=torch.Generator().manual_seed(9)),)]
+    coarseness = 8 * float(np.median([one.finest for one in prepared]))
+    alone = [grid_search.solve(one, coarseness) for one in prepared]
+    before = _error(network, assembly, alone, others)
+    found = following.solve_in_order(network, assembly, prepared, alone, coarseness, samples)
+    assert _error(network, assembly, found, others) < 0.9 * before
+
+
+def test_a_layer_whose_inputs_are_not_seen_keeps_its_solution():
+    network, assembly, prepared, samples = _ready(Plain())
+    coarseness = 4 * float(np.median([one.finest for one in prepared]))
+    alone = [grid_search.solve(one, coarseness) for one in prepared]
+    blind = [*prepared[:1], replace(prepared[1], factors=[]), *prepared[2:]]
+    found = following.solve_in_order(network, assembly, blind, alone, coarseness, samples)
+    assert found[1] is alone[1]
+    assert found[2] is not alone[2]
+
+
+def _point(size: float, coarseness: float) -> Point:
+    return Point(Visit(coarseness, 0, int(size), None), b"", b"", None)  # type: ignore[arg-type]
+
+
+def test_going_on_ends_at_the_largest_file_that_fits():
+    tried = []
+
+    def build(coarseness: float) -> Point:
+        tried.append(coarseness)
+        return _point(1010 / coarseness, coarseness)
+
+    start = Found(_point(1000, 1.0), [], "target_size")
+    found = go_on(build, lambda _: 0.0, Budget(target_size=1000), start)
+    assert found is not None
+    assert 995 <= found.point.visit.packed_bytes <= 1000
+    assert [visit.coarseness for visit in found.visited] == tried
+    assert len(tried) <= 4
+
+
+def test_going_on_ends_at_the_coarsest_that_keeps_the_drop():
+    start = Found(_point(1000, 1.0), [], "max_drop")
+
+    def build(coarseness: float) -> Point:
+        return _point(1000 / coarseness, coarseness)
+
+    def drop(point: Point) -> float:
+        return 0.008 * point.visit.coarseness
+
+    found = go_on(build, drop, Budget(max_drop=0.01), start)
+    assert found is not None
+    assert 1.1 < found.point.visit.coarseness <= 1.25
+    assert go_on(build, lambda _: 1.0, Budget(max_drop=0.01), start) is None
