@@ -1,0 +1,1 @@
+"""Network -> TFLite flatbuffer: what LiteRT runs, on phones and here."""
