@@ -148,7 +148,7 @@ def binary(low: Lowering, node: fx.Node) -> None:
     if any(dtype != "float32" for dtype in map(_dtype, node.all_input_nodes)):
         raise unsupported(node, "its numbers are not float32")
     sides = [low.value(side) for side in node.args[:2]]
-    integers = name in _WITH_INTEGERS and all(
+    integers = low.full_integer and name in _WITH_INTEGERS and all(
         side.grid is not None and side.array is None for side in sides
     )
     ending = Ending(node)

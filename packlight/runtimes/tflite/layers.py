@@ -120,7 +120,7 @@ def _write(
         found = None
     ending = low.ending(node, quantised=x.grid is not None and found is not None)
     integers = ending.grid is not None
-    filters = _filters(low, weight, found, order, axis, channels)
+    filters = _filters(low, weight, found if integers else None, order, axis, channels)
     if integers:
         assert x.grid is not None and found is not None
         biases = _integer_bias(low, bias, x.grid.scale[0], found.per_slice(channels))

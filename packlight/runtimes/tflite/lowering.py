@@ -121,8 +121,9 @@ class Lowering:
         last: the inputs of four dimensions have their channels last in the file.
     """
 
-    def __init__(self, network: Network, last: bool = False) -> None:
+    def __init__(self, network: Network, full_integer: bool = False, last: bool = False) -> None:
         self.file = FlatFile()
+        self.full_integer = full_integer
         self._network = network
         self._last = last
         self._values: dict[fx.Node, Value] = {}
