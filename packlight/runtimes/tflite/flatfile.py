@@ -69,6 +69,11 @@ class Grid:
     zero: int = 0
     axis: int = 0
 
+    def holds(self, number: float) -> bool:
+        """Whether a number is one of an int8 grid with one scale."""
+        level = number / self.scale[0] + self.zero
+        return -128 <= round(level) <= 127 and abs(level - round(level)) < 1e-3
+
 
 class FlatFile:
     """A file in the making; tensors are told by their index."""

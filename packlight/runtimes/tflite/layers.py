@@ -123,7 +123,7 @@ def _write(
     filters = _filters(low, weight, found if integers else None, order, axis, channels)
     if integers:
         assert x.grid is not None and found is not None
-        biases = _integer_bias(low, bias, x.grid.scale[0], found.per_slice(channels))
+        biases = _integer_bias(low, bias, channels, x.grid.scale[0], found.scale)
     else:
         numbers = np.zeros(channels, np.float32) if bias is None else low.numbers(bias)
         biases = low.file.constant(numbers.astype(np.float32))
@@ -143,7 +143,7 @@ def _filters(
 ) -> int:
     if found is not None:
         levels: Array = np.ascontiguousarray(found.levels.transpose(order))
-        return low.file.constant(levels, Grid(found.per_slice(channels), 0, axis), str(weight.name))
+        return low.file.constant(levels, Grid(found.scale, 0, axis), str(weight.name))
     value = low.value(weight)
     if value.grid is None:
         assert value.array is not None
@@ -157,18 +157,19 @@ def _filters(
 
 
 def _integer_bias(
-    low: Lowering, bias: fx.Node | None, input_scale: float, scale: tuple[float, ...]
+    low: Lowering, bias: fx.Node | None, channels: int, input_scale: float, scale: tuple[float, ...]
 ) -> int:
     """The bias in steps of input times weight, as integer kernels add it."""
     steps = np.float32(input_scale) * np.array(scale, np.float32)
     found = None if bias is None else low.levels(bias)
     if bias is None:
-        levels = np.zeros(len(scale), np.int32)
+        levels = np.zeros(channels, np.int32)
     elif (
         found is not None
         and found.levels.dtype == np.int32
         and found.zero == 0
-        and np.allclose(found.per_slice(len(scale)), steps, rtol=1e-5, atol=0)
+        and len(found.scale) in (1, len(scale))
+        and np.allclose(found.scale, steps, rtol=1e-5, atol=0)
     ):
         levels = found.levels
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from torch import fx
@@ -35,10 +36,22 @@ def quantize(low: Lowering, node: fx.Node) -> None:
     if x.grid == grid:
         low.give(node, x)
         return
+    if x.padded is not None and not x.tensors and grid.holds(x.padded.number):
+        # padded after rounding, it is left to the convolution that reads it
+        inside = _rounded(low, x.padded.source, grid)
+        low.give(node, Value(x.shape, grid, padded=replace(x.padded, source=inside)))
+        return
+    low.give(node, _rounded(low, x, grid))
+
+
+def _rounded(low: Lowering, x: Value, grid: Grid) -> Value:
+    if x.grid == grid:
+        return x
     layout = x.layout
     source = low.tensor(x, x.grid is not None, layout)
-    made = low.output(node, Ending(node, grid=grid), layout)
+    made = low.file.value(low.file.shape(source), "int8", grid)
     low.file.operator("QUANTIZE", [source], [made], schema.QuantizeOptionsT())
+    return Value(x.shape, grid, {(True, layout): made})
 
 
 @rule(quantized.dequantize_per_tensor, *IDENTITIES)
@@ -106,11 +119,10 @@ def cat(low: Lowering, node: fx.Node) -> None:
             grid = ending.grid
     tensors = []
     for part in parts:
-        tensor = low.tensor(part, grid is not None, layout)
-        if grid is not None and part.grid != grid:
-            requantised = low.file.value(low.file.shape(tensor), "int8", grid)
-            low.file.operator("QUANTIZE", [tensor], [requantised], schema.QuantizeOptionsT())
-            tensor = requantised
+        if grid is None:
+            tensor = low.tensor(part, False, layout)
+        else:
+            tensor = low.tensor(_rounded(low, part, grid), True, layout)
         tensors.append(tensor)
     made = low.output(node, ending, layout)
     stored = LAST_ORDER.index(axis) if layout is Layout.LAST else axis
@@ -185,11 +197,7 @@ def pad(low: Lowering, node: fx.Node) -> None:
     before, after = [0] * rank, [0] * rank
     for at, (first, second) in enumerate(zip(amounts[::2], amounts[1::2], strict=True)):
         before[rank - 1 - at], after[rank - 1 - at] = int(first), int(second)
-    grid = x.grid
-    if grid is not None:
-        level = number / grid.scale[0] + grid.zero
-        if not (-128 <= round(level) <= 127 and abs(level - round(level)) < 1e-3):
-            grid = None
+    grid = x.grid if x.grid is not None and x.grid.holds(number) else None
     source = x if grid is not None else _float_part(low, x)
     low.give(
         node,
