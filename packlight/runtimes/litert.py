@@ -27,7 +27,11 @@ SUFFIX = ".tflite"
 
 
 def write(
-    network: Network, path: str | os.PathLike[str], *, channels_last: bool = False
+    network: Network,
+    path: str | os.PathLike[str],
+    *,
+    channels_last: bool = False,
+    full_integer: bool = False,
 ) -> Path:
     """Write a Network as a .tflite file, in place of what was there only once it is complete.
 
@@ -36,14 +40,18 @@ def write(
         path: what to write.
         channels_last: whether inputs of four dimensions are N x H x W x C in the file, as camera
             images are, rather than as in the network.
+        full_integer: whether sums and products of quantised values are computed in int8 as well:
+            for accelerators that know nothing else; its rounding differs a little from the graph's.
     Raises:
         BadInput: the graph holds an operator that can not be written; names it.
         MissingExtra: LiteRT is not installed.
     """
-    return replace_file(Path(path), to_bytes(network, channels_last=channels_last))
+    return replace_file(
+        Path(path), to_bytes(network, channels_last=channels_last, full_integer=full_integer)
+    )
 
 
-def to_bytes(network: Network, *, channels_last: bool = False) -> bytes:
+def to_bytes(network: Network, *, channels_last: bool = False, full_integer: bool = False) -> bytes:
     """The .tflite file of a Network, as `write` writes it."""
     from packlight.runtimes.tflite.writing import lowered
 
@@ -55,7 +63,7 @@ def to_bytes(network: Network, *, channels_last: bool = False) -> bytes:
         ),
         dynamic_batch=(False,) * len(network.example_inputs),
     )
-    return lowered(fuse(fixed.retraced()).network, channels_last)
+    return lowered(fuse(fixed.retraced()).network, full_integer, channels_last)
 
 
 class Session:

@@ -66,7 +66,7 @@ _ACTIVATIONS = {
 @rule(*_UNARY)
 def unary(low: Lowering, node: fx.Node) -> None:
     """A function of single values, in float."""
-    name, options = _UNARY[node.target.overloadpacket]  # type: ignore[union-attr]
+    name, options = _UNARY[node.target.overloadpacket]
     defaults = {"alpha": 1, "scale": 1, "input_scale": 1}
     if name == "ELU" and any(
         argument(node, at + 1, key, value) != value
@@ -128,7 +128,7 @@ def _ends(node: fx.Node) -> tuple[Any, Any]:
 def prelu(low: Lowering, node: fx.Node) -> None:
     """PRELU; its slopes lie along the channels."""
     x = low.value(node.args[0])
-    slopes = low.numbers(node.args[1])  # type: ignore[arg-type]
+    slopes = low.numbers(node.args[1])
     layout = Layout.LAST if len(x.shape) == 4 else Layout.PLAIN
     if len(x.shape) not in (2, 4) and slopes.size > 1:
         raise unsupported(node, f"its input has {len(x.shape)} dimensions; 2 and 4 can be written")
@@ -142,14 +142,16 @@ def prelu(low: Lowering, node: fx.Node) -> None:
 @rule(*_BINARY)
 def binary(low: Lowering, node: fx.Node) -> None:
     """A function of two values; in integers if both are and the result is quantised."""
-    name, options = _BINARY[node.target.overloadpacket]  # type: ignore[union-attr]
+    name, options = _BINARY[node.target.overloadpacket]
     if argument(node, 2, "alpha", 1) != 1 or node.kwargs.get("rounding_mode") is not None:
         raise unsupported(node, "it scales one side, or rounds")
     if any(dtype != "float32" for dtype in map(_dtype, node.all_input_nodes)):
         raise unsupported(node, "its numbers are not float32")
     sides = [low.value(side) for side in node.args[:2]]
-    integers = low.full_integer and name in _WITH_INTEGERS and all(
-        side.grid is not None and side.array is None for side in sides
+    integers = (
+        low.full_integer
+        and name in _WITH_INTEGERS
+        and all(side.grid is not None and side.array is None for side in sides)
     )
     ending = Ending(node)
     if name in _FUSING:

@@ -29,7 +29,9 @@ _TYPES = {
     "uint8": schema.TensorType.UINT8,
     "bool": schema.TensorType.BOOL,
 }
-#: the first version of an operator that takes int8 values, where it is not 1
+#: the first version of an operator that there is a kernel for, where it is not 1
+_VERSIONS = {"BROADCAST_TO": 2}
+#: the same where it takes int8
 _INT8_VERSIONS = {
     "ADD": 2,
     "AVERAGE_POOL_2D": 2,
@@ -51,7 +53,7 @@ _INT8_VERSIONS = {
     "TRANSPOSE": 2,
     "TRANSPOSE_CONV": 2,
 }
-#: the same for float values with int8 weights
+#: the same for float values and int8 weights
 _HYBRID_VERSIONS = {"CONV_2D": 5, "DEPTHWISE_CONV_2D": 6, "FULLY_CONNECTED": 9}
 
 
@@ -192,10 +194,10 @@ class FlatFile:
     def _version(self, name: str, inputs: Sequence[int]) -> int:
         types = [self._tensors[index].type for index in inputs if index >= 0]
         if types and types[0] == schema.TensorType.INT8:
-            return _INT8_VERSIONS.get(name, 1)
+            return _INT8_VERSIONS.get(name, _VERSIONS.get(name, 1))
         if name in _HYBRID_VERSIONS and schema.TensorType.INT8 in types:
             return _HYBRID_VERSIONS[name]
-        return 1
+        return _VERSIONS.get(name, 1)
 
 
 def _code(builtin: int, version: int) -> Any:
@@ -213,7 +215,7 @@ class _Buffer(schema.BufferT):
         super().__init__()
         self._bytes = data
 
-    def Pack(self, builder: Any) -> Any:
+    def Pack(self, builder: Any) -> Any:  # noqa: N802 (the schema's name)
         data = _vector(builder, self._bytes, 1, ALIGNMENT) if self._bytes else None
         schema.BufferStart(builder)
         if data is not None:
@@ -228,7 +230,7 @@ class _Quantization(schema.QuantizationParametersT):
         super().__init__()
         self._grid, self._written = grid, written
 
-    def Pack(self, builder: Any) -> Any:
+    def Pack(self, builder: Any) -> Any:  # noqa: N802 (the schema's name)
         count = len(self._grid.scale)
         scale = self._once(builder, struct.pack(f"<{count}f", *self._grid.scale), 4)
         zero = self._once(builder, struct.pack(f"<{count}q", *[self._grid.zero] * count), 8)

@@ -50,13 +50,11 @@ def conv2d(low: Lowering, node: fx.Node) -> None:
         assert x.padded is not None
         source = x.padded.source
         before = (before[0] + x.padded.before[2], before[1] + x.padded.before[3])
-    windows = place(
-        source.shape[2:], shape_of(node)[2:], kernel, stride, dilation, before
-    )
+    windows = place(source.shape[2:], shape_of(node)[2:], kernel, stride, dilation, before)
     if windows.written_out:
         around = (0, 0, *windows.before), (0, 0, *windows.after)
-        source = Value((), source.grid, padded=Padded(source, *around, 0.0))
-        source.shape = (0, 0, 0, 0)  # of four dimensions; only its tensor is asked for
+        shape = (*source.shape[:2], *windows.size(source.shape[2:]))
+        source = Value(shape, source.grid, padded=Padded(source, *around, 0.0))
     options: Any
     if depthwise:
         options = schema.DepthwiseConv2DOptionsT(depthMultiplier=out // groups)
@@ -122,7 +120,8 @@ def _write(
     integers = ending.grid is not None
     filters = _filters(low, weight, found if integers else None, order, axis, channels)
     if integers:
-        assert x.grid is not None and found is not None
+        assert x.grid is not None
+        assert found is not None
         biases = _integer_bias(low, bias, channels, x.grid.scale[0], found.scale)
     else:
         numbers = np.zeros(channels, np.float32) if bias is None else low.numbers(bias)

@@ -136,9 +136,7 @@ class Lowering:
             BadInput: names an operator that can not be written.
         """
         inputs = {}
-        for name, node in zip(
-            self._network.input_names, self._network.placeholders(), strict=True
-        ):
+        for name, node in zip(self._network.input_names, self._network.placeholders(), strict=True):
             inputs[name] = self._input(node)
         for node in self._network.module.graph.nodes:
             if node.op == "call_function" and node not in self._done and node.users:
@@ -186,7 +184,7 @@ class Lowering:
             (node.args, node.kwargs), lambda source: torch.as_tensor(self.numbers(source))
         )
         with torch.no_grad():
-            result: Tensor = node.target(*args, **kwargs)  # type: ignore[operator]
+            result: Tensor = node.target(*args, **kwargs)
         return result.numpy()
 
     def value(self, node: Any) -> Value:
@@ -210,17 +208,14 @@ class Lowering:
         if not self.is_constant(node):
             return None
         if is_call(node, quantized.dequantize_per_channel):
-            stored, scale, zeros, axis = (
-                self.numbers(source) if isinstance(source, fx.Node) else source
-                for source in node.args[:4]
-            )
+            stored, scale, zeros = (self.numbers(source) for source in node.args[:3])
             zero = np.unique(zeros)
             if len(zero) != 1:
                 return None
-            return _levels(stored, tuple(map(float, scale)), int(zero[0]), axis)
+            return _levels(stored, tuple(map(float, scale)), int(zero[0]), node.args[3])
         if is_call(node, quantized.dequantize_per_tensor):
             stored, scale, zero = node.args[:3]
-            return _levels(self.numbers(stored), (float(scale),), int(zero), 0)  # type: ignore[arg-type]
+            return _levels(self.numbers(stored), (float(scale),), int(zero), 0)
         return None
 
     def ending(self, node: fx.Node, *, quantised: bool) -> Ending:
@@ -283,8 +278,8 @@ class Lowering:
         made = self.file.value(
             turned, "int8" if integers else "float32", value.grid if integers else None
         )
-        real = [size for size in shape if size != 1]
-        if real == [size for size in turned if size != 1]:
+        moved = [axis for axis in order if shape[axis] != 1]
+        if moved == sorted(moved):
             self.reshape(tensor, made)  # only dimensions of one element change places
         else:
             self.file.operator(
@@ -308,7 +303,10 @@ class Lowering:
         pairs = np.array([padded.before, padded.after], np.int32).T
         if layout is Layout.LAST:
             pairs = pairs[list(LAST_ORDER)]
-        shape = [size + int(pair.sum()) for size, pair in zip(self.file.shape(source), pairs, strict=True)]  # noqa: E501
+        shape = [
+            size + int(pair.sum())
+            for size, pair in zip(self.file.shape(source), pairs, strict=True)
+        ]
         made = self.file.value(shape, "float32" if grid is None else "int8", grid)
         amounts = self.file.constant(np.ascontiguousarray(pairs))
         if padded.number == 0:
@@ -348,9 +346,7 @@ class Lowering:
         """The value of a node."""
         self._values[node] = value
 
-    def output(
-        self, node: fx.Node, ending: Ending, layout: Layout, dtype: str = "float32"
-    ) -> int:
+    def output(self, node: fx.Node, ending: Ending, layout: Layout, dtype: str = "float32") -> int:
         """A tensor for what a node and its ending give; int8 if the ending has a grid."""
         shape = shape_of(node)
         if len(shape) != 4:
@@ -399,10 +395,10 @@ def grid_of(node: fx.Node) -> Grid | None:
         return None
     scale, zero, low, high, dtype = node.args[1:6]
     whole = {torch.uint8: (0, 255), torch.int8: (-128, 127)}
-    if (low, high) != whole.get(dtype):  # type: ignore[arg-type]
+    if (low, high) != whole.get(dtype):
         return None
     shift = UINT8_SHIFT if dtype is torch.uint8 else 0
-    return Grid((float(np.float32(scale)),), int(zero) - shift)  # type: ignore[arg-type]
+    return Grid((float(np.float32(scale)),), int(zero) - shift)
 
 
 def fused_activation(node: fx.Node) -> int:

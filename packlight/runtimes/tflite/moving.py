@@ -1,4 +1,4 @@
-"""Rules for operators that only move values, and for quantisation itself; integers stay integers."""
+"""Rules for operators that only move values, and for quantisation: integers stay integers."""
 
 from __future__ import annotations
 
@@ -126,9 +126,7 @@ def cat(low: Lowering, node: fx.Node) -> None:
         tensors.append(tensor)
     made = low.output(node, ending, layout)
     stored = LAST_ORDER.index(axis) if layout is Layout.LAST else axis
-    low.file.operator(
-        "CONCATENATION", tensors, [made], schema.ConcatenationOptionsT(axis=stored)
-    )
+    low.file.operator("CONCATENATION", tensors, [made], schema.ConcatenationOptionsT(axis=stored))
 
 
 @rule(aten.slice)

@@ -32,6 +32,10 @@ class Windows:
         """Whether the input has to be padded by an operator of its own."""
         return any((*self.before, *self.after))
 
+    def size(self, sizes: Sequence[int]) -> tuple[int, ...]:
+        """Height and width once the padding is written out."""
+        return tuple(map(sum, zip(sizes, self.before, self.after, strict=True)))
+
 
 def place(
     sizes: Sequence[int],

@@ -11,10 +11,10 @@ __all__ = ["lowered"]
 RULE_BOOKS = (arithmetic, layers, moving, pooling)
 
 
-def lowered(network: Network, channels_last: bool) -> bytes:
+def lowered(network: Network, full_integer: bool, channels_last: bool) -> bytes:
     """The .tflite file of a network whose sizes are all fixed.
 
     Raises:
         BadInput: names an operator that can not be written.
     """
-    return Lowering(network, channels_last).run()
+    return Lowering(network, full_integer, channels_last).run()

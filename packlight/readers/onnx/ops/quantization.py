@@ -1,8 +1,9 @@
 """Quantised tensors.
 
-int8, uint8 and, where they become floats again, int32 go through the operators that PT2E shares with every runtime
-(`quantized_decomposed`), whole tensors with plain numbers, channels with a scale each. Wider
-integers, blocks and scales that depend on data are arithmetic: round half to even, then saturate.
+int8 and uint8, and int32 on its way back to floats, go through the operators that PT2E shares
+with every runtime (`quantized_decomposed`), whole tensors with plain numbers, channels with a
+scale each. Other integers, blocks and scales that depend on data are arithmetic: round half to
+even, then saturate.
 """
 
 from __future__ import annotations
