@@ -79,7 +79,7 @@ def export(
     example_inputs: Sequence[Any] | None = None,
     constants: Mapping[str, Any] | None = None,
     channels_last: bool = False,
-    full_integer: bool = False,
+    values: str = "fitted",
     force: bool = False,
     progress: Progress | None = None,
 ) -> ExportResult:
@@ -91,7 +91,8 @@ def export(
         out: folder to write to; default: the fit's own, or the model's name with `-exported`.
         example_inputs, constants: as for `load`.
         channels_last: LiteRT only: inputs of four dimensions are N x H x W x C.
-        full_integer: LiteRT only: sums are computed in int8 as well.
+        values: LiteRT only: "fitted", "int8" (sums too) or "float" (dynamic range): see
+            `packlight.runtimes.litert.write`.
         force: replace files that are there.
         progress: told of every stage.
     Raises:
@@ -101,7 +102,7 @@ def export(
     """
     progress = progress or Progress()
     targets = targets_of(to)
-    settings = _settings(targets, channels_last=channels_last, full_integer=full_integer)
+    settings = _settings(targets, channels_last, values)
     source = _source(model)
     folder = Path(out) if out is not None else source.folder
     kept = [target for target in targets if _is_own(source, folder, target)]
@@ -130,11 +131,16 @@ def export(
     return ExportResult(tuple(files), record)
 
 
-def _settings(targets: Sequence[Target], **asked: bool) -> dict[str, dict[str, Any]]:
+def _settings(
+    targets: Sequence[Target], channels_last: bool, values: str
+) -> dict[str, dict[str, Any]]:
     """What each target's `write` is told beside the network."""
-    chosen = {name: True for name, wanted in asked.items() if wanted}
+    chosen: dict[str, Any] = {"channels_last": True} if channels_last else {}
+    if values != "fitted":
+        chosen["values"] = values
     if chosen and all(target.name != "litert" for target in targets):
-        raise BadInput(f"{next(iter(chosen))} is a setting of litert; add it to the runtimes")
+        name = next(iter(chosen)).replace("_", "-")
+        raise BadInput(f"--{name} is a setting of litert; add it to the runtimes")
     return {target.name: chosen if target.name == "litert" else {} for target in targets}
 
 

@@ -129,7 +129,7 @@ def test_what_one_runtime_can_not_hold_does_not_keep_the_others_from_theirs(tmp_
         (["absent.onnx"], ["absent.onnx"]),
         (["net.onnx", "--to", "tensorrt"], ["tensorrt", "onnx, litert, executorch, coreml"]),
         (["net.onnx", "--to", ","], ["onnx, litert"]),
-        (["net.onnx", "--channels-last"], ["channels_last", "litert"]),
+        (["net.onnx", "--channels-last"], ["--channels-last", "litert"]),
         (["photo.onnx"], ["photo.onnx"]),
         (["empty"], ["empty", "model.onnx"]),
         (["unmet"], ["nearest.onnx"]),

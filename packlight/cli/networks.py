@@ -243,9 +243,11 @@ def check(first: Path, second: Path, as_json: bool, **options: Any) -> None:
 @network_options
 @click.option("--channels-last", is_flag=True, help="LiteRT: images come as N x H x W x C.")
 @click.option(
-    "--full-integer",
-    is_flag=True,
-    help="LiteRT: sums in int8 as well, for accelerators; a little less exact.",
+    "--values",
+    type=click.Choice(["fitted", "int8", "float"]),
+    default="fitted",
+    show_default=True,
+    help="LiteRT: values between layers as in the fit; sums in int8 too; or only weights in int8.",
 )
 @click.option("--force", is_flag=True, help="Replace what is there.")
 @click.option("--quiet", is_flag=True, help="No progress bars.")

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from packlight.errors import BadInput, MissingExtra
 from packlight.files import replace_file
 from packlight.fuse import fuse
 from packlight.network import Network, TensorSpec, batched_inputs
+from packlight.runtimes.tflite import Values
 from packlight.types import Array
 
 SUFFIX = ".tflite"
@@ -31,7 +32,7 @@ def write(
     path: str | os.PathLike[str],
     *,
     channels_last: bool = False,
-    full_integer: bool = False,
+    values: Values = "fitted",
 ) -> Path:
     """Write a Network as a .tflite file, in place of what was there only once it is complete.
 
@@ -40,21 +41,24 @@ def write(
         path: what to write.
         channels_last: whether inputs of four dimensions are N x H x W x C in the file, as camera
             images are, rather than as in the network.
-        full_integer: whether sums and products of quantised values are computed in int8 as well:
-            for accelerators that know nothing else; its rounding differs a little from the graph's.
+        values: how values between layers are held. "fitted": int8 where the graph says so, with
+            the graph's answers; "int8": sums are int8 too, for accelerators that know nothing
+            else, and round a little otherwise; "float": only weights are int8, and LiteRT rounds
+            values as it finds them (dynamic range).
     Raises:
-        BadInput: the graph holds an operator that can not be written; names it.
+        BadInput: `values` is none of these, or the graph holds an operator that can not be
+            written; names it.
         MissingExtra: LiteRT is not installed.
     """
-    return replace_file(
-        Path(path), to_bytes(network, channels_last=channels_last, full_integer=full_integer)
-    )
+    return replace_file(Path(path), to_bytes(network, channels_last=channels_last, values=values))
 
 
-def to_bytes(network: Network, *, channels_last: bool = False, full_integer: bool = False) -> bytes:
+def to_bytes(network: Network, *, channels_last: bool = False, values: Values = "fitted") -> bytes:
     """The .tflite file of a Network, as `write` writes it."""
     from packlight.runtimes.tflite.writing import lowered
 
+    if values not in get_args(Values):
+        raise BadInput(f"values {values!r} are none of {', '.join(get_args(Values))}")
     fixed = replace(
         network,
         example_inputs=tuple(
@@ -63,7 +67,7 @@ def to_bytes(network: Network, *, channels_last: bool = False, full_integer: boo
         ),
         dynamic_batch=(False,) * len(network.example_inputs),
     )
-    return lowered(fuse(fixed.retraced()).network, full_integer, channels_last)
+    return lowered(fuse(fixed.retraced()).network, values, channels_last)
 
 
 class Session:

@@ -149,7 +149,7 @@ def binary(low: Lowering, node: fx.Node) -> None:
         raise unsupported(node, "its numbers are not float32")
     sides = [low.value(side) for side in node.args[:2]]
     integers = (
-        low.full_integer
+        low.values == "int8"
         and name in _WITH_INTEGERS
         and all(side.grid is not None and side.array is None for side in sides)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -118,7 +119,11 @@ def _write(
         found = None
     ending = low.ending(node, quantised=x.grid is not None and found is not None)
     integers = ending.grid is not None
-    filters = _filters(low, weight, found if integers else None, order, axis, channels)
+    if found is not None and not integers:
+        # hybrid kernels want a scale for every channel
+        hybrid = low.values == "float"
+        found = replace(found, scale=found.per_slice(channels)) if hybrid else None
+    filters = _filters(low, weight, found, order, axis)
     if integers:
         assert x.grid is not None
         assert found is not None
@@ -138,7 +143,6 @@ def _filters(
     found: Levels | None,
     order: tuple[int, ...],
     axis: int,
-    channels: int,
 ) -> int:
     if found is not None:
         levels: Array = np.ascontiguousarray(found.levels.transpose(order))

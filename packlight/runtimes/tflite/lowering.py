@@ -9,9 +9,12 @@ them have integer kernels.
 1. A convolution, linear layer, sum or mean whose inputs are int8 and whose only reader quantises
    it (perhaps past a ReLU) becomes one int8 operator.
 2. What only moves values (reshape, concatenation, max-pool, pad ...) stays int8 on the same grid.
-3. int8 weights whose output stays float are multiplied by a hybrid kernel, which rounds its float
-   input by itself, as finely as 8 bits allow.
-4. Anything else computes in float.
+3. Anything else computes in float, int8 weights too: the file holds the integers, and LiteRT makes
+   them floats once, when it loads them.
+Sums are computed in float as well unless `values` is "int8": LiteRT's int8 sums err by one level
+in 10,000 of them, and the layers behind make more of it. With `values` "float", only weights are
+integers: the kernels round the values that they multiply with as they find them.
+
 uint8 grids become int8 ones by subtracting 128 from levels and zero point: the same real numbers.
 """
 
@@ -29,11 +32,13 @@ from torch import Tensor, fx
 from packlight.errors import BadInput
 from packlight.graph import argument, aten, is_call, is_weight, quantized, value_of
 from packlight.network import Network
+from packlight.runtimes.tflite import Values
 from packlight.runtimes.tflite.flatfile import FlatFile, Grid
 from packlight.runtimes.tflite.schema import schema
 from packlight.types import Array
 
 UINT8_SHIFT = 128
+LOWEST_LEVEL = -128
 LAST_ORDER = (0, 2, 3, 1)  # from channels where torch has them to channels last
 PLAIN_ORDER = (0, 3, 1, 2)  # and back
 Activation = schema.ActivationFunctionType
@@ -118,12 +123,13 @@ class Lowering:
 
     Args:
         network: with all sizes fixed.
+        values: "fitted", "int8" or "float".
         last: the inputs of four dimensions have their channels last in the file.
     """
 
-    def __init__(self, network: Network, full_integer: bool = False, last: bool = False) -> None:
+    def __init__(self, network: Network, values: Values = "fitted", last: bool = False) -> None:
         self.file = FlatFile()
-        self.full_integer = full_integer
+        self.values = values
         self._network = network
         self._last = last
         self._values: dict[fx.Node, Value] = {}
@@ -235,6 +241,8 @@ class Lowering:
             grid = grid_of(user)
             if grid is not None:
                 return Ending(user, activation, grid)
+        if self.values == "float" and user is not None and not activation and starts_at_zero(user):
+            return Ending(user, Activation.RELU)
         return Ending(last, activation)
 
     def tensor(self, value: Value, integers: bool, layout: Layout) -> int:
@@ -399,6 +407,12 @@ def grid_of(node: fx.Node) -> Grid | None:
         return None
     shift = UINT8_SHIFT if dtype is torch.uint8 else 0
     return Grid((float(np.float32(scale)),), int(zero) - shift)
+
+
+def starts_at_zero(node: fx.Node) -> bool:
+    """Whether a node rounds to a grid without negative numbers, so that it is a ReLU too."""
+    grid = grid_of(node)
+    return grid is not None and grid.zero == LOWEST_LEVEL
 
 
 def fused_activation(node: fx.Node) -> int:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from torch import fx
 
-from packlight.graph import IDENTITIES, argument, aten, quantized
+from packlight.graph import IDENTITIES, argument, aten, is_call, quantized
 from packlight.runtimes.tflite.flatfile import Grid
 from packlight.runtimes.tflite.lowering import (
     LAST_ORDER,
@@ -22,9 +23,27 @@ from packlight.runtimes.tflite.lowering import (
     grid_of,
     rule,
     shape_of,
+    starts_at_zero,
     unsupported,
 )
 from packlight.runtimes.tflite.schema import schema
+
+_KEEPING_SIGNS = (
+    aten.adaptive_avg_pool2d,
+    aten.avg_pool2d,
+    aten.cat,
+    aten.constant_pad_nd,
+    aten.flatten,
+    aten.max_pool2d,
+    aten.mean,
+    aten.pad,
+    aten.permute,
+    aten.reshape,
+    aten.slice,
+    aten.transpose,
+    aten.view,
+    quantized.dequantize_per_tensor,
+)
 
 
 @rule(quantized.quantize_per_tensor)
@@ -36,12 +55,28 @@ def quantize(low: Lowering, node: fx.Node) -> None:
     if x.grid == grid:
         low.give(node, x)
         return
+    if low.values == "float":
+        if starts_at_zero(node) and not _is_positive(node.args[0]):
+            tensor = low.tensor(x, False, x.layout)
+            low.file.operator("RELU", [tensor], [low.output(node, Ending(node), x.layout)])
+        else:
+            low.give(node, x)
+        return
     if x.padded is not None and not x.tensors and grid.holds(x.padded.number):
         # padded after rounding, it is left to the convolution that reads it
         inside = _rounded(low, x.padded.source, grid)
         low.give(node, Value(x.shape, grid, padded=replace(x.padded, source=inside)))
         return
     low.give(node, _rounded(low, x, grid))
+
+
+def _is_positive(node: Any) -> bool:
+    """Whether a value can be seen to hold no negative number."""
+    if not isinstance(node, fx.Node) or node.op != "call_function":
+        return False
+    if starts_at_zero(node) or is_call(node, aten.relu, aten.relu_, aten.relu6, aten.relu6_):
+        return True
+    return is_call(node, *_KEEPING_SIGNS) and all(map(_is_positive, node.all_input_nodes))
 
 
 def _rounded(low: Lowering, x: Value, grid: Grid) -> Value:
