@@ -8,7 +8,9 @@ an integer kernel. What a file can express is in `packlight.runtimes.tflite`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -96,10 +98,11 @@ class Session:
         what = "the written network" if isinstance(model, bytes) else Path(model).name
         try:
             data = model if isinstance(model, bytes) else Path(model).read_bytes()
-            self._interpreter = Interpreter(
-                model_content=data, num_threads=threads or os.cpu_count() or 1
-            )
-            self._interpreter.allocate_tensors()
+            with _without_log():
+                self._interpreter = Interpreter(
+                    model_content=data, num_threads=threads or os.cpu_count() or 1
+                )
+                self._interpreter.allocate_tensors()
         except (OSError, RuntimeError, ValueError) as problem:
             reason = (str(problem).strip() or type(problem).__name__).splitlines()[0][:300]
             raise BadInput(f"LiteRT can not run {what}: {reason}") from problem
@@ -144,6 +147,20 @@ class Session:
                 self.input_names, shapes, self._ins, batched_inputs(shapes), strict=True
             )
         )
+
+
+@contextmanager
+def _without_log() -> Iterator[None]:
+    """Keep off the terminal what LiteRT writes to standard error behind Python's back."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _torch_type(dtype: Any) -> torch.dtype:
