@@ -38,19 +38,15 @@ def max_pool2d(low: Lowering, node: fx.Node) -> None:
 def avg_pool2d(low: Lowering, node: fx.Node) -> None:
     """AVERAGE_POOL_2D, which never counts what SAME pads."""
     x = low.value(node.args[0])
-    counted = argument(node, 5, "count_include_pad", True)
-    divisor = argument(node, 6, "divisor_override")
+    if argument(node, 6, "divisor_override") is not None:
+        raise unsupported(node, "it divides by a number of its own")
     windows = _windows(node, x)
     padding = pair(argument(node, 3, "padding", 0))
-    reaches_out = windows.written_out or windows.padding == schema.Padding.SAME
-    if divisor is not None:
-        raise unsupported(node, "it divides by a number of its own")
-    if counted and any(padding):
+    if any(padding) and argument(node, 5, "count_include_pad", True):
         if argument(node, 4, "ceil_mode", False):
             raise unsupported(node, "it counts padding and rounds its size up")
-        after = _overhang(node, x)
-        windows = Windows(schema.Padding.VALID, padding, after)
-    elif reaches_out and windows.padding != schema.Padding.SAME:
+        windows = Windows(schema.Padding.VALID, padding, _overhang(node, x))
+    elif windows.written_out:
         raise unsupported(node, "it averages over fewer elements at borders TFLite pads otherwise")
     _pool(low, node, "AVERAGE_POOL_2D", x, windows, 0.0, integers=False)
 
@@ -60,17 +56,17 @@ def adaptive_avg_pool2d(low: Lowering, node: fx.Node) -> None:
     """MEAN over everything, or AVERAGE_POOL_2D where the windows are of one size."""
     x = low.value(node.args[0])
     sizes, outputs = x.shape[2:], shape_of(node)[2:]
-    if tuple(outputs) == (1, 1):
+    if outputs == (1, 1):
         _reduce(low, node, "MEAN", (2, 3), keep=True)
         return
     if any(size % output for size, output in zip(sizes, outputs, strict=True)):
         raise unsupported(node, f"its windows over {sizes} elements are not of one size")
     kernel = [size // output for size, output in zip(sizes, outputs, strict=True)]
-    low_options = _options(kernel, kernel, schema.Padding.VALID)
+    ending = low.ending(node, quantised=False)
+    options = _options(kernel, kernel, schema.Padding.VALID)
+    options.fusedActivationFunction = ending.activation
     source = low.tensor(x, False, Layout.LAST)
-    made = low.output(node, low.ending(node, quantised=False), Layout.LAST)
-    low_options.fusedActivationFunction = low.ending(node, quantised=False).activation
-    low.file.operator("AVERAGE_POOL_2D", [source], [made], low_options)
+    low.file.operator("AVERAGE_POOL_2D", [source], [low.output(node, ending, Layout.LAST)], options)
 
 
 @rule(aten.mean)
