@@ -105,7 +105,7 @@ def _reduce(low: Lowering, node: fx.Node, name: str, axes: Sequence[int], keep: 
     x = low.value(node.args[0])
     # channels last stay last, unless dimensions that vanish leave fewer than four
     layout = x.layout
-    kept_last = layout is Layout.LAST and (keep or set(axes) >= {2, 3} or set(axes) == {1, 2, 3})
+    kept_last = layout is Layout.LAST and (keep or set(axes) >= {2, 3})
     if not kept_last:
         layout = Layout.PLAIN
     ending = low.ending(node, quantised=name == "MEAN" and x.grid is not None)
