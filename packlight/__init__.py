@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from packlight.errors import BadInput as BadInput
     from packlight.errors import BudgetNotMet as BudgetNotMet
     from packlight.errors import PacklightError as PacklightError
+    from packlight.exporting import export as export
     from packlight.network import Network as Network
     from packlight.readers import load as load
     from packlight.shrink.fit import fit as fit
@@ -34,6 +35,7 @@ _HOME = {
     "PacklightError": "packlight.errors",
     "Preprocess": "packlight.data",
     "check": "packlight.checking",
+    "export": "packlight.exporting",
     "fit": "packlight.shrink.fit",
     "load": "packlight.readers",
     "pack": "packlight.coding.files",

@@ -16,16 +16,17 @@ from packlight.runtimes import onnx as onnx_file
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+EXPORT = (ROOT / "docs" / "export.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
 
 
 def commands() -> list[str]:
-    lines = [
-        line.partition("#")[0].strip() for block in blocks("sh") for line in block.splitlines()
-    ]
+    """The README's, then those of the pages that go on where it ends."""
+    found = [*blocks("sh"), *blocks("sh", EXPORT)]
+    lines = [line.partition("#")[0].strip() for block in found for line in block.splitlines()]
     return [line for line in lines if line]
 
 
@@ -75,6 +76,15 @@ def test_the_python_example_runs(folder):
     )
     assert done.returncode == 0, done.stderr
     assert "smaller/model.onnx.plt" in done.stdout
+
+
+def test_the_python_example_of_export_runs(folder):
+    (example,) = blocks("python", EXPORT)
+    done = subprocess.run(
+        [sys.executable, "-c", example], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "from-python/model.tflite" in done.stdout
 
 
 def test_every_file_linked_exists():

@@ -20,6 +20,7 @@ JOURNEY = """Fit trained neural networks onto phones: smaller, the same answers,
   packlight weigh MODEL.onnx                                 where the bytes and multiplications go
   packlight fit MODEL.onnx --data D --target-size 700KB      the main job
   packlight check A.onnx B.onnx --data D                     two networks side by side
+  packlight export FIT_DIR --to onnx,litert                  the files that runtimes load
   packlight pack MODEL                                       any model file smaller, without loss
 """
 
@@ -33,7 +34,14 @@ def cli() -> None:
 
 
 for command in (
-    *(networks.fit, weighing.weigh, networks.reorder, networks.check, networks.demo),
+    *(
+        networks.fit,
+        weighing.weigh,
+        networks.reorder,
+        networks.check,
+        networks.export,
+        networks.demo,
+    ),
     *(files.pack, files.unpack, files.info, files.codecs),
 ):
     cli.add_command(command)

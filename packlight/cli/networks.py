@@ -1,4 +1,4 @@
-"""Commands that take networks and data: fit, check, demo."""
+"""Commands that take networks and data: fit, reorder, check, export, demo."""
 
 from __future__ import annotations
 
@@ -223,6 +223,63 @@ def check(first: Path, second: Path, as_json: bool, **options: Any) -> None:
         click.echo(to_json(result.to_dict()).decode())
     else:
         show(result)
+
+
+@click.command()
+@click.argument("model", metavar="MODEL|FIT_DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    default="onnx",
+    show_default=True,
+    metavar="RUNTIMES",
+    help="One or more of onnx, litert, executorch, coreml: --to onnx,litert.",
+)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Output folder.  [default: FIT_DIR, or MODEL-exported]",
+)
+@network_options
+@click.option("--channels-last", is_flag=True, help="LiteRT: images come as N x H x W x C.")
+@click.option(
+    "--values",
+    type=click.Choice(["fitted", "int8", "float"]),
+    default="fitted",
+    show_default=True,
+    help="LiteRT: values between layers as in the fit; sums in int8 too; or only weights in int8.",
+)
+@click.option("--force", is_flag=True, help="Replace what is there.")
+@click.option("--quiet", is_flag=True, help="No progress bars.")
+def export(
+    model: Path,
+    input_shapes: tuple[str, ...],
+    constants: tuple[str, ...],
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Write a network as the files that phones' runtimes load, each with its packed download.
+
+    MODEL is a network file, or the folder that fit wrote: its integers stay what they are.
+    """
+    from packlight.exporting import export as export_network
+    from packlight.units import show_size
+
+    path = model / "model.onnx" if model.is_dir() else model
+    result = export_network(
+        model,
+        example_inputs=examples_of(path, input_shapes),
+        constants=constants_of(constants),
+        progress=progress_for(quiet),
+        **options,
+    )
+    for one in result.files:
+        told = "not run here"
+        if one.difference is not None:
+            told = f"differs by {one.difference:.1e} of the largest answer"
+        sizes = f"{show_size(one.size)}, packed {show_size(one.packed_size)}"
+        click.echo(f"{one.target:10}  {one.file}  {sizes}; {told}")
+    click.echo(f"{'record':10}  {result.record}")
 
 
 @click.command()

@@ -23,6 +23,7 @@ from packlight.errors import BadInput
 from packlight.files import replace_file
 from packlight.network import Network, quiet_torch
 
+SUFFIX = ".onnx"
 OPSET = 18
 IR_VERSION = 10  # the oldest that opset 18 and every runtime of the last two years share
 

@@ -1,8 +1,9 @@
 """Quantised tensors.
 
-int8 and uint8 go through the operators that PT2E shares with every runtime
-(`quantized_decomposed`), whole tensors with plain numbers, channels with a scale each. Wider
-integers, blocks and scales that depend on data are arithmetic: round half to even, then saturate.
+int8 and uint8, and int32 on its way back to floats, go through the operators that PT2E shares
+with every runtime (`quantized_decomposed`), whole tensors with plain numbers, channels with a
+scale each. Other integers, blocks and scales that depend on data are arithmetic: round half to
+even, then saturate.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from packlight.readers.onnx.values import Known, Value, as_tensor
 
 _decomposed = torch.ops.quantized_decomposed
 _NARROW = (torch.int8, torch.uint8)
+_KEPT = (*_NARROW, torch.int32)  # what stays integers in the graph: weights, values, biases
 _PACKED = (21, 22, 25, 26)  # TensorProto.UINT4, INT4, UINT2, INT2
 
 
@@ -48,7 +50,7 @@ def dequantize_linear(node: Node, x: Tensor, scale: Value, zero: Value | None = 
     """(x - zero point) * scale."""
     numbers = _plain(scale, zero)
     scales = as_tensor(scale)
-    if x.dtype in _NARROW and scales.dtype == torch.float32:
+    if x.dtype in _KEPT and scales.dtype == torch.float32:
         low, high = torch.iinfo(x.dtype).min, torch.iinfo(x.dtype).max
         if numbers is not None:
             return _decomposed.dequantize_per_tensor(x, *numbers, low, high, x.dtype)

@@ -1,0 +1,74 @@
+"""The runtimes that files can be written for.
+
+A target is one module: `SUFFIX`, `write(network, path)` and, where its files run here, `Session`.
+It is imported when it is asked for, so that what it needs can be missing for those who do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from packlight.errors import BadInput
+
+_MODULES = {
+    "onnx": "packlight.runtimes.onnx",
+    "litert": "packlight.runtimes.litert",
+    "executorch": "packlight.runtimes.executorch",
+    "coreml": "packlight.runtimes.coreml",
+}
+_RUNS = {"onnx": "packlight.runtimes.onnxruntime"}  # where it is not the module that writes
+NAMES = tuple(_MODULES)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One runtime.
+
+    Args:
+        name: as in `--to`.
+        suffix: of its files, with the dot.
+        write: (network, path) -> path; takes settings of the target's own by name.
+        session: runs its files: `session(path, threads=1).over(batches)`; None where nothing here
+            can.
+    """
+
+    name: str
+    suffix: str
+    write: Callable[..., Path]
+    session: Any
+
+
+def target_of(name: str) -> Target:
+    """The target of a name.
+
+    Raises:
+        BadInput: there is none of that name.
+        MissingExtra: a package that it needs is not installed.
+    """
+    if name not in _MODULES:
+        raise BadInput(f"{name!r} is no runtime to export to; there are {', '.join(NAMES)}")
+    writes = _module(name, _MODULES[name])
+    runs = _module(name, _RUNS[name]) if name in _RUNS else writes
+    return Target(name, writes.SUFFIX, writes.write, getattr(runs, "Session", None))
+
+
+def targets_of(names: str | Sequence[str]) -> list[Target]:
+    """The targets of a list like "onnx,litert", each once, in the order given."""
+    listed = names.split(",") if isinstance(names, str) else list(names)
+    distinct = dict.fromkeys(name.strip().lower() for name in listed if name.strip())
+    if not distinct:
+        raise BadInput(f"say what to export to: {', '.join(NAMES)}")
+    return [target_of(name) for name in distinct]
+
+
+def _module(name: str, path: str) -> Any:
+    try:
+        return import_module(path)
+    except ModuleNotFoundError as problem:
+        if problem.name != path:
+            raise
+        raise BadInput(f"this version of packlight can not write files for {name}") from problem

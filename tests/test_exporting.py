@@ -1,0 +1,161 @@
+"""`export`: every runtime's file, packed, with a record; what stands in the way is told at once."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import packlight
+from packlight.cli import main
+from packlight.errors import BadInput
+from packlight.files import sha256
+from packlight.network import Network
+from packlight.runtimes import onnx as onnx_file
+from packlight.runtimes import targets
+from tests.networks import plain
+from tests.runtimes.fitted import fitted
+
+needs_litert = pytest.mark.skipif(
+    find_spec("ai_edge_litert") is None, reason="LiteRT is not installed: packlight[litert]"
+)
+
+
+def run(*arguments) -> int | str | None:
+    """The command line in this process; the exit code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["packlight", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    return ended.value.code
+
+
+@pytest.fixture(scope="module")
+def fit(tmp_path_factory) -> Path:
+    return fitted(plain(), tmp_path_factory.mktemp("plain"), "8KB")
+
+
+@pytest.fixture(scope="module")
+def written() -> bytes:
+    return onnx_file.to_bytes(plain())
+
+
+@pytest.fixture
+def model(written, tmp_path) -> Path:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(written)
+    return path
+
+
+@needs_litert
+def test_each_file_is_packed_and_recorded(model):
+    result = packlight.export(model, "onnx,litert")
+    folder = model.with_name("net-exported")
+    names = [
+        "export.json",
+        *(f"model.{kind}" for kind in ("onnx", "onnx.plt", "tflite", "tflite.plt")),
+    ]
+    assert sorted(entry.name for entry in folder.iterdir()) == sorted(names)
+    record = json.loads(result.record.read_bytes())
+    assert record["source"] == {"file": "net.onnx", "sha256": sha256(model)}
+    for one in result.files:
+        assert one.difference is not None
+        assert one.difference < 1e-5
+        entry = record["files"][one.target]
+        assert entry["sha256"] == sha256(one.file)
+        assert entry["packed_bytes"] == one.packed.stat().st_size
+        restored = packlight.unpack(one.packed, folder / "again", force=True)
+        assert restored.read_bytes() == one.file.read_bytes()
+
+
+@needs_litert
+def test_a_fit_is_exported_beside_its_own_file_and_its_accuracy_is_recorded(fit, tmp_path, capsys):
+    before = (fit / "model.onnx").read_bytes()
+    code = run("export", fit, "--to", "litert", "--quiet")
+    told = capsys.readouterr()
+    assert not code, told.err
+    assert "model.tflite" in told.out
+    assert (fit / "model.onnx").read_bytes() == before
+    report = json.loads((fit / "report.json").read_bytes())
+    record = json.loads((fit / "export.json").read_bytes())
+    assert record["fit"]["accuracy"] == report["accuracy"]
+    assert record["source"]["sha256"] == report["compressed"]["sha256"]
+    both = packlight.export(fit, ["onnx", "litert"], tmp_path)
+    assert both.files[0].file.read_bytes() == before
+    assert both.files[1].file.read_bytes() == (fit / "model.tflite").read_bytes()
+
+
+@needs_litert
+def test_a_second_export_adds_to_the_record(model):
+    packlight.export(model, "onnx")
+    result = packlight.export(model, "litert", channels_last=True)
+    record = json.loads(result.record.read_bytes())
+    assert {*record["files"]} == {"onnx", "litert"}
+    assert record["files"]["litert"]["settings"] == {"channels_last": True}
+
+
+def test_files_in_the_way_stay_unless_forced(model):
+    packlight.export(model, "onnx")
+    file = model.with_name("net-exported") / "model.onnx"
+    file.write_bytes(b"mine")
+    with pytest.raises(BadInput, match=r"holds model\.onnx already; replace with --force"):
+        packlight.export(model, "onnx")
+    assert file.read_bytes() == b"mine"
+    packlight.export(model, "onnx", force=True)
+    assert file.read_bytes() != b"mine"
+
+
+@needs_litert
+def test_what_one_runtime_can_not_hold_does_not_keep_the_others_from_theirs(tmp_path):
+    class Cumulative(nn.Module):
+        def forward(self, x):
+            return x.cumsum(1)
+
+    network = Network.from_module(Cumulative(), (torch.rand(2, 3),))
+    with pytest.raises(BadInput, match=r"aten\.cumsum .* \(model\.onnx written\)"):
+        packlight.export(network, ["litert", "onnx"], tmp_path)
+    record = json.loads((tmp_path / "export.json").read_bytes())
+    assert {*record["files"]} == {"onnx"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["absent.onnx"], ["absent.onnx"]),
+        (["net.onnx", "--to", "tensorrt"], ["tensorrt", "onnx, litert, executorch, coreml"]),
+        (["net.onnx", "--to", ","], ["onnx, litert"]),
+        (["net.onnx", "--channels-last"], ["--channels-last", "litert"]),
+        (["photo.onnx"], ["photo.onnx"]),
+        (["empty"], ["empty", "model.onnx"]),
+        (["unmet"], ["nearest.onnx"]),
+        (["damaged"], ["report.json"]),
+        (["net.onnx", "--out", "/proc/nowhere"], ["/proc/nowhere"]),
+        (["net.onnx", "--out", "photo.onnx"], ["photo.onnx"]),
+    ],
+)
+def test_careless_commands_are_answered_in_one_sentence(
+    model, monkeypatch, capsys, arguments, words
+):
+    monkeypatch.chdir(model.parent)
+    Path("photo.onnx").write_bytes(b"\xff\xd8\xff\xe0" * 100)
+    for name in ("empty", "unmet", "damaged"):
+        Path(name).mkdir()
+    Path("unmet/nearest.onnx").write_bytes(model.read_bytes())
+    Path("damaged/model.onnx").write_bytes(model.read_bytes())
+    Path("damaged/report.json").write_text('{"accuracy": ')
+    assert run("export", *arguments) == 2
+    told = capsys.readouterr().err
+    for word in words:
+        assert word in told
+    assert len(told.strip().splitlines()) <= 4
+
+
+def test_a_target_that_is_not_there_is_told(monkeypatch):
+    monkeypatch.setitem(targets._MODULES, "coreml", "packlight.runtimes.absent")
+    with pytest.raises(BadInput, match="can not write files for coreml"):
+        targets.target_of("coreml")
