@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import Tensor, fx
 
 from packlight.graph import add_weight, aten, free_name, is_call, is_weight, value_of
 from packlight.network import Network
+from packlight.types import Array
 
 
 def with_one_sample(network: Network) -> Network:
@@ -33,15 +35,76 @@ def lookups(module: fx.GraphModule) -> list[fx.Node]:
     ]
 
 
-def spell_out(module: fx.GraphModule, lookup: fx.Node) -> None:
-    """Replace a lookup, and what only reshapes its result, by the floats that it gives."""
+@dataclass(frozen=True)
+class Lookup:
+    """A weight as a table that indices pick from, with groups of channels or vectors.
+
+    Args:
+        table: (1, ... groups ..., 1, k, d) float32: k entries of d numbers per group; the groups
+            lie along the axis that counts output channels.
+        indices: uint8, the weight's shape with that axis divided by d.
+        axis: along which an entry's d numbers lie; None where d is 1.
+    """
+
+    table: Array = field(repr=False)
+    indices: Array = field(repr=False)
+    axis: int | None
+
+
+def read_lookup(module: fx.GraphModule, lookup: fx.Node) -> Lookup | None:
+    """What a lookup picks from.
+
+    Returns:
+        None where it is a single table of numbers, or where the groups differ in length.
+    """
+    centres: Tensor = constant(module, lookup.args[0])
+    rows: fx.Node = lookup.args[1]
+    length, vector = centres.shape
+    first = None
+    if is_call(rows, aten.add):
+        rows, starts = rows.args
+        first = constant(module, starts)
+    indices = constant(module, rows).numpy().astype(np.uint8)
+    groups = 1 if first is None else len(first.unique())
+    if groups == 1 and vector == 1:
+        return None
+    axis = _axis_of_vectors(lookup) if first is None else _axis_of_groups(first)
+    blocks = indices.shape[axis]
+    if blocks % groups:
+        return None
+    if first is not None and len(set(torch.bincount(first.flatten()).tolist()) - {0}) > 1:
+        return None
+    shape = [1] * indices.ndim
+    shape[axis] = groups
+    table = centres.numpy().reshape(*shape, length // groups, vector)
+    return Lookup(table, indices, axis if vector > 1 else None)
+
+
+def _axis_of_groups(first: Tensor) -> int:
+    return max(range(first.ndim), key=lambda axis: first.shape[axis])
+
+
+def _axis_of_vectors(lookup: fx.Node) -> int:
+    """The axis behind which the vectors' own axis is moved."""
+    (moved,) = lookup.users
+    order: list[int] = list(moved.args[1])
+    return order.index(len(order) - 1) - 1
+
+
+def spell_out(module: fx.GraphModule, lookup: fx.Node) -> str:
+    """Replace a lookup, and what only reshapes its result, by the floats that it gives.
+
+    Returns:
+        The parameter that holds them.
+    """
     last = lookup
     while len(last.users) == 1 and _computed(next(iter(last.users))):
         last = next(iter(last.users))
     name = str(lookup.args[0].target).removesuffix("_codebook")
-    weight = add_weight(module, last, free_name(module, name), constant(module, last))
-    last.replace_all_uses_with(weight)
+    name = free_name(module, name)
+    last.replace_all_uses_with(add_weight(module, last, name, constant(module, last)))
     module.graph.eliminate_dead_code()
+    return name
 
 
 def constant(module: fx.GraphModule, node: fx.Node) -> Tensor:
