@@ -36,7 +36,11 @@ def apart(what: str, function: Callable[..., T], *args: Any) -> T:
         [sys.executable, "-m", __name__],
         input=call,
         capture_output=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "PYTHONHASHSEED": "0",  # converters walk through sets, and the same bytes shall come out
+        },
     )
     try:
         good, answer = pickle.loads(ran.stdout)

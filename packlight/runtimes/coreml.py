@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 import uuid
 from collections.abc import Iterable, Sequence
@@ -30,7 +31,15 @@ from torch import fx
 
 from packlight.errors import BadInput, MissingExtra
 from packlight.files import replace_folder
-from packlight.graph import add_weight, free_name, is_call, is_weight, quantized, value_of
+from packlight.graph import (
+    add_weight,
+    free_name,
+    is_call,
+    is_weight,
+    quantized,
+    set_value,
+    value_of,
+)
 from packlight.network import Network, TensorSpec, quiet_torch
 from packlight.runtimes.apart import apart
 from packlight.runtimes.lowering import (
@@ -187,6 +196,12 @@ def _array(network: Network, name: str) -> Array:
 
 def _traced(network: Network) -> torch.jit.ScriptModule:
     module = network.copy().module
+    for node in module.graph.nodes:
+        if is_weight(node) and not str(node.target).replace(".", "_").isidentifier():
+            # TorchScript takes no name that begins with a digit, as numbered weights in ONNX do
+            name = free_name(module, "weight_" + re.sub(r"\W", "_", str(node.target)))
+            set_value(module, name, value_of(module, node))
+            node.target = name
     module.graph.set_codegen(fx.graph.CodeGen())  # plain arguments, a plain tuple of results
     module.recompile()
     with quiet_torch(), torch.no_grad():

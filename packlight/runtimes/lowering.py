@@ -25,14 +25,22 @@ def with_one_sample(network: Network) -> Network:
 
 def lookups(module: fx.GraphModule) -> list[fx.Node]:
     """The calls that look shared weights up: rows of a codebook, picked by bytes in the file."""
+    fixed = _computed(module)
     return [
         node
         for node in module.graph.nodes
         if is_call(node, aten.embedding)
         and is_weight(node.args[0])
-        and isinstance(node.args[1], fx.Node)
-        and _computed(node.args[1])
+        and node.args[1] in fixed
+        and _held(module, node.args[1]).dtype == torch.uint8
     ]
+
+
+def _held(module: fx.GraphModule, node: fx.Node) -> Tensor:
+    """The tensor in the file that a computed value begins with."""
+    while not is_weight(node) and node.all_input_nodes:
+        node = node.all_input_nodes[0]
+    return constant(module, node)
 
 
 @dataclass(frozen=True)
@@ -97,8 +105,8 @@ def spell_out(module: fx.GraphModule, lookup: fx.Node) -> str:
     Returns:
         The parameter that holds them.
     """
-    last = lookup
-    while len(last.users) == 1 and _computed(next(iter(last.users))):
+    last, fixed = lookup, _computed(module)
+    while len(last.users) == 1 and next(iter(last.users)) in fixed:
         last = next(iter(last.users))
     name = str(lookup.args[0].target).removesuffix("_codebook")
     name = free_name(module, name)
@@ -120,8 +128,12 @@ def constant(module: fx.GraphModule, node: fx.Node) -> Tensor:
     return value.contiguous()
 
 
-def _computed(node: fx.Node) -> bool:
-    """Whether a node depends on no input."""
-    return is_weight(node) or (
-        node.op == "call_function" and all(_computed(source) for source in node.all_input_nodes)
-    )
+def _computed(module: fx.GraphModule) -> set[fx.Node]:
+    """The nodes that depend on no input."""
+    found: set[fx.Node] = set()
+    for node in module.graph.nodes:
+        if is_weight(node) or (
+            node.op == "call_function" and all(one in found for one in node.all_input_nodes)
+        ):
+            found.add(node)
+    return found

@@ -12,7 +12,8 @@ round to int32 themselves. `rewritten` makes that of a copy, exactly:
    with weights of zero hold the ends of the grid, so that it finds the very same grid;
 6. weights that no integer kernel can read (a float input, a depthwise layer with a float output)
    are stored as the floats that they stand for; so are shared weights, looked up in codebooks;
-7. the mean over an image keeps its axes until after it.
+7. the mean over an image keeps its axes until after it;
+8. a product with a stored matrix becomes a linear layer with the matrix turned.
 
 Source of the pattern: what torchao's `convert_pt2e` makes for executorch's XNNPACKQuantizer.
 """
@@ -40,7 +41,7 @@ from packlight.runtimes.lowering import constant, lookups, spell_out, with_one_s
 _SHIFT = 128  # uint8 level -> int8 level
 _INT8 = (-128, 127, torch.int8)
 _CLAMPS = (aten.relu, aten.relu_, aten.relu6, aten.hardtanh, aten.hardtanh_)
-_GEMMS = (aten.conv1d, aten.conv2d, aten.linear)
+_STATIC = (aten.conv1d, aten.conv2d, aten.conv_transpose2d, aten.linear)
 
 
 def rewritten(network: Network) -> Network:
@@ -61,6 +62,9 @@ def rewritten(network: Network) -> Network:
     for node in list(module.graph.nodes):
         if is_call(node, quantized.dequantize_per_tensor):
             _one_per_reader(node)
+    for node in list(module.graph.nodes):
+        if is_call(node, aten.matmul, aten.mm):
+            _make_linear(module, node)
     for node in list(module.graph.nodes):
         if is_call(node, quantized.dequantize_per_channel):
             _serve(module, node)
@@ -102,7 +106,7 @@ def _serve(module: fx.GraphModule, restored: fx.Node) -> None:
 def _kernel(reader: fx.Node, restored: fx.Node) -> str:
     """Which kernel reads these numbers: "static", "dynamic" (its output is float) or "float"."""
     if (
-        not is_call(reader, *_GEMMS)
+        not is_call(reader, *_STATIC)
         or reader.args[1] is not restored
         or restored.args[-1] is not torch.int8
         or not is_call(reader.args[0], quantized.dequantize_per_tensor)
@@ -113,6 +117,27 @@ def _kernel(reader: fx.Node, restored: fx.Node) -> str:
     flat = is_call(reader, aten.linear)
     whole = is_call(reader, aten.conv2d) and argument(reader, 6, "groups", 1) == 1
     return "dynamic" if flat or whole else "float"
+
+
+def _make_linear(module: fx.GraphModule, product: fx.Node) -> None:
+    restored: Any = product.args[1]
+    if not is_call(restored, quantized.dequantize_per_channel):
+        return
+    levels, scale, zero, axis, *kind = restored.args
+    value = value_of(module, levels)
+    if value.ndim != 2 or axis != 1:
+        return
+    name = free_name(module, f"{levels.target}_turned")
+    turned = add_weight(module, restored, name, value.T.contiguous(), trainable=False)
+    graph = module.graph
+    with graph.inserting_before(product):
+        weight = graph.call_function(restored.target, (turned, scale, zero, 0, *kind))
+        linear = graph.call_function(aten.linear.default, (product.args[0], weight))
+    weight.meta["val"] = restored.meta["val"].T
+    linear.meta = dict(product.meta)
+    product.replace_all_uses_with(linear)
+    graph.erase_node(product)
+    graph.eliminate_dead_code()
 
 
 def _rounded(node: fx.Node) -> bool:

@@ -5,6 +5,8 @@ Core ML itself runs on Apple systems only; `tests.reference.mil` evaluates the p
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -114,9 +116,12 @@ def test_the_same_network_makes_the_same_bytes(rounded, tmp_path):
         assert (path / name).read_bytes() == (again / name).read_bytes(), name
 
 
-def test_a_float_network_gives_the_same_answers(tmp_path):
-    network = plain()
+def test_a_float_network_gives_the_same_answers_under_names_that_core_ml_allows(tmp_path):
+    network = replace(plain(), input_names=("data:0",), output_names=("scores/x",))
     path = coreml.write(network, tmp_path / "net.mlpackage")
+    (function,) = mil.program(path).functions.values()
+    assert list(function.inputs) == ["data_0"]
+    assert [value.name for value in function.outputs] == ["scores_x"]
     assert _version(path) == IOS[16]
     assert not _decompressed(path)
     _assert_same_answers(network, path, 1e-4)

@@ -117,6 +117,31 @@ def test_float_outputs_and_float_inputs_give_the_graph_s_answers():
         assert np.median(np.abs(one - other.numpy())) < 1e-5 * spread
 
 
+class _Turned(nn.Module):
+    """Weights whose output channels are their second axis, for (n, 3, 16, 16)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose2d(3, 8, 2, stride=2)
+        self.inner = nn.Parameter(torch.linspace(-1, 1, 32 * 16).sin().reshape(32, 16))
+        self.last = nn.Parameter(torch.linspace(-9, 9, 16 * 5).cos().reshape(16, 5))
+
+    def forward(self, image):
+        return torch.relu(torch.relu(self.up(image)) @ self.inner) @ self.last
+
+
+def test_turned_weights_stay_integers():
+    network = quantised(Network.from_module(settled(_Turned()), (images(2),)), images(64))
+    lowered = pte.lower(network)
+    assert lowered.outside == ()
+    held = [tensor.size for tensor in opener.tensors(lowered.data) if tensor.dtype == "int8"]
+    assert sorted(held) == [5 * 17, 16 * 32]  # one with a column for the end; `up` has float inputs
+    x = images(8, seed=3).numpy()
+    (made,) = pte.Session(lowered.data, threads=1).over([(x,)])
+    wanted = _answers(network, x)
+    assert np.median(np.abs(made - wanted)) < 1e-5 * wanted.std()
+
+
 def test_shared_weights_are_the_same_floats():
     network = fuse(plain()).network
     rng = np.random.default_rng(0)
