@@ -39,7 +39,7 @@ def apart(what: str, function: Callable[..., T], *args: Any) -> T:
         env={
             **os.environ,
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-            "PYTHONHASHSEED": "0",  # converters walk through sets, and the same bytes shall come out
+            "PYTHONHASHSEED": "0",  # converters walk through sets; the same bytes shall come out
         },
     )
     try:
