@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -31,6 +32,24 @@ def replace_file(path: Path, data: bytes) -> Path:
         raise BadInput(f"{path} could not be written ({problem.strerror})") from problem
     finally:
         Path(temporary).unlink(missing_ok=True)
+    return path
+
+
+def replace_folder(path: Path, made: Path) -> Path:
+    """Copy a folder beside `path`, then move it into place; what was there goes last.
+
+    Raises:
+        BadInput: the folder can not be written to, or the disk is full.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as work:
+            fresh, old = Path(work) / "new", Path(work) / "old"
+            shutil.copytree(made, fresh)
+            if path.exists():
+                os.replace(path, old)
+            os.replace(fresh, path)
+    except OSError as problem:
+        raise BadInput(f"{path} could not be written ({problem.strerror})") from problem
     return path
 
 

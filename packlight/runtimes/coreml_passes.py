@@ -1,0 +1,198 @@
+"""What coremltools is taught: to read rounded activations, and to keep weights compressed.
+
+Imported in the process that converts; what is registered here would change coremltools for
+everybody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from coremltools.converters.mil import Builder
+from coremltools.converters.mil.frontend.torch.ops import _get_inputs
+from coremltools.converters.mil.frontend.torch.torch_op_registry import register_torch_op
+from coremltools.converters.mil.mil import types
+from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
+from coremltools.converters.mil.mil.passes.helper import block_context_manager
+from coremltools.converters.mil.mil.passes.pass_registry import register_pass
+
+from packlight.runtimes.coreml import Int8
+from packlight.runtimes.lowering import Lookup
+from packlight.types import Array
+
+NAME = "packlight::hold_compressed"
+
+_WEIGHTS = {  # operator -> its inputs that may be decompressed when the network is loaded
+    "conv": ("weight",),
+    "conv_transpose": ("weight",),
+    "linear": ("weight",),
+    "matmul": ("x", "y"),
+    "gather": ("x",),
+}
+_BITS = (1, 2, 4, 6, 8)  # of an index, as iOS 16 has them
+_SCALAR_TYPES = {0: "uint8", 1: "int8"}  # of torch
+
+_stored: dict[tuple[tuple[int, ...], bytes], Int8 | Lookup] = {}
+_found: set[tuple[tuple[int, ...], bytes]] = set()
+
+
+def register(stored: Iterable[tuple[Array, Int8 | Lookup]]) -> None:
+    """Say what the next conversion shall store in place of which floats."""
+    _stored.clear()
+    _found.clear()
+    for floats, what in stored:
+        _stored[_key(floats)] = what
+
+
+def not_found() -> int:
+    """How many of them the last conversion did not meet."""
+    return len(_stored.keys() - _found)
+
+
+def _key(floats: Array) -> tuple[tuple[int, ...], bytes]:
+    return floats.shape, np.ascontiguousarray(floats, np.float32).tobytes()
+
+
+@register_torch_op(torch_alias=["quantized_decomposed::quantize_per_tensor"], override=True)
+def packlight_quantize(context: Any, node: Any) -> None:
+    """Rounding to a grid, as PT2E writes it."""
+    value, scale, zero, _, _, dtype = _get_inputs(context, node, min_expected=6)[:6]
+    kind = _SCALAR_TYPES[int(dtype.val)]
+    made = Builder.quantize(
+        input=value,
+        scale=np.float32(scale.val),
+        zero_point=np.dtype(kind).type(zero.val),
+        output_dtype=kind,
+        name=node.name,
+    )
+    context.add(made)
+
+
+@register_torch_op(torch_alias=["quantized_decomposed::dequantize_per_tensor"], override=True)
+def packlight_dequantize(context: Any, node: Any) -> None:
+    """And back."""
+    levels, scale, zero, _, _, dtype = _get_inputs(context, node, min_expected=6)[:6]
+    kind = _SCALAR_TYPES[int(dtype.val)]
+    made = Builder.dequantize(
+        input=levels,
+        scale=np.float32(scale.val),
+        zero_point=np.dtype(kind).type(zero.val),
+        name=node.name,
+    )
+    context.add(made)
+
+
+@register_pass(namespace="packlight")
+class hold_compressed(AbstractGraphPass):  # noqa: N801 (its name is the pass's)
+    """Replace float weights by what decompresses to them."""
+
+    def apply(self, prog: Any) -> None:
+        """Walk a program."""
+        for function in prog.functions.values():
+            _walk(function)
+
+
+@block_context_manager
+def _walk(block: Any) -> None:
+    for op in list(block.operations):
+        for inner in op.blocks:
+            _walk(inner)
+        if op.op_type == "const" and _is_weight(op):
+            made = _compressed(op, block)
+            if made is not None:
+                block.replace_uses_of_var_after_op(
+                    anchor_op=op, old_var=op.outputs[0], new_var=made
+                )
+                block.remove_ops([op])
+
+
+def _is_weight(op: Any) -> bool:
+    """Whether a constant is read by layers only, as their weight."""
+    (var,) = op.outputs
+    value = var.val
+    return (
+        isinstance(value, np.ndarray)
+        and value.dtype == np.float32
+        and value.ndim > 1
+        and bool(var.child_ops)
+        and all(_reads_as_weight(reader, var) for reader in var.child_ops)
+    )
+
+
+def _reads_as_weight(reader: Any, var: Any) -> bool:
+    names = {name for name, value in reader.inputs.items() if value is var}
+    return names <= set(_WEIGHTS.get(reader.op_type, ()))
+
+
+def _compressed(op: Any, block: Any) -> Any:
+    """The call that decompresses to a constant, ahead of it; None where floats are no larger."""
+    floats: Array = op.outputs[0].val
+    key = _key(floats)
+    what = _stored.get(key)
+    _found.add(key)
+    place = {"before_op": op, "name": f"{op.name}_stored"}
+    new = block.opset_version >= _ios18()
+    if isinstance(what, Int8):
+        return _dequantized(what, new, place)
+    if isinstance(what, Lookup):
+        return _looked_up(what, place)
+    values, indices = np.unique(floats, return_inverse=True)
+    bits = next((bits for bits in _BITS if 1 << bits >= len(values)), None)
+    if bits is None or floats.size * bits / 8 + (4 << bits) >= floats.nbytes:
+        return None
+    table = np.resize(values, 1 << bits)
+    table[len(values) :] = values[-1]
+    picked = indices.reshape(floats.shape).astype(np.uint8)
+    if new:
+        ones = (1,) * floats.ndim
+        return _looked_up(Lookup(table.reshape(*ones, -1, 1), picked, None), place)
+    return Builder.constexpr_lut_to_dense(
+        indices=_packed(picked, bits),
+        lut=table,
+        shape=np.array(floats.shape, np.uint32),
+        **place,
+    )
+
+
+def _ios18() -> Any:
+    import coremltools
+
+    return coremltools.target.iOS18
+
+
+def _dequantized(what: Int8, new: bool, place: dict[str, Any]) -> Any:
+    scale = what.scale
+    if new:
+        shape = [1] * what.levels.ndim
+        shape[what.axis] = -1
+        return Builder.constexpr_blockwise_shift_scale(
+            data=what.levels, scale=scale.reshape(shape), **place
+        )
+    return Builder.constexpr_affine_dequantize(
+        quantized_data=what.levels,
+        zero_point=np.int8(0),
+        scale=scale[0] if (scale == scale[0]).all() else scale,
+        axis=np.int32(what.axis),
+        **place,
+    )
+
+
+def _looked_up(what: Lookup, place: dict[str, Any]) -> Any:
+    """A lookup as iOS 18 has it: the table's entries are a power of two, its indices that type."""
+    held = what.table.shape[-2]
+    bits = next(bits for bits in (1, 2, 3, 4, 6, 8) if 1 << bits >= held)
+    missing = [(0, 0)] * what.table.ndim
+    missing[-2] = (0, (1 << bits) - held)
+    kind = types.nptype_from_builtin(types.string_to_builtin(f"uint{bits}"))
+    axis = {} if what.axis is None else {"vector_axis": np.int32(what.axis)}
+    return Builder.constexpr_lut_to_dense(
+        indices=what.indices.astype(kind), lut=np.pad(what.table, missing), **axis, **place
+    )
+
+
+def _packed(indices: Array, bits: int) -> Array:
+    """Indices, `bits` bits each, one after the other from the lowest bit of the first byte on."""
+    each = np.unpackbits(indices.reshape(-1, 1), axis=1, count=bits, bitorder="little")
+    return np.packbits(each.reshape(-1), bitorder="little")

@@ -1,0 +1,291 @@
+"""Network -> .pte for ExecuTorch through XNNPACK, and .pte files run in its Python runtime.
+
+    network -> xnnpack.rewritten -> executorch's own lowering, in another process -> file
+
+A phone's ExecuTorch needs the XNNPACK backend and, for what `Lowered.outside` names, the portable
+operators. Programs take one sample at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from packlight.data.samples import runs
+from packlight.errors import BadInput, MissingExtra
+from packlight.files import replace_file
+from packlight.network import Network, TensorSpec, batched_inputs, quiet_torch
+from packlight.runtimes import xnnpack
+from packlight.runtimes.apart import apart, first_line
+from packlight.types import Array
+
+SUFFIX = ".pte"
+METHOD = "forward"
+
+#: patterns that XNNPACK would compute in fixed point, off by one level now and then: as floats
+#: between the same roundings they are what the graph says
+_INEXACT = ("AddConfig", "MulConfig", "MeanDimConfig")
+_ALIGNMENT = 16  # bytes: what XNNPACK reads its constants at
+_CHATTER = ("[cpuinfo_utils.cpp:", "[threadpool.cpp:")  # what the runtime says unasked
+_DTYPES = {  # of the runtime's scalar types
+    0: torch.uint8,
+    1: torch.int8,
+    3: torch.int32,
+    4: torch.int64,
+    5: torch.float16,
+    6: torch.float32,
+    7: torch.float64,
+    11: torch.bool,
+}
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A program.
+
+    Args:
+        data: the .pte file.
+        outside: operators that XNNPACK does not take, once per call; portable ones run instead.
+        delegates: how many pieces XNNPACK runs; 1 where it takes everything.
+    """
+
+    data: bytes
+    outside: tuple[str, ...]
+    delegates: int
+
+
+def write(network: Network, path: str | os.PathLike[str]) -> Path:
+    """Write a Network as a .pte file, in place of what was there only once it is complete."""
+    return replace_file(Path(path), lower(network).data)
+
+
+def lower(network: Network) -> Lowered:
+    """Make the program of a Network, float or quantised, and see that the runtime loads it.
+
+    Raises:
+        MissingExtra: executorch or torchao is not installed.
+        BadInput: executorch can not convert the graph or has no kernel for it; names what.
+    """
+    _need()
+    return apart("the network can not be written for ExecuTorch", _lower, network)
+
+
+def _need() -> None:
+    for package in ("executorch", "torchao"):
+        if find_spec(package) is None:
+            raise MissingExtra(package, "executorch")
+
+
+def _lower(network: Network) -> Lowered:
+    with quiet_torch():
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.exir import (
+            EdgeCompileConfig,
+            ExecutorchBackendConfig,
+            to_edge_transform_and_lower,
+        )
+
+        program = xnnpack.rewritten(network).exported()
+        edge = to_edge_transform_and_lower(
+            program,
+            partitioner=[XnnpackPartitioner(configs=_configs())],
+            compile_config=EdgeCompileConfig(_check_ir_validity=False),
+        )
+        calls = [
+            str(node.target)
+            for node in edge.exported_program().graph.nodes
+            if node.op == "call_function" and "getitem" not in str(node.target)
+        ]
+        settings = ExecutorchBackendConfig(segment_alignment=_ALIGNMENT)
+        data = bytes(edge.to_executorch(settings).buffer)
+    delegates = sum("executorch_call_delegate" in call for call in calls)
+    outside = tuple(call for call in calls if "executorch_call_delegate" not in call)
+    _see_that_it_loads(data)
+    return Lowered(data, outside, delegates)
+
+
+def _see_that_it_loads(data: bytes) -> None:
+    try:
+        _Program(data, "the written network")
+    except BadInput as problem:
+        missing = re.search(r"kernel '([^']+)' not found", str(problem))
+        if missing is None:
+            raise
+        raise BadInput(
+            f"the network can not be written for ExecuTorch: operator {missing[1]} has a kernel "
+            "neither in XNNPACK nor among ExecuTorch's portable operators; use others"
+        ) from None
+
+
+def _configs() -> list[type[Any]]:
+    """What XNNPACK is asked to take: everything, the inexact patterns in floats only."""
+    from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
+    from executorch.backends.xnnpack.partition.config.xnnpack_config import ConfigPrecisionType
+
+    floats = {"supported_precision_types": lambda self: [ConfigPrecisionType.FP32]}
+    return [
+        type(config.__name__, (config,), floats) if config.__name__ in _INEXACT else config
+        for config in ALL_PARTITIONER_CONFIGS
+    ]
+
+
+class Session:
+    """One .pte file, ready to run in ExecuTorch's Python runtime.
+
+    The runtime has one pool of threads for the whole process. A session that wants another number
+    of them than the one that ran last changes the pool, which takes a moment.
+
+    Args:
+        model: a path or the bytes of a file.
+        inputs: what the samples hold for each input; default: what the file declares.
+        threads: threads of the pool; 0 takes every core.
+    Raises:
+        MissingExtra: executorch is not installed.
+        BadInput: the runtime refuses the file; its reason is kept.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | bytes,
+        *,
+        inputs: Sequence[TensorSpec] | None = None,
+        threads: int = 0,
+    ) -> None:
+        if find_spec("executorch") is None:
+            raise MissingExtra("executorch", "executorch")
+        if isinstance(model, bytes):
+            data, name = model, "the written network"
+        else:
+            data, name = _read(Path(model)), Path(model).name
+        self._program = _Program(data, name, threads or os.cpu_count() or 1)
+        declared = self._program.inputs()
+        self.inputs = tuple(inputs) if inputs is not None else declared
+        self.input_names = [spec.name for spec in self.inputs]
+        self.output_names = self._program.output_names()
+        self.batch = next((spec.shape[0] for spec in declared if spec.batched and spec.shape), 1)
+
+    def __call__(self, *inputs: Array) -> tuple[Array, ...]:
+        """One array per input in, one per output out.
+
+        Raises:
+            BadInput: an array has another shape or type than the program takes.
+        """
+        return self._program(inputs)
+
+    def over(self, batches: Iterable[Sequence[Array]]) -> tuple[Array, ...]:
+        """Run samples (one array per input, samples first) and join the outputs likewise.
+
+        An output that does not count samples along its first axis gets such an axis.
+        """
+        pieces: list[tuple[Array, ...]] = []
+        for batch in batches:
+            for called, count in runs(batch, self.inputs, self.batch):
+                pieces.append(
+                    tuple(
+                        value[:count]
+                        if value.ndim and len(value) == self.batch
+                        else np.repeat(value[None], count, axis=0)
+                        for value in self(*called)
+                    )
+                )
+        return tuple(np.concatenate(values) for values in zip(*pieces, strict=True))
+
+
+class _Program:
+    """A program in the runtime, loaded again whenever the pool of threads was changed."""
+
+    _pool = 0  # threads of the process's pool; 0 until a program sets it
+
+    def __init__(self, data: bytes, name: str, threads: int = 1) -> None:
+        self._data, self._name, self._threads = data, name, threads
+        self._loaded: Any = None
+        self._load()
+        self._takes = [(spec.shape, spec.dtype) for spec in self.inputs()]
+
+    def _load(self) -> None:
+        with _listening() as said:
+            from executorch.extension.pybindings import portable_lib
+            from executorch.runtime import Runtime
+
+            self._loaded = None
+            if _Program._pool != self._threads:
+                portable_lib._unsafe_reset_threadpool(self._threads)
+                _Program._pool = self._threads
+            try:
+                loaded = Runtime.get().load_program(self._data)
+                if METHOD not in loaded.method_names:
+                    raise BadInput(f"{self._name} has no method {METHOD!r}")
+                self._loaded = loaded.load_method(METHOD)
+            except (RuntimeError, ValueError) as problem:
+                reason = said() or first_line(problem)
+                raise BadInput(f"ExecuTorch can not run {self._name}: {reason}") from problem
+
+    def __call__(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
+        if _Program._pool != self._threads:
+            self._load()
+        tensors = [torch.from_numpy(np.ascontiguousarray(value)) for value in inputs]
+        given = [(tuple(tensor.shape), tensor.dtype) for tensor in tensors]
+        if given != self._takes:
+            raise BadInput(f"{self._name} takes {_told(self._takes)}, not {_told(given)}")
+        return tuple(value.numpy() for value in self._loaded.execute(tensors))
+
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What the method takes; a .pte names no inputs, so they are numbered."""
+        about = self._loaded.metadata
+        declared = [about.input_tensor_meta(index) for index in range(about.num_inputs())]
+        shapes: list[tuple[int | None, ...]] = [tuple(one.sizes()) for one in declared]
+        return tuple(
+            TensorSpec(f"input_{index}", shape, _DTYPES.get(one.dtype(), torch.float32), batched)
+            for index, (one, shape, batched) in enumerate(
+                zip(declared, shapes, batched_inputs(shapes), strict=True)
+            )
+        )
+
+    def output_names(self) -> list[str]:
+        """The outputs, numbered likewise."""
+        return [f"output_{index}" for index in range(self._loaded.metadata.num_outputs())]
+
+
+def _told(takes: Sequence[tuple[tuple[int | None, ...], torch.dtype]]) -> str:
+    return ", ".join(str(TensorSpec("", shape, dtype)).strip() for shape, dtype in takes)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as problem:
+        raise BadInput(f"{path} can not be read ({problem.strerror})") from problem
+
+
+@contextmanager
+def _listening() -> Iterator[Any]:
+    """Keep what the runtime says on standard error; its exceptions hold numbers only.
+
+    Yields:
+        A function that gives the first complaint so far, or an empty string.
+    """
+    with tempfile.TemporaryFile() as kept:
+        before = os.dup(2)
+        os.dup2(kept.fileno(), 2)
+
+        def first_complaint() -> str:
+            kept.seek(0)
+            lines = kept.read().decode(errors="replace").splitlines()
+            said = [line for line in lines if not line.startswith(_CHATTER)]
+            return said[0].partition("] ")[2] if said else ""
+
+        try:
+            yield first_complaint
+        finally:
+            os.dup2(before, 2)
+            os.close(before)

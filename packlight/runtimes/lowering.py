@@ -1,0 +1,139 @@
+"""What every converter for phones wants of a graph before it reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+
+from packlight.graph import add_weight, aten, free_name, is_call, is_weight, value_of
+from packlight.network import Network
+from packlight.types import Array
+
+
+def with_one_sample(network: Network) -> Network:
+    """A copy of a network that takes one sample at a time where the batch could vary."""
+    examples = tuple(
+        value[:1] if varies else value
+        for value, varies in zip(network.example_inputs, network.dynamic_batch, strict=True)
+    )
+    still = (False,) * len(examples)
+    return replace(network.copy(), example_inputs=examples, dynamic_batch=still).retraced()
+
+
+def lookups(module: fx.GraphModule) -> list[fx.Node]:
+    """The calls that look shared weights up: rows of a codebook, picked by bytes in the file."""
+    fixed = _computed(module)
+    return [
+        node
+        for node in module.graph.nodes
+        if is_call(node, aten.embedding)
+        and is_weight(node.args[0])
+        and node.args[1] in fixed
+        and _held(module, node.args[1]).dtype == torch.uint8
+    ]
+
+
+def _held(module: fx.GraphModule, node: fx.Node) -> Tensor:
+    """The tensor in the file that a computed value begins with."""
+    while not is_weight(node) and node.all_input_nodes:
+        node = node.all_input_nodes[0]
+    return constant(module, node)
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A weight as a table that indices pick from, with groups of channels or vectors.
+
+    Args:
+        table: (1, ... groups ..., 1, k, d) float32: k entries of d numbers per group; the groups
+            lie along the axis that counts output channels.
+        indices: uint8, the weight's shape with that axis divided by d.
+        axis: along which an entry's d numbers lie; None where d is 1.
+    """
+
+    table: Array = field(repr=False)
+    indices: Array = field(repr=False)
+    axis: int | None
+
+
+def read_lookup(module: fx.GraphModule, lookup: fx.Node) -> Lookup | None:
+    """What a lookup picks from.
+
+    Returns:
+        None where it is a single table of numbers, or where the groups differ in length.
+    """
+    centres: Tensor = constant(module, lookup.args[0])
+    rows: fx.Node = lookup.args[1]
+    length, vector = centres.shape
+    first = None
+    if is_call(rows, aten.add):
+        rows, starts = rows.args
+        first = constant(module, starts)
+    indices = constant(module, rows).numpy().astype(np.uint8)
+    groups = 1 if first is None else len(first.unique())
+    if groups == 1 and vector == 1:
+        return None
+    axis = _axis_of_vectors(lookup) if first is None else _axis_of_groups(first)
+    blocks = indices.shape[axis]
+    if blocks % groups:
+        return None
+    if first is not None and len(set(torch.bincount(first.flatten()).tolist()) - {0}) > 1:
+        return None
+    shape = [1] * indices.ndim
+    shape[axis] = groups
+    table = centres.numpy().reshape(*shape, length // groups, vector)
+    return Lookup(table, indices, axis if vector > 1 else None)
+
+
+def _axis_of_groups(first: Tensor) -> int:
+    return max(range(first.ndim), key=lambda axis: first.shape[axis])
+
+
+def _axis_of_vectors(lookup: fx.Node) -> int:
+    """The axis behind which the vectors' own axis is moved."""
+    (moved,) = lookup.users
+    order: list[int] = list(moved.args[1])
+    return order.index(len(order) - 1) - 1
+
+
+def spell_out(module: fx.GraphModule, lookup: fx.Node) -> str:
+    """Replace a lookup, and what only reshapes its result, by the floats that it gives.
+
+    Returns:
+        The parameter that holds them.
+    """
+    last, fixed = lookup, _computed(module)
+    while len(last.users) == 1 and next(iter(last.users)) in fixed:
+        last = next(iter(last.users))
+    name = str(lookup.args[0].target).removesuffix("_codebook")
+    name = free_name(module, name)
+    last.replace_all_uses_with(add_weight(module, last, name, constant(module, last)))
+    module.graph.eliminate_dead_code()
+    return name
+
+
+def constant(module: fx.GraphModule, node: fx.Node) -> Tensor:
+    """The value of a node that depends on no input."""
+    if is_weight(node):
+        return value_of(module, node).detach()
+    args, kwargs = fx.node.map_arg(
+        (node.args, node.kwargs), lambda source: constant(module, source)
+    )
+    assert callable(node.target)
+    with torch.no_grad():
+        value: Tensor = node.target(*args, **kwargs)
+    return value.contiguous()
+
+
+def _computed(module: fx.GraphModule) -> set[fx.Node]:
+    """The nodes that depend on no input."""
+    found: set[fx.Node] = set()
+    for node in module.graph.nodes:
+        if is_weight(node) or (
+            node.op == "call_function" and all(one in found for one in node.all_input_nodes)
+        ):
+            found.add(node)
+    return found

@@ -1,0 +1,229 @@
+"""A Core ML program, evaluated operator by operator as the MIL specification describes them.
+
+Slow and obvious. coremltools only reads the file; what the operators do is written down here, so
+that a mistake of the converter shows. Operators that no test needs raise KeyError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+
+def program(path: Path) -> Any:
+    """The program of a package, as coremltools reads it back."""
+    from coremltools.converters.mil.frontend.milproto.load import load
+    from coremltools.models.utils import load_spec
+
+    spec = load_spec(str(path))
+    folder = path / "Data" / "com.apple.CoreML" / "weights"
+    return load(spec, spec.specificationVersion, str(folder))
+
+
+def operations(path: Path) -> list[Any]:
+    """Its operators that are not constants, in order."""
+    (function,) = program(path).functions.values()
+    return [op for op in function.operations if op.op_type != "const"]
+
+
+def run(path: Path, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Evaluate a package: one array per input in, one per output out."""
+    (function,) = program(path).functions.values()
+    values = dict(zip(function.inputs, map(torch.from_numpy, inputs), strict=True))
+    for op in function.operations:
+        if op.op_type == "const":
+            values[op.outputs[0].name] = op.outputs[0].val
+            continue
+        given = {name: _given(values, var) for name, var in op.inputs.items() if var is not None}
+        values[op.outputs[0].name] = _OPERATORS[op.op_type](**given)
+    return tuple(np.asarray(values[var.name]) for var in function.outputs)
+
+
+def _given(values: dict[str, Any], var: Any) -> Any:
+    if isinstance(var, (list, tuple)):
+        return [_given(values, one) for one in var]
+    return values[var.name]
+
+
+def _ints(values: Any) -> list[int]:
+    return [int(value) for value in values]
+
+
+def _tensor(value: Any) -> torch.Tensor:
+    return value if isinstance(value, torch.Tensor) else torch.tensor(np.asarray(value))
+
+
+def _margins(x, kind, pad, kernel, strides, dilations):
+    """Padding per spatial axis as F.pad wants it, the last axis first."""
+    size = x.shape[2:]
+    if str(kind) == "valid":
+        pairs = [(0, 0)] * len(size)
+    elif str(kind) == "custom":
+        flat = _ints(pad)
+        pairs = list(zip(flat[::2], flat[1::2], strict=True))
+    else:
+        pairs = []
+        for length, window, step, gap in zip(size, kernel, strides, dilations, strict=True):
+            reach = gap * (window - 1) + 1
+            total = max(0, (-(-length // step) - 1) * step + reach - length)
+            first = total // 2 if str(kind) == "same" else -(-total // 2)
+            pairs.append((first, total - first))
+    return [side for pair in reversed(pairs) for side in pair]
+
+
+def _conv(x, weight, strides, pad_type, pad, dilations, groups, bias=None):
+    weight, bias = _tensor(weight), None if bias is None else _tensor(bias)
+    margins = _margins(x, pad_type, pad, weight.shape[2:], _ints(strides), _ints(dilations))
+    convolve = {3: F.conv1d, 4: F.conv2d}[x.ndim]
+    padded = F.pad(x, margins)
+    return convolve(padded, weight, bias, _ints(strides), 0, _ints(dilations), int(groups))
+
+
+def _pool(average):
+    def pool(
+        x,
+        kernel_sizes,
+        strides,
+        pad_type,
+        pad,
+        ceil_mode=False,
+        exclude_padding_from_average=False,
+    ):
+        window, step = _ints(kernel_sizes), _ints(strides)
+        margins = _margins(x, pad_type, pad, window, step, [1] * len(window))
+        if ceil_mode:  # a window may reach over the end, as long as it begins before it
+            for axis, (length, size, stride) in enumerate(
+                zip(x.shape[2:], window, step, strict=True)
+            ):
+                at = 2 * (len(window) - 1 - axis)
+                before, after = margins[at : at + 2]
+                rest = (length + before + after - size) % stride
+                begins = length + before + after - rest + (stride - size if rest else 0)
+                if rest and begins < length + before:
+                    margins[at + 1] += stride - rest
+        if not average:
+            padded = F.pad(x, margins, value=-torch.inf)
+            return F.max_pool2d(padded, window, step)
+        counted = F.pad(torch.ones_like(x), margins, value=float(not exclude_padding_from_average))
+        return F.avg_pool2d(F.pad(x, margins), window, step) / F.avg_pool2d(counted, window, step)
+
+    return pool
+
+
+def _quantize(input, scale, output_dtype, zero_point=0):
+    low, high = {"int8": (-128, 127), "uint8": (0, 255)}[str(output_dtype)]
+    level = torch.round(input / float(scale)) + float(zero_point)
+    return level.clamp(low, high)
+
+
+def _dequantize(input, scale, zero_point=0):
+    return (input - float(zero_point)) * float(scale)
+
+
+def _affine(quantized_data, zero_point, scale, axis):
+    shape = [1] * quantized_data.ndim
+    shape[int(axis)] = -1
+    spread = [
+        np.asarray(one, np.float32).reshape(shape if np.ndim(one) else [1] * quantized_data.ndim)
+        for one in (zero_point, scale)
+    ]
+    return (quantized_data.astype(np.float32) - spread[0]) * spread[1]
+
+
+def _blockwise(data, scale, offset=0):
+    return (data.astype(np.float32) - offset) * scale
+
+
+def _lut(indices, lut, shape=None, vector_axis=None):
+    if shape is not None:  # iOS 16: packed bits and one table
+        bits, count = int(np.log2(len(lut))), int(np.prod(shape))
+        flat = np.unpackbits(indices, bitorder="little")[: count * bits].reshape(count, bits)
+        return lut[flat @ (1 << np.arange(bits))].reshape(_ints(shape))
+    result = None
+    *groups, _, vector = lut.shape
+    axis = int(vector_axis) if vector_axis is not None else 0
+    result = np.zeros(
+        [size * (vector if at == axis else 1) for at, size in enumerate(indices.shape)], np.float32
+    )
+    for at in np.ndindex(indices.shape):
+        book = tuple(i * g // n for i, g, n in zip(at, groups, indices.shape, strict=True))
+        for number in range(vector):
+            place = list(at)
+            place[axis] = at[axis] * vector + number
+            result[tuple(place)] = lut[(*book, int(indices[at]), number)]
+    return result
+
+
+def _slice(x, begin, end, stride=None, begin_mask=None, end_mask=None, squeeze_mask=None):
+    parts: list[Any] = []
+    for axis in range(x.ndim):
+        first = None if begin_mask is not None and begin_mask[axis] else int(begin[axis])
+        last = None if end_mask is not None and end_mask[axis] else int(end[axis])
+        step = 1 if stride is None else int(stride[axis])
+        whole = squeeze_mask is not None and squeeze_mask[axis]
+        parts.append(int(begin[axis]) if whole else slice(first, last, step))
+    return x[tuple(parts)]
+
+
+def _pad(x, pad, mode="constant", constant_val=0.0):
+    assert str(mode) == "constant"
+    pairs = list(zip(_ints(pad)[::2], _ints(pad)[1::2], strict=True))
+    return F.pad(x, [side for pair in reversed(pairs) for side in pair], value=float(constant_val))
+
+
+def _matmul(x, y, transpose_x=False, transpose_y=False):
+    x, y = _tensor(x), _tensor(y)
+    return (x.mT if transpose_x else x) @ (y.mT if transpose_y else y)
+
+
+_OPERATORS: dict[str, Any] = {
+    "add": lambda x, y: _tensor(x) + _tensor(y),
+    "avg_pool": _pool(average=True),
+    "cast": lambda x, dtype: x.to(
+        {"fp32": torch.float32, "fp16": torch.float16, "int32": torch.int32}[str(dtype)]
+    ),
+    "clip": lambda x, alpha, beta: x.clamp(float(alpha), float(beta)),
+    "concat": lambda values, axis, interleave=False: torch.cat(
+        [_tensor(value) for value in values], int(axis)
+    ),
+    "constexpr_affine_dequantize": _affine,
+    "constexpr_blockwise_shift_scale": _blockwise,
+    "constexpr_lut_to_dense": _lut,
+    "conv": _conv,
+    "dequantize": _dequantize,
+    "exp": lambda x: x.exp(),
+    "expand_dims": lambda x, axes: x[(..., None)] if _ints(axes) == [-1] else _expanded(x, axes),
+    "identity": lambda x: x,
+    "linear": lambda x, weight, bias=None: F.linear(
+        x, _tensor(weight), None if bias is None else _tensor(bias)
+    ),
+    "matmul": _matmul,
+    "max_pool": _pool(average=False),
+    "mul": lambda x, y: _tensor(x) * _tensor(y),
+    "pad": _pad,
+    "quantize": _quantize,
+    "real_div": lambda x, y: _tensor(x) / _tensor(y),
+    "reduce_mean": lambda x, axes, keep_dims=False: x.mean(_ints(axes), keepdim=bool(keep_dims)),
+    "relu": lambda x: x.clamp(min=0),
+    "relu6": lambda x: x.clamp(0, 6),
+    "reshape": lambda x, shape: x.reshape(_ints(shape)),
+    "sigmoid": lambda x: x.sigmoid(),
+    "silu": lambda x: x * x.sigmoid(),
+    "slice_by_index": _slice,
+    "softmax": lambda x, axis: x.softmax(int(axis)),
+    "squeeze": lambda x, axes: x.squeeze(tuple(_ints(axes))),
+    "sub": lambda x, y: _tensor(x) - _tensor(y),
+    "tanh": lambda x: x.tanh(),
+    "transpose": lambda x, perm: x.permute(_ints(perm)),
+}
+
+
+def _expanded(x, axes):
+    for axis in sorted(_ints(axes)):
+        x = x.unsqueeze(axis)
+    return x

@@ -1,0 +1,213 @@
+"""The .mlpackage: our very values, compressed, in a program that computes what the graph computes.
+
+Core ML itself runs on Apple systems only; `tests.reference.mil` evaluates the programs here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from packlight.errors import BadInput, MissingExtra
+from packlight.fuse import fuse
+from packlight.network import Network
+from packlight.runtimes import coreml
+from packlight.shrink.layers import value_of_name
+from packlight.shrink.palettize import Codebook
+from packlight.shrink.sharing import shared
+from tests.networks import blocks, images, plain, settled
+from tests.reference import mil
+from tests.runtimes.quantised import integers, quantised
+
+pytest.importorskip("coremltools", reason="needs packlight[coreml]")
+
+IOS = {16: 7, 17: 8, 18: 9}  # the version that a file declares
+
+
+@pytest.fixture(scope="module")
+def rounded(tmp_path_factory):
+    """A quantised network with residual, depthwise and concatenated layers, and its package."""
+    network = quantised(blocks(), images(64))
+    path = tmp_path_factory.mktemp("int8") / "net.mlpackage"
+    assert coreml.write(network, path) == path
+    return network, path
+
+
+def _answers(network, x):
+    with torch.no_grad():
+        return [value.numpy() for value in network(torch.from_numpy(x))]
+
+
+def _version(path):
+    from coremltools.models.utils import load_spec
+
+    return load_spec(str(path)).specificationVersion
+
+
+def _assert_same_answers(network, path, tolerance):
+    for seed in (1, 2, 3):
+        x = images(1, seed=seed).numpy()
+        for made, wanted in zip(mil.run(path, [x]), _answers(network, x), strict=True):
+            np.testing.assert_allclose(made, wanted, atol=tolerance)
+
+
+def _decompressed(path):
+    """The weights as coremltools decompresses them."""
+    return [
+        op.materialized_val_inference()
+        for op in mil.operations(path)
+        if op.op_type.startswith("constexpr_")
+    ]
+
+
+def test_int8_weights_are_stored_as_our_integers(rounded):
+    network, path = rounded
+    held = [
+        op.quantized_data.val
+        for op in mil.operations(path)
+        if op.op_type == "constexpr_affine_dequantize"
+    ]
+    ours = integers(network)
+    assert len(held) == len(ours)
+    assert all(value.dtype == np.int8 for value in held)
+    for name, levels in ours.items():
+        assert any(np.array_equal(levels, value) for value in held), name
+
+
+def test_int8_weights_decompress_to_our_values_exactly(rounded):
+    network, path = rounded
+    held = _decompressed(path)
+    for name, levels in integers(network).items():
+        scale = value_of_name(network, name.replace("_quantized", "_scale")).numpy()
+        wanted = levels.astype(np.float32) * scale.reshape(-1, *[1] * (levels.ndim - 1))
+        assert any(np.array_equal(wanted, value) for value in held), name
+
+
+def test_a_quantised_program_computes_what_the_graph_computes(rounded):
+    network, path = rounded
+    assert _version(path) == IOS[17]
+    _assert_same_answers(network, path, 1e-3)
+
+
+def test_names_are_those_of_the_network(rounded):
+    (function,) = mil.program(rounded[1]).functions.values()
+    assert list(function.inputs) == ["image"]
+    assert [value.name for value in function.outputs] == ["output"]
+
+
+def test_a_package_is_about_as_large_as_its_integers(rounded):
+    network, path = rounded
+    weights = path / "Data" / "com.apple.CoreML" / "weights" / "weight.bin"
+    ours = sum(levels.size for levels in integers(network).values())
+    layers = len(integers(network))
+    assert weights.stat().st_size < ours + 1000 * layers  # scales, biases, and their headers
+
+
+def test_the_same_network_makes_the_same_bytes(rounded, tmp_path):
+    network, path = rounded
+    again = coreml.write(network, tmp_path / "net.mlpackage")
+    files = sorted(one.relative_to(path) for one in path.rglob("*") if one.is_file())
+    assert files == sorted(one.relative_to(again) for one in again.rglob("*") if one.is_file())
+    for name in files:
+        assert (path / name).read_bytes() == (again / name).read_bytes(), name
+
+
+def test_a_float_network_gives_the_same_answers_under_names_that_core_ml_allows(tmp_path):
+    network = replace(plain(), input_names=("data:0",), output_names=("scores/x",))
+    path = coreml.write(network, tmp_path / "net.mlpackage")
+    (function,) = mil.program(path).functions.values()
+    assert list(function.inputs) == ["data_0"]
+    assert [value.name for value in function.outputs] == ["scores_x"]
+    assert _version(path) == IOS[16]
+    assert not _decompressed(path)
+    _assert_same_answers(network, path, 1e-4)
+
+
+def _palette(shape, books, k, d):
+    rng = np.random.default_rng(k)
+    centres = rng.normal(size=(books, k, d)).astype(np.float32) / 10
+    indices = rng.integers(0, k, (shape[0] // d, *shape[1:]), np.uint8)
+    return Codebook(centres, indices, 0, shape[0] // books)
+
+
+@pytest.mark.parametrize(
+    ("convolution", "linear", "ios"),
+    [
+        ((1, 200, 1), (1, 2, 1), 16),  # books, entries, weights per entry
+        ((4, 7, 1), (1, 5, 1), 18),
+        ((2, 16, 2), (1, 30, 3), 18),
+    ],
+)
+def test_palettes_decompress_to_our_values_exactly(convolution, linear, ios, tmp_path):
+    palettes = {
+        "conv2.weight": _palette((32, 16, 3, 3), *convolution),
+        "fc.weight": _palette((6, 512), *linear),
+    }
+    network = shared(fuse(plain()).network, palettes)
+    path = coreml.write(network, tmp_path / "net.mlpackage")
+    held = _decompressed(path)
+    for name, palette in palettes.items():
+        assert any(np.array_equal(palette.decoded(), value) for value in held), name
+    assert _version(path) == IOS[ios]
+    _assert_same_answers(network, path, 1e-4)
+
+
+def test_floats_of_few_values_become_a_table_with_small_indices(tmp_path):
+    network = fuse(plain()).network
+    with torch.no_grad():
+        for name in ("fc.weight", "conv2.weight"):
+            value = value_of_name(network, name)
+            value.copy_(value.sign() * 0.05)
+    path = coreml.write(network, tmp_path / "net.mlpackage")
+    tables = [op for op in mil.operations(path) if op.op_type == "constexpr_lut_to_dense"]
+    assert [len(op.lut.val) for op in tables] == [2, 2]
+    assert {op.indices.val.size for op in tables} == {32 * 16 * 9 // 8, 6 * 512 // 8}
+    _assert_same_answers(network, path, 1e-4)
+
+
+def test_an_operator_that_core_ml_lacks_is_named_and_the_old_package_kept(tmp_path):
+    class Odd(nn.Module):
+        def forward(self, x):
+            return torch.special.bessel_j0(x)
+
+    path = tmp_path / "net.mlpackage"
+    path.mkdir()
+    (path / "old").touch()
+    network = Network.from_module(Odd(), (torch.ones(2, 3),))
+    with pytest.raises(BadInput, match=r"can not be written for Core ML: .*bessel_j0") as caught:
+        coreml.write(network, path)
+    assert "\n" not in str(caught.value)
+    assert [one.name for one in tmp_path.rglob("*")] == ["net.mlpackage", "old"]
+
+
+def test_writing_replaces_the_old_package_whole(rounded, tmp_path, monkeypatch):
+    def convert(what, function, network, path):
+        (path / "Data").mkdir(parents=True)
+
+    monkeypatch.setattr(coreml, "apart", convert)
+    path = tmp_path / "net.mlpackage"
+    path.mkdir()
+    (path / "old").touch()
+    coreml.write(rounded[0], path)
+    assert sorted(one.name for one in tmp_path.rglob("*")) == ["Data", "net.mlpackage"]
+
+
+def test_an_input_type_that_core_ml_lacks_is_refused(tmp_path):
+    network = Network.from_module(nn.Identity(), (torch.ones(2, 3, dtype=torch.bool),))
+    with pytest.raises(BadInput, match=r"is bool, and Core ML takes float32"):
+        coreml.write(network, tmp_path / "net.mlpackage")
+
+
+def test_a_session_says_plainly_that_nothing_was_run(rounded):
+    with pytest.raises(BadInput, match=r"net\.mlpackage was not run: Core ML is part of Apple"):
+        coreml.Session(rounded[1])
+
+
+def test_a_missing_package_is_named_with_its_command(monkeypatch, tmp_path):
+    monkeypatch.setattr(coreml, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"pip install 'packlight\[coreml\]'"):
+        coreml.write(Network.from_module(settled(nn.Linear(2, 2)), (torch.ones(2, 2),)), tmp_path)

@@ -1,0 +1,207 @@
+"""The .pte file: our integers, all of it in XNNPACK, the graph's answers."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from packlight.coding.openers import executorch as opener
+from packlight.errors import BadInput, MissingExtra
+from packlight.fuse import fuse
+from packlight.network import Network
+from packlight.runtimes import executorch as pte
+from packlight.runtimes import onnx as onnx_file
+from packlight.runtimes import onnxruntime as ort
+from packlight.shrink.palettize import Codebook
+from packlight.shrink.sharing import shared
+from tests.networks import blocks, images, plain, settled
+from tests.runtimes.quantised import integers, quantised
+
+pytest.importorskip("executorch", reason="needs packlight[executorch]")
+
+
+@pytest.fixture(scope="module")
+def rounded():
+    """A quantised network with residual, depthwise and concatenated layers, and its program."""
+    network = quantised(blocks(), images(64))
+    return network, pte.lower(network)
+
+
+def _answers(network, x):
+    with torch.no_grad():
+        return network(torch.from_numpy(x))[0].numpy()
+
+
+def test_xnnpack_takes_the_whole_quantised_graph(rounded):
+    _, lowered = rounded
+    assert lowered.outside == ()
+    assert lowered.delegates == 1
+
+
+def test_the_file_holds_our_integers(rounded):
+    network, lowered = rounded
+    data = lowered.data
+    held = [
+        np.frombuffer(data, np.int8, tensor.size, tensor.offset).reshape(tensor.shape)
+        for tensor in opener.tensors(data)
+        if getattr(tensor, "dtype", "") == "int8"
+    ]
+    ours = integers(network)
+    assert len(held) == len(ours)
+    for name, levels in ours.items():
+        assert any(_same(levels, stored) for stored in held), name
+
+
+def _same(levels, stored):
+    """Whether a file's tensor holds these integers, channels last; a margin may be all zero."""
+    if levels.ndim == 4:
+        levels = levels.transpose(0, 2, 3, 1)
+        if stored.shape[0] == 1:  # depthwise: (1, height, width, channels)
+            levels = levels.transpose(3, 1, 2, 0)
+    if stored.ndim != levels.ndim or stored.shape[:-1] != levels.shape[:-1]:
+        return False
+    count = levels.shape[-1]
+    return np.array_equal(stored[..., :count], levels) and not stored[..., count:].any()
+
+
+def test_answers_are_those_of_the_onnx_file(rounded):
+    network, lowered = rounded
+    x = images(200, seed=5).numpy()
+    (made,) = pte.Session(lowered.data, threads=1).over([(x,)])
+    (judged,) = ort.Session(onnx_file.to_bytes(network), threads=1).over([(x,)])
+    assert (made.argmax(1) == judged.argmax(1)).mean() >= 0.995
+    near = np.abs(made - _answers(network, x)).max(axis=1) < 1e-5
+    assert near.mean() > 0.95  # at a tie, a level may fall the other way and move the rest a little
+
+
+def test_a_float_network_gives_the_same_answers():
+    network = plain()
+    lowered = pte.lower(network)
+    assert lowered.outside == ()
+    x = images(5, seed=1).numpy()
+    (made,) = pte.Session(lowered.data).over([(x,)])
+    np.testing.assert_allclose(made, _answers(network, x), atol=1e-5)
+
+
+class _Mixed(nn.Module):
+    """Layers that no static integer kernel can take, for (n, 3, 16, 16)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3)
+        self.inner = nn.Conv2d(8, 8, 3, padding=1)
+        self.depthwise = nn.Conv2d(8, 8, 3, groups=8)
+        self.head = nn.Conv2d(8, 4, 3, padding=1)
+
+    def forward(self, image):
+        x = nn.functional.silu(self.inner(self.stem(image)))
+        return self.head(x), self.depthwise(x)
+
+
+def test_float_outputs_and_float_inputs_give_the_graph_s_answers():
+    network = quantised(
+        Network.from_module(settled(_Mixed()), (images(2),)), images(64), ["conv2d"]
+    )
+    lowered = pte.lower(network)
+    assert lowered.outside == ()
+    x = images(20, seed=3).numpy()
+    made = pte.Session(lowered.data, threads=1).over([(x,)])
+    with torch.no_grad():
+        wanted = network(torch.from_numpy(x))
+    for one, other in zip(made, wanted, strict=True):
+        spread = float(other.std())
+        assert np.median(np.abs(one - other.numpy())) < 1e-5 * spread
+
+
+class _Turned(nn.Module):
+    """Weights whose output channels are their second axis, for (n, 3, 16, 16)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose2d(3, 8, 2, stride=2)
+        self.inner = nn.Parameter(torch.linspace(-1, 1, 32 * 16).sin().reshape(32, 16))
+        self.last = nn.Parameter(torch.linspace(-9, 9, 16 * 5).cos().reshape(16, 5))
+
+    def forward(self, image):
+        return torch.relu(torch.relu(self.up(image)) @ self.inner) @ self.last
+
+
+def test_turned_weights_stay_integers():
+    network = quantised(Network.from_module(settled(_Turned()), (images(2),)), images(64))
+    lowered = pte.lower(network)
+    assert lowered.outside == ()
+    held = [tensor.size for tensor in opener.tensors(lowered.data) if tensor.dtype == "int8"]
+    assert sorted(held) == [5 * 17, 16 * 32]  # one with a column for the end; `up` has float inputs
+    x = images(8, seed=3).numpy()
+    (made,) = pte.Session(lowered.data, threads=1).over([(x,)])
+    wanted = _answers(network, x)
+    assert np.median(np.abs(made - wanted)) < 1e-5 * wanted.std()
+
+
+def test_shared_weights_are_the_same_floats():
+    network = fuse(plain()).network
+    rng = np.random.default_rng(0)
+    book = Codebook(
+        rng.normal(size=(1, 8, 1)).astype(np.float32), rng.integers(0, 8, (6, 512), np.uint8), 0, 6
+    )
+    network = shared(network, {"fc.weight": book})
+    lowered = pte.lower(network)
+    assert lowered.outside == ()
+    x = images(3, seed=1).numpy()
+    (made,) = pte.Session(lowered.data).over([(x,)])
+    np.testing.assert_allclose(made, _answers(network, x), atol=1e-4)
+
+
+def test_an_operator_without_a_kernel_is_named():
+    class Odd(nn.Module):
+        def forward(self, x):
+            return torch.special.bessel_j0(x)
+
+    network = Network.from_module(Odd(), (torch.ones(2, 3),))
+    with pytest.raises(BadInput, match=r"can not be written for ExecuTorch: .*bessel_j0") as caught:
+        pte.lower(network)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 100, 5000, -100])
+def test_a_damaged_file_is_refused_in_one_sentence(rounded, kept):
+    with pytest.raises(BadInput, match="ExecuTorch can not run the written network: ") as caught:
+        pte.Session(rounded[1].data[:kept])
+    assert "\n" not in str(caught.value)
+
+
+def test_other_shapes_and_types_are_refused(rounded):
+    session = pte.Session(rounded[1].data)
+    with pytest.raises(BadInput, match=r"takes \[1x3x16x16\] float32, not \[2x3x16x16\] float32"):
+        session(images(2).numpy())
+    with pytest.raises(BadInput, match=r"not .* float64"):
+        session(images(1).numpy().astype(np.float64))
+
+
+def test_sessions_with_different_threads_live_together(rounded):
+    x = images(4).numpy()
+    one, two = (pte.Session(rounded[1].data, threads=threads) for threads in (1, 2))
+    first = one.over([(x,)])[0]
+    for session in (two, one, two):
+        np.testing.assert_array_equal(session.over([(x,)])[0], first)
+
+
+def test_writing_replaces_the_old_file_whole(tmp_path, rounded, monkeypatch):
+    monkeypatch.setattr(pte, "lower", lambda network: rounded[1])
+    path = tmp_path / "net.pte"
+    path.write_bytes(b"old")
+    assert pte.write(rounded[0], path) == path
+    assert [entry.name for entry in tmp_path.iterdir()] == ["net.pte"]
+    assert pte.Session(path).output_names == ["output_0"]
+
+
+def test_a_missing_package_is_named_with_its_command(monkeypatch):
+    monkeypatch.setattr(pte, "find_spec", lambda name: None)
+    assert importlib.util.find_spec("executorch")
+    for call in (lambda: pte.lower(plain()), lambda: pte.Session(b"")):
+        with pytest.raises(MissingExtra, match=r"pip install 'packlight\[executorch\]'"):
+            call()
