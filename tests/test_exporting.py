@@ -7,8 +7,11 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 from torch import nn
 
 import packlight
@@ -20,6 +23,7 @@ from packlight.runtimes import onnx as onnx_file
 from packlight.runtimes import targets
 from tests.networks import plain
 from tests.runtimes.fitted import fitted
+from tests.runtimes.quantised import program_holds
 
 needs_litert = pytest.mark.skipif(
     find_spec("ai_edge_litert") is None, reason="LiteRT is not installed: packlight[litert]"
@@ -88,6 +92,39 @@ def test_a_fit_is_exported_beside_its_own_file_and_its_accuracy_is_recorded(fit,
     both = packlight.export(fit, ["onnx", "litert"], tmp_path)
     assert both.files[0].file.read_bytes() == before
     assert both.files[1].file.read_bytes() == (fit / "model.tflite").read_bytes()
+
+
+@pytest.mark.skipif(
+    find_spec("executorch") is None or find_spec("coremltools") is None,
+    reason="needs packlight[executorch,coreml]",
+)
+def test_a_fit_s_integers_are_those_of_the_files_for_executorch_and_core_ml(fit, tmp_path):
+    from tests.reference import mil
+
+    result = packlight.export(fit, "executorch,coreml", tmp_path)
+    program, package = result.files
+    assert program.difference is not None
+    assert program.difference < 1e-5
+    assert package.difference is None
+    assert package.file.is_dir()
+    levels = {
+        tensor.name: numpy_helper.to_array(tensor)
+        for tensor in onnx.load(fit / "model.onnx").graph.initializer
+        if tensor.name.endswith("weight_quantized")
+    }
+    assert levels
+    held = [
+        op.quantized_data.val
+        for op in mil.operations(package.file)
+        if op.op_type == "constexpr_affine_dequantize"
+    ]
+    data = program.file.read_bytes()
+    for array in levels.values():
+        assert any(np.array_equal(one, array) for one in held)
+        assert program_holds(data, array)
+    for one in result.files:
+        packlight.unpack(one.packed, tmp_path / f"again{one.file.suffix}")
+    assert (tmp_path / "again.pte").read_bytes() == data
 
 
 @needs_litert

@@ -9,7 +9,7 @@ become `constexpr_lut_to_dense`. Both decompress to the very numbers of the netw
 The file asks for the oldest system that can hold the network: iOS 16; iOS 17 where activations are
 rounded (`quantize`, `dequantize`); iOS 18 where codebooks hold vectors or belong to groups of
 channels. It takes one sample at a time. Core ML exists on Apple systems only: what is written here
-was read back and evaluated operator by operator, never executed by Core ML.
+was read back and evaluated operator by operator, never executed by Core ML; so there is no Session.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ import os
 import re
 import tempfile
 import uuid
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +39,7 @@ from packlight.graph import (
     set_value,
     value_of,
 )
-from packlight.network import Network, TensorSpec, quiet_torch
+from packlight.network import Network, quiet_torch
 from packlight.runtimes.apart import apart
 from packlight.runtimes.lowering import (
     Lookup,
@@ -233,32 +232,3 @@ def _settle(package: Path) -> None:
         program = Model_pb2.Model.FromString(part.read_bytes())
         part.unlink()  # it is only its owner's to read
         part.write_bytes(program.SerializeToString(deterministic=True))
-
-
-class Session:
-    """Refuses: packlight can not run Core ML networks, because Core ML is not a library.
-
-    Raises:
-        BadInput: always.
-    """
-
-    def __init__(
-        self,
-        model: str | os.PathLike[str] | bytes,
-        *,
-        inputs: Sequence[TensorSpec] | None = None,
-        threads: int = 0,
-    ) -> None:
-        name = "the written network" if isinstance(model, bytes) else Path(model).name
-        raise BadInput(
-            f"{name} was not run: Core ML is part of Apple's systems and of nothing else; "
-            "measure it on a device, for example with Xcode's performance report"
-        )
-
-    def __call__(self, *inputs: Array) -> NoReturn:
-        """Never reached."""
-        raise NotImplementedError
-
-    def over(self, batches: Iterable[Sequence[Array]]) -> NoReturn:
-        """Never reached."""
-        raise NotImplementedError

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,12 +19,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from packlight.data.samples import runs
 from packlight.errors import BadInput, MissingExtra
 from packlight.files import replace_file
 from packlight.network import Network, TensorSpec, batched_inputs, quiet_torch
 from packlight.runtimes import xnnpack
 from packlight.runtimes.apart import apart, first_line
+from packlight.runtimes.session import Runnable, listening
 from packlight.types import Array
 
 SUFFIX = ".pte"
@@ -139,7 +137,7 @@ def _configs() -> list[type[Any]]:
     ]
 
 
-class Session:
+class Session(Runnable):
     """One .pte file, ready to run in ExecuTorch's Python runtime.
 
     The runtime has one pool of threads for the whole process. A session that wants another number
@@ -182,24 +180,6 @@ class Session:
         """
         return self._program(inputs)
 
-    def over(self, batches: Iterable[Sequence[Array]]) -> tuple[Array, ...]:
-        """Run samples (one array per input, samples first) and join the outputs likewise.
-
-        An output that does not count samples along its first axis gets such an axis.
-        """
-        pieces: list[tuple[Array, ...]] = []
-        for batch in batches:
-            for called, count in runs(batch, self.inputs, self.batch):
-                pieces.append(
-                    tuple(
-                        value[:count]
-                        if value.ndim and len(value) == self.batch
-                        else np.repeat(value[None], count, axis=0)
-                        for value in self(*called)
-                    )
-                )
-        return tuple(np.concatenate(values) for values in zip(*pieces, strict=True))
-
 
 class _Program:
     """A program in the runtime, loaded again whenever the pool of threads was changed."""
@@ -213,7 +193,7 @@ class _Program:
         self._takes = [(spec.shape, spec.dtype) for spec in self.inputs()]
 
     def _load(self) -> None:
-        with _listening() as said:
+        with listening() as said:
             from executorch.extension.pybindings import portable_lib
             from executorch.runtime import Runtime
 
@@ -227,7 +207,7 @@ class _Program:
                     raise BadInput(f"{self._name} has no method {METHOD!r}")
                 self._loaded = loaded.load_method(METHOD)
             except (RuntimeError, ValueError) as problem:
-                reason = said() or first_line(problem)
+                reason = _complaint(said()) or first_line(problem)
                 raise BadInput(f"ExecuTorch can not run {self._name}: {reason}") from problem
 
     def __call__(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
@@ -267,25 +247,7 @@ def _read(path: Path) -> bytes:
         raise BadInput(f"{path} can not be read ({problem.strerror})") from problem
 
 
-@contextmanager
-def _listening() -> Iterator[Any]:
-    """Keep what the runtime says on standard error; its exceptions hold numbers only.
-
-    Yields:
-        A function that gives the first complaint so far, or an empty string.
-    """
-    with tempfile.TemporaryFile() as kept:
-        before = os.dup(2)
-        os.dup2(kept.fileno(), 2)
-
-        def first_complaint() -> str:
-            kept.seek(0)
-            lines = kept.read().decode(errors="replace").splitlines()
-            said = [line for line in lines if not line.startswith(_CHATTER)]
-            return said[0].partition("] ")[2] if said else ""
-
-        try:
-            yield first_complaint
-        finally:
-            os.dup2(before, 2)
-            os.close(before)
+def _complaint(lines: Sequence[str]) -> str:
+    """What the runtime said first, apart from its chatter; its exceptions hold numbers only."""
+    said = [line for line in lines if not line.startswith(_CHATTER)]
+    return said[0].partition("] ")[2] if said else ""

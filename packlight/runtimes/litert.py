@@ -8,21 +8,19 @@ an integer kernel. What a file can express is in `packlight.runtimes.tflite`.
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import torch
 
-from packlight.data.samples import runs
 from packlight.errors import BadInput, MissingExtra
 from packlight.files import replace_file
 from packlight.fuse import fuse
 from packlight.network import Network, TensorSpec, batched_inputs
+from packlight.runtimes.lowering import with_one_sample
+from packlight.runtimes.session import Runnable, listening
 from packlight.runtimes.tflite import Values
 from packlight.types import Array
 
@@ -61,18 +59,10 @@ def to_bytes(network: Network, *, channels_last: bool = False, values: Values = 
 
     if values not in get_args(Values):
         raise BadInput(f"values {values!r} are none of {', '.join(get_args(Values))}")
-    fixed = replace(
-        network,
-        example_inputs=tuple(
-            example[:1] if varies else example
-            for example, varies in zip(network.example_inputs, network.dynamic_batch, strict=True)
-        ),
-        dynamic_batch=(False,) * len(network.example_inputs),
-    )
-    return lowered(fuse(fixed.retraced()).network, values, channels_last)
+    return lowered(fuse(with_one_sample(network)).network, values, channels_last)
 
 
-class Session:
+class Session(Runnable):
     """One .tflite file, ready to run with XNNPACK.
 
     Args:
@@ -98,7 +88,7 @@ class Session:
         what = "the written network" if isinstance(model, bytes) else Path(model).name
         try:
             data = model if isinstance(model, bytes) else Path(model).read_bytes()
-            with _without_log():
+            with listening():
                 self._interpreter = Interpreter(
                     model_content=data, num_threads=threads or os.cpu_count() or 1
                 )
@@ -120,25 +110,6 @@ class Session:
         self._interpreter.invoke()
         return tuple(self._interpreter.get_tensor(value["index"]) for value in self._outs)
 
-    def over(self, batches: Iterable[Sequence[Array]]) -> tuple[Array, ...]:
-        """Run samples (one array per input, samples first) and join the outputs likewise.
-
-        An output that does not count samples along its first axis gets such an axis.
-        """
-        pieces: list[tuple[Array, ...]] = []
-        for batch in batches:
-            for called, count in runs(batch, self.inputs, self.batch):
-                size = self.batch or count
-                pieces.append(
-                    tuple(
-                        value[:count]
-                        if value.ndim and len(value) == size
-                        else np.repeat(value[None], count, axis=0)
-                        for value in self(*called)
-                    )
-                )
-        return tuple(np.concatenate(values) for values in zip(*pieces, strict=True))
-
     def _declared(self) -> tuple[TensorSpec, ...]:
         shapes = [tuple(int(size) for size in value["shape"]) for value in self._ins]
         return tuple(
@@ -147,20 +118,6 @@ class Session:
                 self.input_names, shapes, self._ins, batched_inputs(shapes), strict=True
             )
         )
-
-
-@contextmanager
-def _without_log() -> Iterator[None]:
-    """Keep off the terminal what LiteRT writes to standard error behind Python's back."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def _torch_type(dtype: Any) -> torch.dtype:

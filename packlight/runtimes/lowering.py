@@ -8,9 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from packlight.graph import add_weight, aten, free_name, is_call, is_weight, value_of
+from packlight.graph import add_weight, aten, free_name, is_call, is_weight, quantized, value_of
 from packlight.network import Network
 from packlight.types import Array
+
+#: their weights count output channels along the second axis
+_TURNED = (aten.matmul, aten.mm, aten.conv_transpose1d, aten.conv_transpose2d)
 
 
 def with_one_sample(network: Network) -> Network:
@@ -20,7 +23,39 @@ def with_one_sample(network: Network) -> Network:
         for value, varies in zip(network.example_inputs, network.dynamic_batch, strict=True)
     )
     still = (False,) * len(examples)
-    return replace(network.copy(), example_inputs=examples, dynamic_batch=still).retraced()
+    made = replace(network.copy(), example_inputs=examples, dynamic_batch=still).retraced()
+    _store_by_channel(made.module)
+    return made
+
+
+def _store_by_channel(module: fx.GraphModule) -> None:
+    """Give all stored integers a scale and a zero point for each channel, stored as well: files
+    that were read say one for all of them, and zeros that are made when they are needed."""
+    for node in list(module.graph.nodes):
+        if is_call(node, quantized.dequantize_per_tensor) and is_weight(node.args[0]):
+            levels, scale, zero, low, high, dtype = node.args
+            axis = 1 if any(is_call(user, *_TURNED) for user in node.users) else 0
+            count = value_of(module, levels).shape[axis]
+            scales, zeros = torch.full((count,), scale), torch.full((count,), zero)
+        elif is_call(node, quantized.dequantize_per_channel) and not is_weight(node.args[2]):
+            levels, scale, zero, axis, low, high, dtype = node.args
+            scales, zeros = constant(module, scale), constant(module, zero)
+        else:
+            continue
+        name = str(levels.target)
+        numbers = [
+            add_weight(module, node, free_name(module, f"{name}_{what}"), value, trainable=False)
+            for what, value in (("scales", scales), ("zeros", zeros))
+        ]
+        with module.graph.inserting_before(node):
+            restored = module.graph.call_function(
+                quantized.dequantize_per_channel.default,
+                (levels, *numbers, axis, low, high, dtype),
+            )
+        restored.meta = dict(node.meta)
+        node.replace_all_uses_with(restored)
+    module.graph.eliminate_dead_code()
+    module.recompile()
 
 
 def lookups(module: fx.GraphModule) -> list[fx.Node]:

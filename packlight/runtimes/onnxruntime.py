@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +12,9 @@ import numpy as np
 import onnxruntime
 import torch
 
-from packlight.data.samples import runs
 from packlight.errors import BadInput
 from packlight.network import TensorSpec, batched_inputs
+from packlight.runtimes.session import Runnable
 from packlight.types import Array
 
 DTYPES = {
@@ -31,7 +31,7 @@ DTYPES = {
 VERSION = f"onnxruntime {onnxruntime.__version__}"
 
 
-class Session:
+class Session(Runnable):
     """One ONNX file, ready to run.
 
     Args:
@@ -70,25 +70,6 @@ class Session:
     def __call__(self, *inputs: Array) -> tuple[Array, ...]:
         """One array per input in, one per output out."""
         return tuple(self._session.run(None, dict(zip(self.input_names, inputs, strict=True))))
-
-    def over(self, batches: Iterable[Sequence[Array]]) -> tuple[Array, ...]:
-        """Run samples (one array per input, samples first) and join the outputs likewise.
-
-        An output that does not count samples along its first axis gets such an axis.
-        """
-        pieces: list[tuple[Array, ...]] = []
-        for batch in batches:
-            for called, count in runs(batch, self.inputs, self.batch):
-                size = self.batch or count
-                pieces.append(
-                    tuple(
-                        value[:count]
-                        if value.ndim and len(value) == size
-                        else np.repeat(value[None], count, axis=0)
-                        for value in self(*called)
-                    )
-                )
-        return tuple(np.concatenate(values) for values in zip(*pieces, strict=True))
 
     def _declared(self) -> tuple[TensorSpec, ...]:
         declared = self._session.get_inputs()

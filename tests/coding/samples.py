@@ -400,7 +400,7 @@ def tflite(weights, axis: int, limits) -> bytes:
     return flatbuffer({4: [{}, {0: weights.tobytes()}], 2: [{0: [tensor]}]}, b"TFL3")
 
 
-def tflite_layer(weights, scales, factor: float, *, bias_first: bool) -> bytes:
+def tflite_layer(weights, scales, factor: float, *, bias_first: bool = False) -> bytes:
     """A dense layer whose bias has the scales of its int8 weights, times that of its input."""
 
     def tensor(shape, kind: int, buffer: int, values) -> dict[int, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 import zipfile
 
@@ -238,6 +239,20 @@ def test_of_tflite_scales_of_weights_and_bias_the_later_follow_from_the_earlier(
     else:
         assert (source == scales).all()
         assert not apart.any()
+
+
+def test_a_tflite_bias_may_have_the_very_scales_of_the_weights():
+    scales = np.random.default_rng(3).uniform(0.001, 0.02, 40).astype(np.float32)
+    raw = tflite_layer(np.ones((40, 8), np.int8), scales, 1.0)
+    first, second = (at for at in range(len(raw)) if raw.startswith(scales.tobytes(), at))
+    (pointer,) = (
+        at
+        for at in range(0, first, 4)
+        if at + int.from_bytes(raw[at : at + 4], "little") == first - 4
+    )
+    shared = raw[:pointer] + struct.pack("<I", second - 4 - pointer) + raw[pointer + 4 :]
+    assert decompress(compress(shared, "max")) == shared
+    assert decompress(compress(shared, "fast")) == shared
 
 
 def test_scales_of_tflite_that_do_not_follow_from_those_of_a_bias_stand_alone():

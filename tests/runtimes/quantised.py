@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from packlight.coding.openers import executorch as opener
 from packlight.fuse import fuse
 from packlight.network import Network
 from packlight.shrink import activations, weights
@@ -48,3 +49,21 @@ def integers(network: Network) -> dict[str, np.ndarray]:
         for name, value in network.module.named_buffers()
         if value.dtype == torch.int8
     }
+
+
+def program_holds(data: bytes, levels: np.ndarray) -> bool:
+    """Whether a .pte file has a tensor of these integers, channels last; a margin of the last
+    axis may be all zero."""
+    if levels.ndim == 4:
+        levels = levels.transpose(0, 2, 3, 1)
+    for tensor in opener.tensors(data):
+        if getattr(tensor, "dtype", "") != "int8":
+            continue
+        stored = np.frombuffer(data, np.int8, tensor.size, tensor.offset).reshape(tensor.shape)
+        if levels.ndim == 4 and stored.shape[0] == 1:  # depthwise: (1, height, width, channels)
+            stored = stored.transpose(3, 1, 2, 0)
+        count = levels.shape[-1]
+        margin = stored[..., count:]
+        if np.array_equal(stored[..., :count], levels) and not margin.any():
+            return True
+    return False

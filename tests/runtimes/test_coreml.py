@@ -108,12 +108,14 @@ def test_a_package_is_about_as_large_as_its_integers(rounded):
 
 
 def test_the_same_network_makes_the_same_bytes(rounded, tmp_path):
-    network, path = rounded
-    again = coreml.write(network, tmp_path / "net.mlpackage")
-    files = sorted(one.relative_to(path) for one in path.rglob("*") if one.is_file())
+    network, _ = rounded  # coremltools rewrites a package's manifest when it only reads it
+    first, again = (
+        coreml.write(network, tmp_path / name) for name in ("a.mlpackage", "b.mlpackage")
+    )
+    files = sorted(one.relative_to(first) for one in first.rglob("*") if one.is_file())
     assert files == sorted(one.relative_to(again) for one in again.rglob("*") if one.is_file())
     for name in files:
-        assert (path / name).read_bytes() == (again / name).read_bytes(), name
+        assert (first / name).read_bytes() == (again / name).read_bytes(), name
 
 
 def test_a_float_network_gives_the_same_answers_under_names_that_core_ml_allows(tmp_path):
@@ -200,11 +202,6 @@ def test_an_input_type_that_core_ml_lacks_is_refused(tmp_path):
     network = Network.from_module(nn.Identity(), (torch.ones(2, 3, dtype=torch.bool),))
     with pytest.raises(BadInput, match=r"is bool, and Core ML takes float32"):
         coreml.write(network, tmp_path / "net.mlpackage")
-
-
-def test_a_session_says_plainly_that_nothing_was_run(rounded):
-    with pytest.raises(BadInput, match=r"net\.mlpackage was not run: Core ML is part of Apple"):
-        coreml.Session(rounded[1])
 
 
 def test_a_missing_package_is_named_with_its_command(monkeypatch, tmp_path):

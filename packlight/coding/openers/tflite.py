@@ -94,8 +94,10 @@ def _bias_scale(data: bytes, operator: Table, scales: list[tuple[int, int]]) -> 
     size = 4 * bias_count
     if weight < bias:
         yield Derived(bias, size, weight, data[x : x + 4], "bias scale")
-    elif inverse := _ratio(data[bias : bias + size], data[weight : weight + size]):
-        yield Derived(weight, size, bias, inverse, "scale")
+    elif bias < weight:
+        inverse = _ratio(data[bias : bias + size], data[weight : weight + size])
+        if inverse:
+            yield Derived(weight, size, bias, inverse, "scale")
 
 
 def _ratio(old: bytes, new: bytes) -> bytes | None:

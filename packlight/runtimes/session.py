@@ -1,0 +1,75 @@
+"""What the sessions of all runtimes have in common."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+from packlight.data.samples import runs
+from packlight.network import TensorSpec
+from packlight.types import Array
+
+
+class Runnable(ABC):
+    """A file, ready to run.
+
+    Attributes:
+        inputs: what it takes.
+        input_names, output_names: as in the file, where it names them.
+        batch: samples of a run; None where it may vary.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    input_names: list[str]
+    output_names: list[str]
+    batch: int | None
+
+    @abstractmethod
+    def __call__(self, *inputs: Array) -> tuple[Array, ...]:
+        """One array per input in, one per output out."""
+
+    def over(self, batches: Iterable[Sequence[Array]]) -> tuple[Array, ...]:
+        """Run samples (one array per input, samples first) and join the outputs likewise.
+
+        An output that does not count samples along its first axis gets such an axis.
+        """
+        pieces: list[tuple[Array, ...]] = []
+        for batch in batches:
+            for called, count in runs(batch, self.inputs, self.batch):
+                size = self.batch or count
+                pieces.append(
+                    tuple(
+                        value[:count]
+                        if value.ndim and len(value) == size
+                        else np.repeat(value[None], count, axis=0)
+                        for value in self(*called)
+                    )
+                )
+        return tuple(np.concatenate(values) for values in zip(*pieces, strict=True))
+
+
+@contextmanager
+def listening() -> Iterator[Callable[[], list[str]]]:
+    """Keep from the terminal what a runtime writes to standard error behind Python's back.
+
+    Yields:
+        A function that gives its lines so far.
+    """
+    with tempfile.TemporaryFile() as kept:
+        before = os.dup(2)
+        os.dup2(kept.fileno(), 2)
+
+        def said() -> list[str]:
+            kept.seek(0)
+            return kept.read().decode(errors="replace").splitlines()
+
+        try:
+            yield said
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
