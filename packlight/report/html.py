@@ -55,14 +55,17 @@ def _asked(report: Report) -> Html | None:
         if value is not None and value != {}:
             name, shown = _QUESTIONS.get(key, (key.replace("_", " "), _plain))
             lines.append((name, shown(value)))
-    return section("asked", "What was asked", None, definitions(lines))
+    said = [(name, text) for name, text in lines if text]
+    return section("asked", "What was asked", None, definitions(said))
 
 
 def _plain(value: Any) -> str:
     """A setting as text; a folder of settings as name: value."""
     if isinstance(value, dict):
         return ", ".join(
-            f"{key}: {_plain(item)}" for key, item in value.items() if item is not None
+            f"{key}: {_plain(item)}"
+            for key, item in value.items()
+            if item is not None and item is not False and item not in ([], ())
         )
     if isinstance(value, (list, tuple)):
         return " ".join(_plain(item) for item in value)

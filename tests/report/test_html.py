@@ -204,3 +204,12 @@ def test_numbers_that_are_none_are_dashes(odd: float | None) -> None:
 
 def test_the_same_report_gives_the_same_page() -> None:
     assert render(example()) == render(example())
+
+
+def test_what_was_left_as_it_is_by_default_is_not_said():
+    report = example()
+    preprocess = {"crop": 227, "scale": 0.0, "mean": [], "std": (), "bgr": False, "resize": None}
+    report["asked"]["preprocess"] = preprocess
+    assert "crop: 227, scale: 0" in Page(render(report)).texts
+    report["asked"]["preprocess"] = {"mean": [], "bgr": False}
+    assert "Preprocessing" not in Page(render(report)).texts
