@@ -47,6 +47,7 @@ from packlight.runtimes.lowering import (
     lookups,
     read_lookup,
     spell_out,
+    store_by_channel,
     with_one_sample,
 )
 from packlight.types import Array
@@ -115,6 +116,7 @@ def prepare(network: Network) -> Prepared:
     """A copy of a network with floats for weights, and what they stand for."""
     made = with_one_sample(network)
     module = made.module
+    store_by_channel(module)
     stored: dict[str, Int8 | Lookup] = {}
     ios = _LOWEST
     for lookup in lookups(module):

@@ -23,12 +23,10 @@ def with_one_sample(network: Network) -> Network:
         for value, varies in zip(network.example_inputs, network.dynamic_batch, strict=True)
     )
     still = (False,) * len(examples)
-    made = replace(network.copy(), example_inputs=examples, dynamic_batch=still).retraced()
-    _store_by_channel(made.module)
-    return made
+    return replace(network.copy(), example_inputs=examples, dynamic_batch=still).retraced()
 
 
-def _store_by_channel(module: fx.GraphModule) -> None:
+def store_by_channel(module: fx.GraphModule) -> None:
     """Give all stored integers a scale and a zero point for each channel, stored as well: files
     that were read say one for all of them, and zeros that are made when they are needed."""
     for node in list(module.graph.nodes):

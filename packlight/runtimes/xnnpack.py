@@ -36,7 +36,13 @@ from packlight.graph import (
     value_of,
 )
 from packlight.network import Network
-from packlight.runtimes.lowering import constant, lookups, spell_out, with_one_sample
+from packlight.runtimes.lowering import (
+    constant,
+    lookups,
+    spell_out,
+    store_by_channel,
+    with_one_sample,
+)
 
 _SHIFT = 128  # uint8 level -> int8 level
 _INT8 = (-128, 127, torch.int8)
@@ -52,6 +58,7 @@ def rewritten(network: Network) -> Network:
     """
     made = with_one_sample(network)
     module = made.module
+    store_by_channel(module)
     for lookup in lookups(module):
         spell_out(module, lookup)
     for node in list(module.graph.nodes):
