@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from packlight.benching import bench as bench
     from packlight.checking import check as check
     from packlight.coding.files import pack as pack
     from packlight.coding.files import unpack as unpack
@@ -34,6 +35,7 @@ _HOME = {
     "Network": "packlight.network",
     "PacklightError": "packlight.errors",
     "Preprocess": "packlight.data",
+    "bench": "packlight.benching",
     "check": "packlight.checking",
     "export": "packlight.exporting",
     "fit": "packlight.shrink.fit",

@@ -1,8 +1,9 @@
-"""Commands that take networks and data: fit, reorder, check, export, demo."""
+"""Commands that take networks and data: fit, reorder, check, export, bench, demo."""
 
 from __future__ import annotations
 
 import functools
+import json
 import shlex
 import sys
 from collections.abc import Callable
@@ -280,6 +281,41 @@ def export(
         sizes = f"{show_size(one.size)}, packed {show_size(one.packed_size)}"
         click.echo(f"{one.target:10}  {one.file}  {sizes}; {told}")
     click.echo(f"{'record':10}  {result.record}")
+
+
+@click.command()
+@click.argument(
+    "models", metavar="MODEL...", type=click.Path(path_type=Path), nargs=-1, required=True
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Threads of a run; every file gets the same processors.",
+)
+@click.option(
+    "--seconds", type=float, default=10.0, show_default=True, help="Measure about this long."
+)
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+@click.option("--quiet", is_flag=True, help="No progress bars.")
+def bench(
+    models: tuple[Path, ...], threads: int, seconds: float, as_json: bool, quiet: bool
+) -> None:
+    """Time .onnx, .tflite and .pte files side by side, each in a process of its own.
+
+    They take turns, on one sample of noise, and ratios are to the first file. Says so where this
+    machine is too noisy to tell.
+    """
+    from packlight.benching import bench as bench_files
+
+    result = bench_files(models, threads=threads, seconds=seconds, progress=progress_for(quiet))
+    if as_json:
+        click.echo(json.dumps(result.to_dict(), indent=1))
+    else:
+        show(result)
+    result.require()
 
 
 @click.command()
