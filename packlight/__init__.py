@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from packlight.errors import PacklightError as PacklightError
     from packlight.exporting import export as export
     from packlight.network import Network as Network
+    from packlight.parity import check_folder as check_folder
     from packlight.readers import load as load
     from packlight.shrink.fit import fit as fit
     from packlight.weighing import weigh as weigh
@@ -37,6 +38,7 @@ _HOME = {
     "Preprocess": "packlight.data",
     "bench": "packlight.benching",
     "check": "packlight.checking",
+    "check_folder": "packlight.parity",
     "export": "packlight.exporting",
     "fit": "packlight.shrink.fit",
     "load": "packlight.readers",

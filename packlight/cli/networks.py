@@ -205,16 +205,24 @@ def reorder(
 
 
 @click.command()
-@click.argument("first", type=click.Path(path_type=Path))
-@click.argument("second", type=click.Path(path_type=Path))
+@click.argument("first", metavar="A.onnx|FIT_DIR", type=click.Path(path_type=Path))
+@click.argument(
+    "second", metavar="[B.onnx|FIT_DIR]", type=click.Path(path_type=Path), required=False
+)
 @_data_options
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
-def check(first: Path, second: Path, as_json: bool, **options: Any) -> None:
+def check(first: Path, second: Path | None, as_json: bool, **options: Any) -> None:
     """Compare two ONNX files: sizes, answers, speed in onnxruntime.
+
+    Or, given a folder that fit or export wrote, its files, each on the runtime that it is for:
+    with A.onnx, or with the folder's own model.onnx where no other is given.
 
     The samples are those that `fit` judges on when it is given the same --calibrate and --seed;
     --calibrate 0 takes them all.
     """
+    if second is None or second.is_dir():
+        _check_folder(second or first, first if second else None, as_json, **options)
+        return
     from packlight.checking import check as check_networks
 
     result = check_networks(first, second, options.pop("data"), **options)
@@ -224,6 +232,21 @@ def check(first: Path, second: Path, as_json: bool, **options: Any) -> None:
         click.echo(to_json(result.to_dict()).decode())
     else:
         show(result)
+
+
+def _check_folder(folder: Path, original: Path | None, as_json: bool, **options: Any) -> None:
+    if not folder.is_dir():
+        raise click.UsageError(f"{folder} is no folder; give two ONNX files, or a fit's folder")
+    from packlight.parity import check_folder
+
+    result = check_folder(folder, options.pop("data"), original=original, **options)
+    if as_json:
+        from packlight.shrink.record import to_json
+
+        click.echo(to_json(result.to_dict()).decode())
+    else:
+        show(result)
+    result.require()
 
 
 @click.command()

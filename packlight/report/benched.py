@@ -42,21 +42,21 @@ def _figures(one: Timed) -> list[str]:
         return ["", "not timed", "", "", ""]
     ratio = ""
     if one.ratio is not None and one.verdict is not None:
-        ratio = f"{_number(one.ratio.value)} {_WORDS[one.verdict]}\n{_ends(one.ratio)}"
+        ratio = f"{number(one.ratio.value)} {_WORDS[one.verdict]}\n{_ends(one.ratio)}"
     return [
-        _number(one.load_ms),
-        f"{_number(one.median_ms.value)}\n{_ends(one.median_ms)}",
-        _number(one.p95_ms),
+        number(one.load_ms),
+        f"{number(one.median_ms.value)}\n{_ends(one.median_ms)}",
+        number(one.p95_ms),
         ratio,
         "" if one.peak_bytes is None else f"+{show_size(one.peak_bytes)}",
     ]
 
 
 def _ends(interval: Interval) -> str:
-    return f"{_number(interval.low)} - {_number(interval.high)}"
+    return f"{number(interval.low)} - {number(interval.high)}"
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
     """Three digits that count, without an exponent."""
     if value is None:
         return ""
