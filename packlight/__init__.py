@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from packlight.benching import bench as bench
     from packlight.checking import check as check
     from packlight.coding.files import pack as pack
     from packlight.coding.files import unpack as unpack
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from packlight.errors import PacklightError as PacklightError
     from packlight.exporting import export as export
     from packlight.network import Network as Network
+    from packlight.parity import check_folder as check_folder
     from packlight.readers import load as load
     from packlight.shrink.fit import fit as fit
     from packlight.weighing import weigh as weigh
@@ -34,7 +36,9 @@ _HOME = {
     "Network": "packlight.network",
     "PacklightError": "packlight.errors",
     "Preprocess": "packlight.data",
+    "bench": "packlight.benching",
     "check": "packlight.checking",
+    "check_folder": "packlight.parity",
     "export": "packlight.exporting",
     "fit": "packlight.shrink.fit",
     "load": "packlight.readers",

@@ -13,7 +13,8 @@ from packlight.coding.packing import compress
 from packlight.errors import BadInput
 from packlight.judge import Verdict, compare, find_task
 from packlight.network import TensorSpec
-from packlight.runtimes.onnxruntime import Latency, Session, latencies
+from packlight.runtimes.latency import Latency
+from packlight.runtimes.onnxruntime import Session, latencies
 
 BATCH = 16
 

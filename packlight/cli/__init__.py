@@ -21,6 +21,7 @@ JOURNEY = """Fit trained neural networks onto phones: smaller, the same answers,
   packlight fit MODEL.onnx --data D --target-size 700KB      the main job
   packlight check A.onnx B.onnx --data D                     two networks side by side
   packlight export FIT_DIR --to onnx,litert                  the files that runtimes load
+  packlight bench A.onnx B.tflite                            how fast, in every runtime
   packlight pack MODEL                                       any model file smaller, without loss
 """
 
@@ -40,6 +41,7 @@ for command in (
         networks.reorder,
         networks.check,
         networks.export,
+        networks.bench,
         networks.demo,
     ),
     *(files.pack, files.unpack, files.info, files.codecs),

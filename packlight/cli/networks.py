@@ -1,8 +1,9 @@
-"""Commands that take networks and data: fit, reorder, check, export, demo."""
+"""Commands that take networks and data: fit, reorder, check, export, bench, demo."""
 
 from __future__ import annotations
 
 import functools
+import json
 import shlex
 import sys
 from collections.abc import Callable
@@ -204,16 +205,24 @@ def reorder(
 
 
 @click.command()
-@click.argument("first", type=click.Path(path_type=Path))
-@click.argument("second", type=click.Path(path_type=Path))
+@click.argument("first", metavar="A.onnx|FIT_DIR", type=click.Path(path_type=Path))
+@click.argument(
+    "second", metavar="[B.onnx|FIT_DIR]", type=click.Path(path_type=Path), required=False
+)
 @_data_options
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
-def check(first: Path, second: Path, as_json: bool, **options: Any) -> None:
+def check(first: Path, second: Path | None, as_json: bool, **options: Any) -> None:
     """Compare two ONNX files: sizes, answers, speed in onnxruntime.
+
+    Or, given a folder that fit or export wrote, its files, each on the runtime that it is for:
+    with A.onnx, or with the folder's own model.onnx where no other is given.
 
     The samples are those that `fit` judges on when it is given the same --calibrate and --seed;
     --calibrate 0 takes them all.
     """
+    if second is None or second.is_dir():
+        _check_folder(second or first, first if second else None, as_json, **options)
+        return
     from packlight.checking import check as check_networks
 
     result = check_networks(first, second, options.pop("data"), **options)
@@ -223,6 +232,21 @@ def check(first: Path, second: Path, as_json: bool, **options: Any) -> None:
         click.echo(to_json(result.to_dict()).decode())
     else:
         show(result)
+
+
+def _check_folder(folder: Path, original: Path | None, as_json: bool, **options: Any) -> None:
+    if not folder.is_dir():
+        raise click.UsageError(f"{folder} is no folder; give two ONNX files, or a fit's folder")
+    from packlight.parity import check_folder
+
+    result = check_folder(folder, options.pop("data"), original=original, **options)
+    if as_json:
+        from packlight.shrink.record import to_json
+
+        click.echo(to_json(result.to_dict()).decode())
+    else:
+        show(result)
+    result.require()
 
 
 @click.command()
@@ -280,6 +304,41 @@ def export(
         sizes = f"{show_size(one.size)}, packed {show_size(one.packed_size)}"
         click.echo(f"{one.target:10}  {one.file}  {sizes}; {told}")
     click.echo(f"{'record':10}  {result.record}")
+
+
+@click.command()
+@click.argument(
+    "models", metavar="MODEL...", type=click.Path(path_type=Path), nargs=-1, required=True
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Threads of a run; every file gets the same processors.",
+)
+@click.option(
+    "--seconds", type=float, default=10.0, show_default=True, help="Measure about this long."
+)
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+@click.option("--quiet", is_flag=True, help="No progress bars.")
+def bench(
+    models: tuple[Path, ...], threads: int, seconds: float, as_json: bool, quiet: bool
+) -> None:
+    """Time .onnx, .tflite and .pte files side by side, each in a process of its own.
+
+    They take turns, on one sample of noise, and ratios are to the first file. Says so where this
+    machine is too noisy to tell.
+    """
+    from packlight.benching import bench as bench_files
+
+    result = bench_files(models, threads=threads, seconds=seconds, progress=progress_for(quiet))
+    if as_json:
+        click.echo(json.dumps(result.to_dict(), indent=1))
+    else:
+        show(result)
+    result.require()
 
 
 @click.command()

@@ -36,24 +36,31 @@ def apart(what: str, function: Callable[..., T], *args: Any) -> T:
         [sys.executable, "-m", __name__],
         input=call,
         capture_output=True,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-            "PYTHONHASHSEED": "0",  # converters walk through sets; the same bytes shall come out
-        },
+        env=surroundings()
+        | {"PYTHONHASHSEED": "0"},  # converters walk through sets; the same bytes shall come out
     )
     try:
         good, answer = pickle.loads(ran.stdout)
     except Exception:
-        said = ran.stderr.decode(errors="replace").strip().splitlines()
-        last = f": {said[-1][:_REASON]}" if said else ""
-        raise BadInput(f"{what}: the process ended with code {ran.returncode}{last}") from None
+        raise BadInput(f"{what}: {ending(ran.returncode, ran.stderr)}") from None
     if good:
         result: T = answer
         return result
     if isinstance(answer, PacklightError):
         raise answer
     raise BadInput(f"{what}: {answer}")
+
+
+def surroundings() -> dict[str, str]:
+    """The environment of another process: this one's, and modules are found where they are here."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+def ending(code: int, said: bytes) -> str:
+    """How a process ended that should not have: its code, and the last that it said."""
+    lines = said.decode(errors="replace").strip().splitlines()
+    last = f": {lines[-1][:_REASON]}" if lines else ""
+    return f"the process ended with code {code}{last}"
 
 
 def first_line(problem: BaseException) -> str:

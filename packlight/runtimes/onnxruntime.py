@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnxruntime
 import torch
 
 from packlight.errors import BadInput
 from packlight.network import TensorSpec, batched_inputs
+from packlight.runtimes.latency import Latency
 from packlight.runtimes.session import Runnable
 from packlight.types import Array
 
@@ -85,14 +84,6 @@ class Session(Runnable):
         )
 
 
-@dataclass(frozen=True)
-class Latency:
-    """Milliseconds of one run, over many runs."""
-
-    median: float
-    p95: float
-
-
 def latencies(
     models: Sequence[str | os.PathLike[str] | bytes],
     inputs: Sequence[Array],
@@ -119,4 +110,4 @@ def latencies(
             start = time.perf_counter()
             session(*inputs)
             record.append((time.perf_counter() - start) * 1000)
-    return [Latency(float(np.median(record)), float(np.percentile(record, 95))) for record in times]
+    return [Latency.of(record) for record in times]

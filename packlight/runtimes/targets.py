@@ -22,6 +22,7 @@ _MODULES = {
 }
 _RUNS = {"onnx": "packlight.runtimes.onnxruntime"}  # where it is not the module that writes
 NAMES = tuple(_MODULES)
+SUFFIXES = {".onnx": "onnx", ".tflite": "litert", ".pte": "executorch"}  # of files that run here
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,18 @@ def targets_of(names: str | Sequence[str]) -> list[Target]:
     if not distinct:
         raise BadInput(f"say what to export to: {', '.join(NAMES)}")
     return [target_of(name) for name in distinct]
+
+
+def runner_of(path: Path) -> tuple[str, str]:
+    """The runtime of a file, and the module whose Session runs it, which is not imported.
+
+    Raises:
+        BadInput: nothing here runs files of that suffix.
+    """
+    name = SUFFIXES.get(path.suffix.lower())
+    if name is None:
+        raise BadInput(f"{path.name} can not be run here; give {', '.join(SUFFIXES)} files")
+    return name, _RUNS.get(name, _MODULES[name])
 
 
 def _module(name: str, path: str) -> Any:
