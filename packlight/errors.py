@@ -19,6 +19,16 @@ class PacklightError(Exception):
 
     exit_code = 1
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What goes to other processes: the sentence, whatever it was made from."""
+        return _received, (type(self), self.args, vars(self))
+
+
+def _received(kind: type[PacklightError], args: tuple[Any, ...], held: dict[str, Any]) -> Any:
+    error = kind.__new__(kind, *args)
+    vars(error).update(held)
+    return error
+
 
 class BadInput(PacklightError, ValueError):
     """Something the user gave can not be used."""

@@ -22,7 +22,7 @@ from packlight.coding.packing import compress
 from packlight.errors import BadInput
 from packlight.exporting import PACKED, STEM
 from packlight.judge import Interval, Task, compare, find_task, proportion
-from packlight.runtimes.apart import apart, first_line
+from packlight.runtimes.apart import apart
 from packlight.runtimes.onnxruntime import Session
 from packlight.runtimes.targets import SUFFIXES, runner_of
 from packlight.types import Array
@@ -162,10 +162,7 @@ def _asked(path: Path, inputs: Sequence[Path]) -> tuple[Array, ...] | str:
 
 def _answers(path: Path, module: str, inputs: Sequence[Path]) -> tuple[Array, ...]:
     """In the other process: run every sample."""
-    try:
-        session = import_module(module).Session(path, threads=1)
-    except BadInput as problem:
-        raise ValueError(first_line(problem)) from problem
+    session = import_module(module).Session(path, threads=1)
     samples = [np.load(one, mmap_mode="r") for one in inputs]
     shapes = [spec.sample_shape for spec in session.inputs]
     turned = any(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 
 import pytest
 
-from packlight.errors import BudgetNotMet
+from packlight.errors import BudgetNotMet, MissingExtra, UnsupportedOperator
 from packlight.runtimes.apart import apart
 
 
@@ -51,3 +52,14 @@ def test_other_errors_become_one_sentence():
 def test_a_process_that_ends_is_reported_with_its_last_words():
     with pytest.raises(ValueError, match=r"^no: the process ended with code -6: assertion failed"):
         apart("no", _die)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MissingExtra("executorch", "executorch"), UnsupportedOperator("Odd", "node", 18, "why")],
+)
+def test_errors_arrive_as_they_were_raised(error):
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert str(again) == str(error)
+    assert vars(again) == vars(error)
