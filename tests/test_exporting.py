@@ -94,6 +94,20 @@ def test_a_fit_is_exported_beside_its_own_file_and_its_accuracy_is_recorded(fit,
     assert both.files[1].file.read_bytes() == (fit / "model.tflite").read_bytes()
 
 
+@needs_litert
+def test_a_fit_is_exported_at_once_where_it_is_told_to(fit, tmp_path, capsys):
+    data, out = fit.parent / "data.npz", tmp_path / "out"
+    options = ["--data", data, "--target-size", "8KB", "-o", out, "--quiet"]
+    assert run("fit", fit.parent / "net.onnx", *options, "--to", "onnx,lite") == 2
+    assert "'lite' is no runtime" in capsys.readouterr().err
+    assert not out.exists()
+    assert not run("fit", fit.parent / "net.onnx", *options, "--to", "onnx,litert")
+    assert "model.tflite" in capsys.readouterr().out
+    record = json.loads((out / "export.json").read_bytes())
+    assert record["source"]["sha256"] == sha256(out / "model.onnx")
+    assert set(record["files"]) == {"onnx", "litert"}
+
+
 @pytest.mark.skipif(
     find_spec("executorch") is None or find_spec("coremltools") is None,
     reason="needs packlight[executorch,coreml]",

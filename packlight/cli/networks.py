@@ -97,6 +97,9 @@ def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--labels", is_flag=True, help="Retraining also learns from the samples' labels.")
 @click.option("--explain", is_flag=True, help="Measure which layers do the damage.")
 @click.option(
+    "--to", metavar="RUNTIMES", help="Then write it for these, as export does: litert,coreml."
+)
+@click.option(
     "-o", "--out", type=click.Path(path_type=Path), help="Output folder.  [default: MODEL-fitted]"
 )
 @click.option("--force", is_flag=True, help="Replace what an earlier fit wrote into the folder.")
@@ -116,6 +119,7 @@ def fit(
     model: Path,
     input_shapes: tuple[str, ...],
     constants: tuple[str, ...],
+    to: str | None,
     quiet: bool,
     **options: Any,
 ) -> None:
@@ -126,8 +130,12 @@ def fit(
     code 3 and the nearest network.
     """
     from packlight.errors import BudgetNotMet
+    from packlight.exporting import export as export_network
+    from packlight.runtimes.targets import targets_of
     from packlight.shrink.fit import fit as fit_network
 
+    if to is not None:
+        targets_of(to)  # what is missing is told before the work
     try:
         result = fit_network(
             model,
@@ -143,6 +151,9 @@ def fit(
             _show_fit(problem.nearest)
         raise
     _show_fit(result)
+    if to is not None:
+        folder = result.model.parent
+        _show_export(export_network(folder, to, force=True, progress=progress_for(quiet)))
 
 
 def _show_fit(result: Any) -> None:
@@ -287,7 +298,6 @@ def export(
     MODEL is a network file, or the folder that fit wrote: its integers stay what they are.
     """
     from packlight.exporting import export as export_network
-    from packlight.units import show_size
 
     path = model / "model.onnx" if model.is_dir() else model
     result = export_network(
@@ -297,6 +307,12 @@ def export(
         progress=progress_for(quiet),
         **options,
     )
+    _show_export(result)
+
+
+def _show_export(result: Any) -> None:
+    from packlight.units import show_size
+
     for one in result.files:
         told = "not run here"
         if one.difference is not None:
