@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
+from packlight.errors import BadInput
 from packlight.network import Network
 from packlight.shrink import grid_search, weights
 from packlight.shrink.assembly import Assembly, Integers, Quantizing
@@ -68,6 +69,7 @@ def solve_in_order(
     coarseness: float,
     batches: Iterable[tuple[Tensor, ...]],
     *,
+    folder: Path | None = None,
     tick: Callable[[], None] = lambda: None,
 ) -> list[Solved]:
     """Solve layer after layer, each for what those before it leave of its inputs.
@@ -79,7 +81,11 @@ def solve_in_order(
         solved: what layers keep whose inputs are not seen, or whose H is in blocks.
         coarseness: as of `grid_search.solve`.
         batches: samples, run once.
+        folder: in which a folder is made for the time of the call, for what still flows; default:
+            the system's.
         tick: called after every layer.
+    Raises:
+        BadInput: there is no room in the folder.
     """
     found = list(solved)
     slots = {slot.layer.name: slot for slot in assembly.slots}
@@ -94,8 +100,8 @@ def solve_in_order(
             tick()
     if not groups:
         return found
-    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-        pair = _SideBySide(network, assembly.network, groups, batches, Path(folder))
+    with tempfile.TemporaryDirectory(dir=folder) as work, torch.no_grad():
+        pair = _SideBySide(network, assembly.network, groups, batches, Path(work))
         places = {node: place for place, node in enumerate(assembly.network.module.graph.nodes)}
         for read in sorted(groups, key=lambda nodes: places[nodes[1]]):
             members = groups[read]
@@ -243,7 +249,7 @@ class _SideBySide:
         self._files = []
         for number, sample in enumerate(batches):
             self._files.append(folder / f"{number}.pt")
-            torch.save([run.begun(sample) for run in self._runs], self._files[-1])
+            _keep([run.begun(sample) for run in self._runs], self._files[-1])
 
     def at(self, stop: tuple[fx.Node, fx.Node]) -> Iterator[tuple[Tensor, Tensor]]:
         """Run all batches up to a pair of nodes; their values, batch after batch."""
@@ -253,8 +259,18 @@ class _SideBySide:
             (before, old), (after, new) = (
                 advance(values) for advance, values in zip(advances, held, strict=True)
             )
-            torch.save([before, after], file)
+            _keep([before, after], file)
             yield old, new
+
+
+def _keep(values: list[Values], file: Path) -> None:
+    try:
+        torch.save(values, file)
+    except (OSError, RuntimeError) as problem:
+        raise BadInput(
+            f"what flows between layers does not fit into {file.parent}: {str(problem).splitlines()[0]}; "
+            "make room, or give another output folder with -o"
+        ) from problem
 
 
 class _Run:

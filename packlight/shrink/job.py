@@ -452,6 +452,7 @@ class Job:
                     solved = on_one_thread(
                         *(solve_in_order, self.network, grids.assembly, grids.prepared),
                         *(before, coarseness, batches),
+                        folder=self.stages.folder,
                         tick=tick,
                     )
                 return [one.state() for one in solved]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from packlight.errors import BadInput
 from packlight.fuse import fuse
 from packlight.network import Network
 from packlight.shrink import activations, curvature, following, grid_search
@@ -140,6 +141,19 @@ def test_a_layer_whose_inputs_are_not_seen_keeps_its_solution():
     found = following.solve_in_order(network, assembly, blind, alone, coarseness, samples)
     assert found[1] is alone[1]
     assert found[2] is not alone[2]
+
+
+def test_a_full_disk_is_told_in_a_sentence_and_leaves_nothing(monkeypatch, tmp_path):
+    network, assembly, prepared, samples = _ready(Plain())
+    alone = [grid_search.solve(one, 1.0) for one in prepared]
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(BadInput, match=r"No space left on device; make room"):
+        following.solve_in_order(network, assembly, prepared, alone, 1.0, samples, folder=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def _point(size: float, coarseness: float) -> Point:
