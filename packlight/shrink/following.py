@@ -267,9 +267,10 @@ def _keep(values: list[Values], file: Path) -> None:
     try:
         torch.save(values, file)
     except (OSError, RuntimeError) as problem:
+        reason = str(problem).splitlines()[0]
         raise BadInput(
-            f"what flows between layers does not fit into {file.parent}: {str(problem).splitlines()[0]}; "
-            "make room, or give another output folder with -o"
+            f"what flows between layers does not fit into {file.parent}: {reason}; make room, or "
+            "give another output folder with -o"
         ) from problem
 
 
