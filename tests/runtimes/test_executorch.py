@@ -31,6 +31,12 @@ def rounded():
     return network, pte.lower(network)
 
 
+@pytest.fixture
+def at_once(monkeypatch):
+    """Conversion in this process: starting another takes longer than what it does."""
+    monkeypatch.setattr(pte, "apart", lambda _, function, *arguments: function(*arguments))
+
+
 def _answers(network, x):
     with torch.no_grad():
         return network(torch.from_numpy(x))[0].numpy()
@@ -60,7 +66,7 @@ def test_answers_are_those_of_the_onnx_file(rounded):
     assert near.mean() > 0.95  # at a tie, a level may fall the other way and move the rest a little
 
 
-def test_a_float_network_gives_the_same_answers():
+def test_a_float_network_gives_the_same_answers(at_once):
     network = plain()
     lowered = pte.lower(network)
     assert lowered.outside == ()
@@ -84,7 +90,7 @@ class _Mixed(nn.Module):
         return self.head(x), self.depthwise(x)
 
 
-def test_float_outputs_and_float_inputs_give_the_graph_s_answers():
+def test_float_outputs_and_float_inputs_give_the_graph_s_answers(at_once):
     network = quantised(
         Network.from_module(settled(_Mixed()), (images(2),)), images(64), ["conv2d"]
     )
@@ -112,7 +118,7 @@ class _Turned(nn.Module):
         return torch.relu(torch.relu(self.up(image)) @ self.inner) @ self.last
 
 
-def test_turned_weights_stay_integers():
+def test_turned_weights_stay_integers(at_once):
     network = quantised(Network.from_module(settled(_Turned()), (images(2),)), images(64))
     lowered = pte.lower(network)
     assert lowered.outside == ()
@@ -124,7 +130,7 @@ def test_turned_weights_stay_integers():
     assert np.median(np.abs(made - wanted)) < 1e-5 * wanted.std()
 
 
-def test_shared_weights_are_the_same_floats():
+def test_shared_weights_are_the_same_floats(at_once):
     network = fuse(plain()).network
     rng = np.random.default_rng(0)
     book = Codebook(
