@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import packlight
 from packlight.coding.files import pack
 from packlight.errors import BadInput, PacklightError
-from packlight.files import replace_file, sha256
+from packlight.files import replace_file, sha256, size_of
 from packlight.progress import Progress
 from packlight.readers import load
 from packlight.runtimes.targets import Target, targets_of
@@ -201,9 +201,7 @@ def _finished(target: Target, network: Network, path: Path, *, keep: bool) -> Ex
     packed = Path(f"{path}{PACKED}")
     if not (keep and packed.exists()):
         pack(path, packed, level="max", force=True)
-    inside = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
-    size = sum(file.stat().st_size for file in inside)
-    return Exported(target.name, path, packed, size, packed.stat().st_size, difference)
+    return Exported(target.name, path, packed, size_of(path), packed.stat().st_size, difference)
 
 
 def _difference(target: Target, network: Network, path: Path) -> float | None:
@@ -216,14 +214,8 @@ def _difference(target: Target, network: Network, path: Path) -> float | None:
     session = target.session(path, threads=1)
     with torch.no_grad():
         wanted = network(*network.example_inputs)
-    examples = tuple(value.numpy() for value in network.example_inputs)
-    expected = [spec.shape for spec in session.inputs]
-    given = [value.shape for value in examples]
-    if any(len(a) == 4 and tuple(a[1:]) != b[1:] for a, b in zip(expected, given, strict=True)):
-        examples = tuple(
-            value.transpose(0, 2, 3, 1) if value.ndim == 4 else value for value in examples
-        )
-    made = session.over([examples])
+    examples = [value.numpy() for value in network.example_inputs]
+    made = session.over([session.turned(examples)])
     return difference(wanted, tuple(torch.from_numpy(value) for value in made))
 
 

@@ -53,6 +53,12 @@ def replace_folder(path: Path, made: Path) -> Path:
     return path
 
 
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    inside = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in inside if file.is_file())
+
+
 def sha256(data: bytes | Path) -> str:
     """The SHA-256 of bytes, or of a file's, in hexadecimal."""
     if isinstance(data, Path):

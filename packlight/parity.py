@@ -21,6 +21,7 @@ from packlight.benching import Timed, bench
 from packlight.coding.packing import compress
 from packlight.errors import BadInput
 from packlight.exporting import PACKED, STEM
+from packlight.files import size_of
 from packlight.judge import Interval, Task, compare, find_task, proportion
 from packlight.runtimes.apart import apart
 from packlight.runtimes.onnxruntime import Session
@@ -164,13 +165,7 @@ def _answers(path: Path, module: str, inputs: Sequence[Path]) -> tuple[Array, ..
     """In the other process: run every sample."""
     session = import_module(module).Session(path, threads=1)
     samples = [np.load(one, mmap_mode="r") for one in inputs]
-    shapes = [spec.sample_shape for spec in session.inputs]
-    turned = any(
-        len(shape) == 3 and value.shape[1:] != shape
-        for value, shape in zip(samples, shapes, strict=True)
-    )
-    if turned and None not in shapes[0]:  # a file for images as cameras give them
-        samples = [value.transpose(0, 2, 3, 1) if value.ndim == 4 else value for value in samples]
+    samples = session.turned(samples)
     batches = (
         [value[start : start + BATCH] for value in samples]
         for start in range(0, len(samples[0]), BATCH)
@@ -212,9 +207,8 @@ def _row(
 
 def _sizes(path: Path) -> tuple[int, int]:
     """Bytes of a file or folder, and of its download: the one beside it, or as it would pack."""
-    inside = [one for one in path.rglob("*") if one.is_file()] if path.is_dir() else [path]
-    size = sum(one.stat().st_size for one in inside)
-    packed = Path(f"{path}{PACKED}")
+    size, packed = size_of(path), Path(f"{path}{PACKED}")
     if packed.is_file():
         return size, packed.stat().st_size
+    inside = [one for one in path.rglob("*") if one.is_file()] if path.is_dir() else [path]
     return size, sum(len(compress(one.read_bytes(), "max")) for one in inside)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import onnx
@@ -13,25 +12,16 @@ from onnx import TensorProto, helper
 
 import packlight
 from packlight import benching
-from packlight.cli import main
 from packlight.errors import BadInput
 from packlight.judge import Interval
 from packlight.network import Network
 from packlight.runtimes import onnx as onnx_file
 from packlight.runtimes import targets
 from packlight.runtimes.worker import Loaded
+from tests.commands import run
 from tests.networks import plain
 
 QUICK = 0.05  # seconds: ten turns
-
-
-def run(*arguments) -> int | str | None:
-    """The command line in this process; the exit code."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["packlight", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-    return ended.value.code
 
 
 @pytest.fixture(scope="module")

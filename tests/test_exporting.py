@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,12 +14,12 @@ from onnx import numpy_helper
 from torch import nn
 
 import packlight
-from packlight.cli import main
 from packlight.errors import BadInput
 from packlight.files import sha256
 from packlight.network import Network
 from packlight.runtimes import onnx as onnx_file
 from packlight.runtimes import targets
+from tests.commands import run
 from tests.networks import plain
 from tests.runtimes.fitted import fitted
 from tests.runtimes.quantised import program_holds
@@ -28,15 +27,6 @@ from tests.runtimes.quantised import program_holds
 needs_litert = pytest.mark.skipif(
     find_spec("ai_edge_litert") is None, reason="LiteRT is not installed: packlight[litert]"
 )
-
-
-def run(*arguments) -> int | str | None:
-    """The command line in this process; the exit code."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["packlight", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-    return ended.value.code
 
 
 @pytest.fixture(scope="module")

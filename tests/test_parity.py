@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +11,10 @@ import torch
 
 import packlight
 from packlight import parity
-from packlight.cli import main
 from packlight.runtimes import onnx as onnx_file
 from packlight.runtimes import targets
+from tests.commands import run
 from tests.networks import images, plain
-
-
-def run(*arguments) -> int | str | None:
-    """The command line in this process; the exit code."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["packlight", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-    return ended.value.code
 
 
 @pytest.fixture(scope="module")

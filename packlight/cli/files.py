@@ -48,17 +48,13 @@ def pack(paths: tuple[Path, ...], quiet: bool, **options: object) -> None:
     """
     _without_algebra()
     from packlight.coding.files import pack as pack_files
+    from packlight.files import size_of
     from packlight.units import show_size
 
     out = pack_files(paths, progress=progress_for(quiet), **options)  # type: ignore[arg-type]
-    size = sum(_size(path) for path in paths)
+    size = sum(size_of(path) for path in paths)
     packed = out.stat().st_size
     click.echo(f"{out}  {show_size(size)} -> {show_size(packed)}, {size / packed:.2f}x smaller")
-
-
-def _size(path: Path) -> int:
-    inside = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in inside if file.is_file())
 
 
 @click.command()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import shlex
 import sys
 from collections.abc import Callable
@@ -237,6 +236,10 @@ def check(first: Path, second: Path | None, as_json: bool, **options: Any) -> No
     from packlight.checking import check as check_networks
 
     result = check_networks(first, second, options.pop("data"), **options)
+    _show_or_dump(result, as_json)
+
+
+def _show_or_dump(result: Any, as_json: bool) -> None:
     if as_json:
         from packlight.shrink.record import to_json
 
@@ -251,12 +254,7 @@ def _check_folder(folder: Path, original: Path | None, as_json: bool, **options:
     from packlight.parity import check_folder
 
     result = check_folder(folder, options.pop("data"), original=original, **options)
-    if as_json:
-        from packlight.shrink.record import to_json
-
-        click.echo(to_json(result.to_dict()).decode())
-    else:
-        show(result)
+    _show_or_dump(result, as_json)
     result.require()
 
 
@@ -350,10 +348,7 @@ def bench(
     from packlight.benching import bench as bench_files
 
     result = bench_files(models, threads=threads, seconds=seconds, progress=progress_for(quiet))
-    if as_json:
-        click.echo(json.dumps(result.to_dict(), indent=1))
-    else:
-        show(result)
+    _show_or_dump(result, as_json)
     result.require()
 
 

@@ -33,6 +33,21 @@ class Runnable(ABC):
     def __call__(self, *inputs: Array) -> tuple[Array, ...]:
         """One array per input in, one per output out."""
 
+    def turned(self, samples: Sequence[Array]) -> list[Array]:
+        """Samples with their channels last, if this is a file for images as cameras give them.
+
+        Args:
+            samples: one array per input, channels where the network has them.
+        """
+        shapes = [spec.sample_shape for spec in self.inputs]
+        last = any(
+            len(shape) == 3 and None not in shape and value.shape[1:] != shape
+            for value, shape in zip(samples, shapes, strict=True)
+        )
+        if not last:
+            return list(samples)
+        return [value.transpose(0, 2, 3, 1) if value.ndim == 4 else value for value in samples]
+
     def over(self, batches: Iterable[Sequence[Array]]) -> tuple[Array, ...]:
         """Run samples (one array per input, samples first) and join the outputs likewise.
 
