@@ -331,7 +331,7 @@ class Job:
             found = self._search(grids)
             if "factorize" in self.moves:
                 return self._factored(grids, found, options)
-            return self._followed(grids, found)
+            return self._followed(grids, found, self.network, stage)
         move: Move
         if "palettize" in self.moves:
             move = Sharing(self.network, prepared, "prune" in self.moves, self.workers)
@@ -439,33 +439,48 @@ class Job:
 
             return search(build, self.drop, self.budget, move.start, move.last)
 
-    def _followed(self, grids: Quantizing, found: Found) -> tuple[Quantizing, Found]:
-        """The layers solved again in the order of the graph, where that is better."""
-        form = found.point.form
+    def _followed(
+        self, grids: Quantizing, found: Found, network: Network, stage: str
+    ) -> tuple[Quantizing, Found]:
+        """The layers solved again in the order of the graph, where that is better.
+
+        Args:
+            grids, found: the search over every layer by itself, and its end.
+            network: in floats, that the layers are of.
+            stage: goes before the names under which the results are kept.
+        """
+        form, visit = found.point.form, found.point.visit
         assert isinstance(form, Integers)
         before = form.solved
+        if visit.coarseness == 0:
+            return grids, found  # hardly anything was lost that could be made good
+        if not self.budget.fits(visit.packed_bytes, visit.bytes):
+            return grids, found  # nor is any size reached by it
         batches = self.tensors(self.split.fit)
 
         def solve(coarseness: float) -> list[Solved]:
             def compute() -> list[dict[str, Any]]:
                 with self.progress.stage("solve in order", len(before)) as tick:
                     solved = on_one_thread(
-                        *(solve_in_order, self.network, grids.assembly, grids.prepared),
+                        *(solve_in_order, network, grids.assembly, grids.prepared),
                         *(before, coarseness, batches),
                         folder=self.stages.folder,
                         tick=tick,
                     )
                 return [one.state() for one in solved]
 
-            stored = self.stages.run(f"{self.narrowed}in-order-{coarseness:.6g}", compute)
+            stored = self.stages.run(f"{stage}in-order-{coarseness:.6g}", compute)
             return [Solved.of(state) for state in stored]
 
-        if found.point.visit.coarseness == 0:
-            return grids, found  # hardly anything was lost that could be made good
         move = Following(grids, solve)
-        after = go_on(lambda c: self.point(move.forms(c), c), self.drop, self.budget, found)
-        if after is not None and self._better(after.point, found.point):
-            return move, after
+
+        def build(coarseness: float) -> Point:
+            return self.point(move.forms(coarseness), coarseness)
+
+        point, trials = go_on(build, self.drop, self.budget, visit.coarseness)
+        found = replace(found, visited=[*found.visited, *trials])
+        if point is not None and self._better(point, found.point):
+            return move, replace(found, point=point)
         return grids, found
 
     def _factored(
@@ -480,7 +495,7 @@ class Job:
         picked = factoring.worth_it(options, whole.prepared, form.solved, coarseness)
         if not picked:
             self.notes.append(factoring.notes_on(picked))
-            return whole, before
+            return self._followed(whole, before, self.network, self.narrowed)
         network = factored.replace(self.network, picked)
         layers = find_layers(network)
         curvatures = self._curvatures(network, "factored-")
@@ -490,9 +505,10 @@ class Job:
         visited = [*before.visited, *after.visited]
         if self._better(after.point, before.point):
             self.notes.append(factoring.notes_on(picked))
-            return grids, replace(after, visited=visited)
+            return self._followed(grids, replace(after, visited=visited), network, "factored-")
         self.notes.append(f"{factoring.notes_on(picked)}: tried, and worse; all stay whole")
-        return whole, replace(before, visited=visited)
+        before = replace(before, visited=visited)
+        return self._followed(whole, before, self.network, self.narrowed)
 
     def _better(self, point: Point, other: Point) -> bool:
         """Whether a point is nearer to what was asked: more exact in the size, or smaller."""

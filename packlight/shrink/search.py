@@ -101,20 +101,19 @@ def go_on(
     build: Callable[[float], Point],
     drop: Callable[[Point], float],
     budget: Budget,
-    found: Found,
-) -> Found | None:
+    coarseness: float,
+) -> tuple[Point | None, list[Visit]]:
     """From where a search ended, on among networks that take long to make: a few trials near it.
 
     Args:
         build, drop, budget: as of `search`.
-        found: its end.
+        coarseness: of its end.
     Returns:
-        None where no trial meets the budget.
+        The best trial, None where none meets the budget; and all of them.
     """
-    visited = list(found.visited)
+    visited: list[Visit] = []
     best: Point | None = None
     met = missed = 0.0  # the last coarseness that met the budget, and that did not
-    coarseness = found.point.visit.coarseness
     for _ in range(LOOKS):
         point = build(coarseness)
         visited.append(point.visit)
@@ -134,7 +133,7 @@ def go_on(
             coarseness = float(np.sqrt(met * missed))
         else:
             coarseness *= onwards if good else 1 / onwards
-    return Found(best, visited, found.binding) if best else None
+    return best, visited
 
 
 def _finest_that_fits(

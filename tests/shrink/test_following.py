@@ -16,7 +16,7 @@ from packlight.shrink import activations, curvature, following, grid_search
 from packlight.shrink.assembly import assemble
 from packlight.shrink.budget import Budget
 from packlight.shrink.layers import find_layers
-from packlight.shrink.search import Found, Point, Visit, go_on
+from packlight.shrink.search import Point, Visit, go_on
 from tests.networks import Blocks, Plain, settled
 from tests.reference import following as reference
 
@@ -167,24 +167,32 @@ def test_going_on_ends_at_the_largest_file_that_fits():
         tried.append(coarseness)
         return _point(1010 / coarseness, coarseness)
 
-    start = Found(_point(1000, 1.0), [], "target_size")
-    found = go_on(build, lambda _: 0.0, Budget(target_size=1000), start)
+    found, visited = go_on(build, lambda _: 0.0, Budget(target_size=1000), 1.0)
     assert found is not None
-    assert 995 <= found.point.visit.packed_bytes <= 1000
-    assert [visit.coarseness for visit in found.visited] == tried
+    assert 995 <= found.visit.packed_bytes <= 1000
+    assert [visit.coarseness for visit in visited] == tried
     assert len(tried) <= 4
 
 
 def test_going_on_ends_at_the_coarsest_that_keeps_the_drop():
-    start = Found(_point(1000, 1.0), [], "max_drop")
-
     def build(coarseness: float) -> Point:
         return _point(1000 / coarseness, coarseness)
 
     def drop(point: Point) -> float:
         return 0.008 * point.visit.coarseness
 
-    found = go_on(build, drop, Budget(max_drop=0.01), start)
+    found, _ = go_on(build, drop, Budget(max_drop=0.01), 1.0)
     assert found is not None
-    assert 1.1 < found.point.visit.coarseness <= 1.25
-    assert go_on(build, lambda _: 1.0, Budget(max_drop=0.01), start) is None
+    assert 1.1 < found.visit.coarseness <= 1.25
+
+
+def test_going_on_tells_of_its_trials_where_none_will_do():
+    tried = []
+
+    def build(coarseness: float) -> Point:
+        tried.append(coarseness)
+        return _point(1000, coarseness)
+
+    found, visited = go_on(build, lambda _: 1.0, Budget(max_drop=0.01), 1.0)
+    assert found is None
+    assert [visit.coarseness for visit in visited] == tried
