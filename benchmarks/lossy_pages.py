@@ -29,13 +29,13 @@ def publish(results: dict[str, Record], docs: Path) -> None:
     replace_file(page, spliced(page.read_text(), section(results)).encode())
 
 
-def spliced(page: str, written: str) -> str:
+def spliced(page: str, written: str, marks: tuple[str, str] = (START, END)) -> str:
     """A page with what is between its marks replaced."""
-    before, start, rest = page.partition(START)
-    _, end, after = rest.partition(END)
+    before, start, rest = page.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not start or not end:
-        raise ValueError(f"{PAGE} has no lines {START} and {END} to write between")
-    return f"{before}{START}\n\n{written.strip()}\n\n{END}{after}"
+        raise ValueError(f"{PAGE} has no lines {marks[0]} and {marks[1]} to write between")
+    return f"{before}{start}\n\n{written.strip()}\n\n{end}{after}"
 
 
 def section(results: dict[str, Record]) -> str:
@@ -54,9 +54,9 @@ def markdown(name: str, record: Record) -> str:
         "",
         f"![Bytes and agreement of {name}]({FOLDER}/{name}.svg)",
         "",
-        *_rows(_summary(record)),
+        *rows_of(_summary(record)),
         "",
-        *_rows(_best(record)),
+        *rows_of(_best(record)),
     ]
     failures = [
         f"{row['tool']}{', ' if row['setting'] else ''}{row['setting']}: {row['failed']}"
@@ -131,7 +131,7 @@ def _original(record: Record) -> str:
     )
 
 
-def _rows(rows: list[list[str]]) -> list[str]:
+def rows_of(rows: list[list[str]]) -> list[str]:
     """A Markdown table: the first column to the left, the others to the right."""
     head, *body = rows
     rule = ["---", *("---:" for _ in head[1:])]

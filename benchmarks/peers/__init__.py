@@ -53,6 +53,7 @@ PEERS = (
     Peer("onnxsim", "onnxsim_quantizers.py", ("onnxsim==0.8.1", "onnxruntime==1.32.0")),
     Peer("NNCF", "nncf_int8.py", ("nncf==3.4.0", "onnxruntime==1.32.0", "onnx==1.23.2")),
 )
+LITERT = Peer("ai-edge-quantizer", "litert_int8.py", ("ai-edge-quantizer==0.10.0", "onnx==1.23.2"))
 
 
 @dataclass(frozen=True)

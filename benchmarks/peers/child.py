@@ -2,11 +2,11 @@
 
 A script runs as `python PEER.py JOB OUT` in the peer's own environment and may not import
 packlight. The folder JOB holds the network, `original.onnx` as it was given and `model.onnx` with
-its batch norms folded, and samples to calibrate on: `inputs.json` lists the inputs' names, and
-`input0.npy` and so on hold their values, samples first. In the folder OUT the script leaves
-networks, and `points.json` with one row per setting: `setting` and either `model` (a file that
-onnxruntime runs) and `counted` (the files that a user would download) or `failed`. It is written
-anew after each setting, so that what was made survives a crash.
+its batch norms folded (only `model.tflite` where it is for LiteRT), and samples to calibrate on:
+`inputs.json` lists the inputs' names, and `input0.npy` and so on hold their values, samples first.
+In the folder OUT the script leaves networks, and `points.json` with one row per setting: `setting`
+and either `model` (a file that runs) and `counted` (the files that a user would download) or
+`failed`. It is written anew after each setting, so that what was made survives a crash.
 """
 
 from __future__ import annotations
@@ -58,17 +58,20 @@ class Job:
         return self.out / re.sub(r"[^a-z0-9.]+", "-", name.lower())
 
 
-def run(settings: Mapping[str, Callable[[Job, Path], list[Path] | None]]) -> None:
+def run(
+    settings: Mapping[str, Callable[[Job, Path], list[Path] | None]], suffix: str = ".onnx"
+) -> None:
     """Make every setting's network, for the folders named on the command line.
 
     Args:
         settings: name -> what writes the network to the path it is given, and returns the files
             that a user would download where that is not the network itself.
+        suffix: of the networks.
     """
     job = Job(Path(sys.argv[1]), Path(sys.argv[2]))
     rows = []
     for name, make in settings.items():
-        out = job.path(f"{name}.onnx")
+        out = job.path(f"{name}{suffix}")
         try:
             counted = make(job, out) or [out]
             row = {"model": out.name, "counted": [path.name for path in counted]}

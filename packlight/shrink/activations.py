@@ -9,7 +9,8 @@ Rules for places:
 2. the output of every such convolution, after its ReLU or clamp, unless it only passes on to the
    network's outputs: those stay float;
 3. what a place is made from by moving values around (max-pooling, reshaping, concatenation ...) is
-   a place too, on the same grid, so that the mover works on integers and rounds nothing.
+   a place too, on the same grid, so that the mover works on integers and rounds nothing;
+4. what a mean over positions reads to make a place: a sum before it is then one of integers.
 
 Source of the range: minimum mean squared error over clipping thresholds, as in Choukroun et al.,
 arXiv:1902.06822, on histograms.
@@ -58,6 +59,7 @@ _MOVERS = (
     aten.contiguous,
     aten.cat,
 )
+_MEANS = (aten.mean, aten.avg_pool2d, aten.adaptive_avg_pool2d)
 _TO_OUTPUT = (*_MOVERS, *_CLAMPS, aten.softmax, aten.log_softmax, aten.sigmoid, aten.tanh, aten.exp)
 
 
@@ -101,6 +103,7 @@ def find_places(network: Network, layers: Sequence[Layer]) -> list[Place]:
         if layer.kind not in ("conv", "linear", "matmul") or not _is_float(layer.input):
             continue
         wanted.add(layer.input)
+        wanted.update(source for source in _averaged(layer.input) if _is_float(source))
         if layer.kind == "conv":
             end = _after_clamp(layer.node)
             if not _only_reaches_outputs(end, outputs):
@@ -138,6 +141,15 @@ def _after_clamp(node: fx.Node) -> fx.Node:
     if len(users) == 1 and is_call(users[0], *_CLAMPS):
         return users[0]
     return node
+
+
+def _averaged(node: fx.Node) -> list[fx.Node]:
+    """What means read of which a value is made by moving alone."""
+    if is_call(node, *_MEANS):
+        return node.all_input_nodes[:1]
+    if not is_call(node, *_MOVERS):
+        return []
+    return [source for each in node.all_input_nodes for source in _averaged(each)]
 
 
 def _only_reaches_outputs(node: fx.Node, outputs: set[fx.Node]) -> bool:
