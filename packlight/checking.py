@@ -12,9 +12,9 @@ from packlight import data as samples_of
 from packlight.coding.packing import compress
 from packlight.errors import BadInput
 from packlight.judge import Verdict, compare, find_task
-from packlight.network import TensorSpec
 from packlight.runtimes.latency import Latency
 from packlight.runtimes.onnxruntime import Session, latencies
+from packlight.specs import TensorSpec
 
 BATCH = 16
 

@@ -22,38 +22,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from packlight.errors import BadInput
+from packlight.specs import TensorSpec, batched_inputs
 
 _LOUD = ("torch", "torch.onnx", "torch.export", "onnxscript", "onnx_ir")  # loggers
 EXAMPLE_BATCH = 2  # torch.export takes a batch of 1 for a constant, so examples hold two samples
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """One input or output.
-
-    Args:
-        name: as in the file.
-        shape: None where the size may vary.
-        dtype: of its numbers.
-        batched: its first dimension counts samples; otherwise every sample brings a whole tensor,
-            as a recurrent network's state.
-        value: what a scalar input holds when nothing else is said.
-    """
-
-    name: str
-    shape: tuple[int | None, ...]
-    dtype: torch.dtype
-    batched: bool = True
-    value: int | float | None = None
-
-    @property
-    def sample_shape(self) -> tuple[int | None, ...]:
-        """The shape of one sample's part."""
-        return self.shape[1:] if self.batched else self.shape
-
-    def __str__(self) -> str:
-        sizes = "x".join("N" if size is None else str(size) for size in self.shape)
-        return f"{self.name} [{sizes or 'scalar'}] {str(self.dtype).removeprefix('torch.')}"
 
 
 @dataclass(frozen=True)
@@ -105,7 +77,7 @@ class Network:
             for example, dynamic in zip(self.example_inputs, self.dynamic_batch, strict=True)
         ]
         return tuple(
-            TensorSpec(name, shape, example.dtype, batched, None if shape else example.item())
+            TensorSpec(name, shape, _dtype(example), batched, None if shape else example.item())
             for name, shape, example, batched in zip(
                 self.input_names, shapes, self.example_inputs, batched_inputs(shapes), strict=True
             )
@@ -216,17 +188,6 @@ def _received(program: bytes, others: dict[str, Any]) -> Network:
     return Network(_trainable(loaded), loaded.example_inputs[0], **others)
 
 
-def batched_inputs(shapes: Sequence[tuple[int | None, ...]]) -> list[bool]:
-    """Which inputs' first dimension counts samples.
-
-    Where any may vary, those that may; otherwise those as long as the first input's.
-    """
-    if any(shape and shape[0] is None for shape in shapes):
-        return [bool(shape) and shape[0] is None for shape in shapes]
-    first = next((shape[0] for shape in shapes if shape), None)
-    return [bool(shape) and shape[0] == first for shape in shapes]
-
-
 def flat(outputs: Any) -> tuple[Tensor, ...]:
     """What a module returned (a tensor, a tuple, a dict ...) as a tuple of tensors."""
     return tuple(torch.utils._pytree.tree_leaves(outputs))
@@ -267,6 +228,10 @@ def _two_samples(examples: tuple[Tensor, ...], dynamic: tuple[bool, ...]) -> tup
         torch.cat([value[:1]] * EXAMPLE_BATCH) if varies and value.shape[0] == 1 else value
         for value, varies in zip(examples, dynamic, strict=True)
     )
+
+
+def _dtype(value: Tensor) -> str:
+    return str(value.dtype).removeprefix("torch.")
 
 
 def _batch_of(examples: tuple[Tensor, ...]) -> int:

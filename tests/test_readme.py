@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ import pytest
 from packlight.demo import train, write_images
 from packlight.network import Network
 from packlight.runtimes import onnx as onnx_file
+from tests.commands import run
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -54,47 +53,30 @@ def test_every_make_target_named_exists():
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in named)
 
 
-def test_every_command_runs_in_the_order_given(folder):
+def test_every_command_runs_in_the_order_given(folder, monkeypatch, capsys):
     typed = [line for line in commands() if line.startswith(".venv/bin/packlight ")]
     assert len(typed) >= 3
+    monkeypatch.chdir(folder)
     for line in typed:
-        arguments = shlex.split(line)[1:]
-        done = subprocess.run(
-            [sys.executable, "-m", "packlight.cli", *arguments],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, f"{line}\n{done.stderr}"
-        assert done.stdout.strip()
+        code = run(*shlex.split(line)[1:])
+        said = capsys.readouterr()
+        assert not code, f"{line}\n{said.err}"
+        assert said.out.strip()
 
 
-def test_the_python_example_runs(folder):
-    (example,) = blocks("python")
-    done = subprocess.run(
-        [sys.executable, "-c", example], cwd=folder, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "smaller/model.onnx.plt" in done.stdout
-
-
-def test_the_python_example_of_export_runs(folder):
-    (example,) = blocks("python", EXPORT)
-    done = subprocess.run(
-        [sys.executable, "-c", example], cwd=folder, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "from-python/model.tflite" in done.stdout
-
-
-def test_the_python_example_of_bench_runs(folder):
-    (example,) = blocks("python", BENCH)
-    done = subprocess.run(
-        [sys.executable, "-c", example], cwd=folder, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "small/model.tflite" in done.stdout
+@pytest.mark.parametrize(
+    ("page", "written"),
+    [
+        (README, "smaller/model.onnx.plt"),
+        (EXPORT, "from-python/model.tflite"),
+        (BENCH, "small/model.tflite"),
+    ],
+)
+def test_the_python_example_runs(page, written, folder, monkeypatch, capsys):
+    (example,) = blocks("python", page)
+    monkeypatch.chdir(folder)
+    exec(compile(example, "example", "exec"), {})
+    assert written in capsys.readouterr().out
 
 
 def test_every_file_linked_exists():

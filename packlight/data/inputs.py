@@ -49,15 +49,14 @@ def layout_of(spec: Any) -> Layout | None:
 
 def numpy_dtype(spec: Any) -> np.dtype[Any]:
     """The type of its numbers; BadInput for one that NumPy can not calculate with."""
-    name = str(spec.dtype).removeprefix("torch.")
     try:
-        dtype = np.dtype(name)
+        dtype = np.dtype(spec.dtype)
     except TypeError:
         dtype = None
     # with ml_dtypes imported NumPy knows bfloat16 by name, but can not calculate with it
     if dtype is None or dtype.kind not in "biuf":
         raise BadInput(
-            f"the network's input {spec.name} is {name}, which arrays can not hold; give a "
+            f"the network's input {spec.name} is {spec.dtype}, which arrays can not hold; give a "
             "network that takes float32"
         )
     return dtype

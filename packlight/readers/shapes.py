@@ -41,5 +41,6 @@ def examples_of(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> list[Tenso
                 f"input {spec} of {path.name} can not have the shape {'x'.join(map(str, shape))}"
             )
         noise = torch.randn(shape, generator=generator)
-        examples.append(noise if spec.dtype == torch.float32 else (noise * 0).to(spec.dtype))
+        floats = spec.dtype == "float32"
+        examples.append(noise if floats else (noise * 0).to(getattr(torch, spec.dtype)))
     return examples

@@ -21,10 +21,11 @@ import torch
 
 from packlight.errors import BadInput, MissingExtra
 from packlight.files import replace_file
-from packlight.network import Network, TensorSpec, batched_inputs, quiet_torch
+from packlight.network import Network, quiet_torch
 from packlight.runtimes import xnnpack
 from packlight.runtimes.apart import apart, first_line
 from packlight.runtimes.session import Runnable, listening
+from packlight.specs import TensorSpec, batched_inputs
 from packlight.types import Array
 
 SUFFIX = ".pte"
@@ -36,14 +37,14 @@ _INEXACT = ("AddConfig", "MulConfig", "MeanDimConfig")
 _ALIGNMENT = 16  # bytes: what XNNPACK reads its constants at
 _CHATTER = ("[cpuinfo_utils.cpp:", "[threadpool.cpp:")  # what the runtime says unasked
 _DTYPES = {  # of the runtime's scalar types
-    0: torch.uint8,
-    1: torch.int8,
-    3: torch.int32,
-    4: torch.int64,
-    5: torch.float16,
-    6: torch.float32,
-    7: torch.float64,
-    11: torch.bool,
+    0: "uint8",
+    1: "int8",
+    3: "int32",
+    4: "int64",
+    5: "float16",
+    6: "float32",
+    7: "float64",
+    11: "bool",
 }
 
 
@@ -214,7 +215,7 @@ class _Program:
         if _Program._pool != self._threads:
             self._load()
         tensors = [torch.from_numpy(np.ascontiguousarray(value)) for value in inputs]
-        given = [(tuple(tensor.shape), tensor.dtype) for tensor in tensors]
+        given = [(value.shape, value.dtype.name) for value in inputs]
         if given != self._takes:
             raise BadInput(f"{self._name} takes {_told(self._takes)}, not {_told(given)}")
         return tuple(value.numpy() for value in self._loaded.execute(tensors))
@@ -225,7 +226,7 @@ class _Program:
         declared = [about.input_tensor_meta(index) for index in range(about.num_inputs())]
         shapes: list[tuple[int | None, ...]] = [tuple(one.sizes()) for one in declared]
         return tuple(
-            TensorSpec(f"input_{index}", shape, _DTYPES.get(one.dtype(), torch.float32), batched)
+            TensorSpec(f"input_{index}", shape, _DTYPES.get(one.dtype(), "float32"), batched)
             for index, (one, shape, batched) in enumerate(
                 zip(declared, shapes, batched_inputs(shapes), strict=True)
             )
@@ -236,7 +237,7 @@ class _Program:
         return [f"output_{index}" for index in range(self._loaded.metadata.num_outputs())]
 
 
-def _told(takes: Sequence[tuple[tuple[int | None, ...], torch.dtype]]) -> str:
+def _told(takes: Sequence[tuple[tuple[int | None, ...], str]]) -> str:
     return ", ".join(str(TensorSpec("", shape, dtype)).strip() for shape, dtype in takes)
 
 

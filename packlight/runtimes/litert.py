@@ -10,19 +10,19 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
-import torch
 
 from packlight.errors import BadInput, MissingExtra
 from packlight.files import replace_file
-from packlight.fuse import fuse
-from packlight.network import Network, TensorSpec, batched_inputs
-from packlight.runtimes.lowering import with_one_sample
 from packlight.runtimes.session import Runnable, listening
 from packlight.runtimes.tflite import Values
+from packlight.specs import TensorSpec, batched_inputs
 from packlight.types import Array
+
+if TYPE_CHECKING:
+    from packlight.network import Network
 
 SUFFIX = ".tflite"
 
@@ -55,6 +55,8 @@ def write(
 
 def to_bytes(network: Network, *, channels_last: bool = False, values: Values = "fitted") -> bytes:
     """The .tflite file of a Network, as `write` writes it."""
+    from packlight.fuse import fuse
+    from packlight.runtimes.lowering import with_one_sample
     from packlight.runtimes.tflite.writing import lowered
 
     if values not in get_args(Values):
@@ -113,13 +115,8 @@ class Session(Runnable):
     def _declared(self) -> tuple[TensorSpec, ...]:
         shapes = [tuple(int(size) for size in value["shape"]) for value in self._ins]
         return tuple(
-            TensorSpec(name, shape, _torch_type(value["dtype"]), batched)
+            TensorSpec(name, shape, np.dtype(value["dtype"]).name, batched)
             for name, shape, value, batched in zip(
                 self.input_names, shapes, self._ins, batched_inputs(shapes), strict=True
             )
         )
-
-
-def _torch_type(dtype: Any) -> torch.dtype:
-    found: torch.dtype = getattr(torch, np.dtype(dtype).name)
-    return found

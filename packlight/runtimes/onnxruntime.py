@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import onnxruntime
-import torch
 
 from packlight.errors import BadInput
-from packlight.network import TensorSpec, batched_inputs
 from packlight.runtimes.latency import Latency
 from packlight.runtimes.session import Runnable
+from packlight.specs import TensorSpec, batched_inputs
 from packlight.types import Array
 
 DTYPES = {
@@ -77,9 +76,7 @@ class Session(Runnable):
             for value in declared
         ]
         return tuple(
-            TensorSpec(
-                value.name, shape, getattr(torch, DTYPES.get(value.type, "float32")), batched
-            )
+            TensorSpec(value.name, shape, DTYPES.get(value.type, "float32"), batched)
             for value, shape, batched in zip(declared, shapes, batched_inputs(shapes), strict=True)
         )
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from packlight.data.samples import runs
-from packlight.network import TensorSpec
+from packlight.specs import TensorSpec
 from packlight.types import Array
 
 

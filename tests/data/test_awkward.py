@@ -14,10 +14,10 @@ from PIL import Image
 
 from packlight.data import Preprocess, open_data, split
 from packlight.errors import BadInput
-from packlight.network import TensorSpec
+from packlight.specs import TensorSpec
 
 
-def spec(*sample, name="x", dtype=torch.float32):
+def spec(*sample, name="x", dtype="float32"):
     return TensorSpec(name, (None, *sample), dtype)
 
 
@@ -83,7 +83,7 @@ def test_a_network_of_four_channels_gets_four(packed):
 
 
 def test_pixels_come_in_the_networks_own_float_type(packed):
-    half = [spec(3, 8, 8, dtype=torch.float16)]
+    half = [spec(3, 8, 8, dtype="float16")]
     pixels = np.zeros((2, 8, 8, 3), np.uint8)
     for source in (packed({"a.png": png()}), pixels):
         assert open_data(source, half).test.arrays()[0].dtype == np.float16
@@ -91,7 +91,7 @@ def test_pixels_come_in_the_networks_own_float_type(packed):
 
 def test_a_network_of_bytes_refuses_scaling(packed):
     source = packed({"a.png": png()})
-    bytes_in = [spec(3, 8, 8, dtype=torch.uint8)]
+    bytes_in = [spec(3, 8, 8, dtype="uint8")]
     open_data(source, bytes_in, Preprocess(scale=1))
     for how in (Preprocess(scale=0.5), Preprocess(mean=(1,)), Preprocess(std=(2,))):
         with pytest.raises(BadInput, match="uint8"):
@@ -184,10 +184,10 @@ def test_settings_for_pixels_may_stand_beside_other_inputs():
 @pytest.mark.parametrize(
     ("values", "dtype"),
     [
-        (np.full((2, 5), 1.5), torch.int64),
-        (np.full((2, 5), np.nan), torch.int64),
-        (np.full((2, 5), -1), torch.uint8),
-        (np.full((2, 5), 2**40), torch.int32),
+        (np.full((2, 5), 1.5), "int64"),
+        (np.full((2, 5), np.nan), "int64"),
+        (np.full((2, 5), -1), "uint8"),
+        (np.full((2, 5), 2**40), "int32"),
     ],
 )
 def test_numbers_the_networks_type_can_not_hold_are_refused(values, dtype):
@@ -210,7 +210,7 @@ def test_types_numpy_can_not_hold_are_read_or_named(known_by_name):
     made = open_data(torch.ones(2, 5, dtype=torch.bfloat16), [spec(5)]).test.arrays()[0]
     assert (made == 1).all()
     with pytest.raises(BadInput, match="x is bfloat16"):
-        open_data(np.zeros((2, 5)), [spec(5, dtype=torch.bfloat16)])
+        open_data(np.zeros((2, 5)), [spec(5, dtype="bfloat16")])
 
 
 def test_text_named_as_arrays_is_called_what_it_is(tmp_path):
@@ -262,7 +262,7 @@ def test_an_input_named_y_is_not_fed_with_labels():
 
 
 def test_an_input_with_a_value_of_its_own_may_be_left_out_or_given_once():
-    rate = TensorSpec("sr", (), torch.int64, batched=False, value=16000)
+    rate = TensorSpec("sr", (), "int64", batched=False, value=16000)
     inputs = [spec(3, name="input"), rate]
     for source, wanted in (
         (A, 16000),
@@ -279,7 +279,7 @@ def test_an_input_with_a_value_of_its_own_may_be_left_out_or_given_once():
 
 
 def test_noise_for_a_network_of_bytes_covers_the_bytes():
-    made = open_data("random:8", [spec(3, 8, 8, dtype=torch.uint8)]).test.arrays()[0]
+    made = open_data("random:8", [spec(3, 8, 8, dtype="uint8")]).test.arrays()[0]
     assert made.min() < 10
     assert made.max() > 245
 

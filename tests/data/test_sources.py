@@ -12,14 +12,14 @@ from PIL import Image
 
 from packlight.data import Preprocess, check_labels, open_data
 from packlight.errors import BadInput
-from packlight.network import TensorSpec
 from packlight.runtimes.onnxruntime import Session
+from packlight.specs import TensorSpec
 from tests.shared import shared
 
-RGB = [TensorSpec("image", (None, 3, 8, 8), torch.float32)]
-GREY = [TensorSpec("image", (None, 1, 8, 8), torch.float32)]
-FLAT = [TensorSpec("features", (None, 5), torch.float32)]
-TWO = [TensorSpec("a", (None, 2), torch.float32), TensorSpec("b", (None, 3), torch.float32)]
+RGB = [TensorSpec("image", (None, 3, 8, 8), "float32")]
+GREY = [TensorSpec("image", (None, 1, 8, 8), "float32")]
+FLAT = [TensorSpec("features", (None, 5), "float32")]
+TWO = [TensorSpec("a", (None, 2), "float32"), TensorSpec("b", (None, 3), "float32")]
 
 
 def picture(colour, size=(8, 8), kind="PNG") -> bytes:
@@ -214,18 +214,16 @@ def test_labels_beyond_the_classes_are_named():
 
 def test_real_data_is_read_as_its_notes_say():
     cifar = open_data(
-        shared("data", "cifar10.zip"), [TensorSpec("x", (None, 3, 32, 32), torch.float32)]
+        shared("data", "cifar10.zip"), [TensorSpec("x", (None, 3, 32, 32), "float32")]
     )
     assert (len(cifar.train), len(cifar.test)) == (50_000, 5_000)
     assert np.bincount(cifar.test.labels).tolist() == [500] * 10
-    mnist = open_data(
-        shared("data", "mnist.npz"), [TensorSpec("x", (None, 1, 28, 28), torch.float32)]
-    )
+    mnist = open_data(shared("data", "mnist.npz"), [TensorSpec("x", (None, 1, 28, 28), "float32")])
     assert (len(mnist.train), len(mnist.test)) == (60_000, 10_000)
 
 
 def test_preprocessing_gives_the_published_accuracy():
-    spec = [TensorSpec("image", (None, 3, 227, 227), torch.float32)]
+    spec = [TensorSpec("image", (None, 3, 227, 227), "float32")]
     how = Preprocess(resize=256, crop=227, scale=1)
     samples = open_data(shared("data", "imagenet500.zip"), spec, how).test
     session = Session(shared("models", "squeezenet1_1.onnx"))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from packlight.data import Dataset, open_data, split
 from packlight.errors import BadInput
-from packlight.network import TensorSpec
+from packlight.specs import TensorSpec
 
-SPEC = [TensorSpec("x", (None, 2), torch.float32)]
+SPEC = [TensorSpec("x", (None, 2), "float32")]
 
 
 def numbered(count: int, start: int = 0):
@@ -82,7 +81,7 @@ def test_pictures_that_repeat_are_left_out(tmp_path):
         pixels = generator.integers(0, 256, (4, 4), dtype=np.uint8)
         for copy in "ab":
             Image.fromarray(pixels).save(tmp_path / f"{number:02}{copy}.png")
-    pictures = open_data(tmp_path, [TensorSpec("x", (None, 1, 4, 4), torch.float32)])
+    pictures = open_data(tmp_path, [TensorSpec("x", (None, 1, 4, 4), "float32")])
     found = split(pictures, calibrate=30)
     assert len(found.judge) < 90
     names = [{name[:2] for name in part.names} for part in (found.fit, found.judge)]

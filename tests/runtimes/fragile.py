@@ -8,11 +8,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from packlight.errors import MissingExtra
-from packlight.network import TensorSpec
 from packlight.runtimes.session import Runnable
+from packlight.specs import TensorSpec
 
 
 class Session(Runnable):
@@ -20,9 +19,9 @@ class Session(Runnable):
         print("a runtime's chatter", flush=True)
         milliseconds, _, self.fate = Path(model).read_text().partition(", ")
         self.pause = float(milliseconds.removesuffix(" ms")) / 1000
-        self.inputs = (TensorSpec("x", (None, 3), torch.float32),)
+        self.inputs = (TensorSpec("x", (None, 3), "float32"),)
         if self.fate == "open size":
-            self.inputs = (TensorSpec("x", (None, None), torch.float32),)
+            self.inputs = (TensorSpec("x", (None, None), "float32"),)
         self.batch = None
         self.runs = 0
         if self.fate == "abort in loading":
