@@ -1,8 +1,8 @@
 """The layers of a .tflite file in LiteRT.
 
-Keeping all tensors (`experimental_preserve_all_tensors`) is no way to see them: LiteRT leaves
-XNNPACK out then, and other kernels run. Instead there is one copy of the file per layer, which ends
-there, and runs as the file itself does.
+Keeping all tensors (`experimental_preserve_all_tensors`) is no way to see them: LiteRT 2.3 then
+hands every operator to XNNPACK by itself, so that nothing is fused. Instead there is one copy of
+the file per layer, which ends there, and runs as the file itself does.
 
 packlight wrote the file, operator by operator from a graph. It is written again in memory, which
 tells the operator for every layer; the file is compared as it lies there, whatever became of its
