@@ -22,6 +22,7 @@ import numpy as np
 from packlight.errors import BadInput
 from packlight.judge import Interval
 from packlight.progress import Progress
+from packlight.runtimes.kernels import Kernels
 from packlight.runtimes.latency import (
     Latency,
     Verdict,
@@ -60,6 +61,7 @@ class Timed:
         peak_bytes: largest resident size while it was loaded and ran, over what the process with
             the runtime's library had before; None where the system does not tell.
         runs: how many were timed.
+        kernels: operators in the file, and what the runtime makes of them; None where unknown.
     """
 
     file: str
@@ -74,6 +76,7 @@ class Timed:
     verdict: Verdict | None = None
     peak_bytes: int | None = None
     runs: int = 0
+    kernels: Kernels | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,7 @@ class _Runner:
     loaded: Loaded | None = None
     problem: str | None = None
     runs: int = 1
+    kernels: Kernels | None = None
 
     def wait(self) -> None:
         self._try(self.worker.wait)
@@ -133,6 +137,12 @@ class _Runner:
 
     def take_turn(self) -> None:
         self._try(lambda: self.turns.append(self.worker.run(self.runs)))
+
+    def count_kernels(self) -> None:
+        def count() -> None:
+            self.kernels = self.worker.kernels()
+
+        self._try(count)
 
     def medians(self) -> Any:
         """(turns,) milliseconds."""
@@ -192,6 +202,8 @@ def bench(
                 runner.load()
         with progress.stage("take turns"):
             turns = _take_turns(runners, seconds)
+            for runner in runners[: len(paths)]:
+                runner.count_kernels()
     own, twin = runners[: len(paths)], runners[len(paths) :]
     if all(runner.problem for runner in own):
         reasons = (f"{path.name}: {one.problem}" for path, one in zip(paths, own, strict=True))
@@ -256,6 +268,7 @@ def _figures(
         verdict=verdict(ratio, same or _AT_REST) if ratio else None,
         peak_bytes=runner.loaded.peak_bytes,
         runs=len(every),
+        kernels=runner.kernels,
     )
 
 

@@ -97,6 +97,19 @@ def argument(node: fx.Node, position: int, name: str, default: Any = None) -> An
     return node.kwargs.get(name, default)
 
 
+def pads_with_zeros(node: fx.Node) -> bool:
+    """Whether a call of `pad` or `constant_pad_nd` puts zeros, and cuts nothing off."""
+    if is_call(node, aten.constant_pad_nd):
+        number = argument(node, 2, "value", 0)
+    elif is_call(node, aten.pad) and argument(node, 2, "mode", "constant") == "constant":
+        number = argument(node, 3, "value")
+    else:
+        return False
+    amounts = node.args[1]
+    numbers = isinstance(amounts, (list, tuple)) and all(isinstance(one, int) for one in amounts)
+    return numbers and min(amounts) >= 0 and number in (None, 0)
+
+
 def layer_name(node: fx.Node) -> str:
     """What to call a node in a report: the owner of its weight, otherwise its own name."""
     for source in node.all_input_nodes:

@@ -23,6 +23,7 @@ from packlight.errors import BadInput
 from packlight.exporting import PACKED, STEM
 from packlight.files import size_of
 from packlight.judge import Interval, Task, compare, find_task, proportion
+from packlight.layerwise import SAMPLES, RuntimeLayers, compare_layers
 from packlight.runtimes.apart import apart
 from packlight.runtimes.onnxruntime import Session
 from packlight.runtimes.targets import SUFFIXES, runner_of
@@ -67,12 +68,14 @@ class ParityResult:
         n: samples that judged.
         judged_on: which, in a sentence.
         notes: about the times, in sentences.
+        layers: of each file that ran, if they were asked for.
     """
 
     files: tuple[Checked, ...]
     n: int
     judged_on: str
     notes: tuple[str, ...]
+    layers: tuple[RuntimeLayers, ...] = ()
 
     def require(self) -> None:
         """Raise BadInput if a file that should run here did not; says which, and why."""
@@ -89,9 +92,9 @@ class ParityResult:
         return asdict(self)
 
     def __rich__(self) -> Any:
-        from packlight.report.parity import table
+        from packlight.report.parity import shown
 
-        return table(self)
+        return shown(self)
 
 
 def check_folder(
@@ -103,6 +106,7 @@ def check_folder(
     calibrate: int = 300,
     seed: int = 0,
     seconds: float = 10.0,
+    layers: bool = False,
 ) -> ParityResult:
     """Compare the files of a fit's or an export's folder, each on its runtime.
 
@@ -112,6 +116,8 @@ def check_folder(
         original: the ONNX file that all are compared with; default: the folder's model.onnx.
         preprocess, calibrate, seed: as for `packlight.check`.
         seconds: how long to time, all files together.
+        layers: whether to compare layer by layer too, and name the first that departs: from the
+            original where that has the folder's layers, otherwise from the folder's model.onnx.
     Raises:
         BadInput: there is no model.onnx, or it or the original does not run or fit the data.
     """
@@ -149,7 +155,30 @@ def check_folder(
     package = place / f"{STEM}{_NOT_HERE}"
     if package.exists():
         rows.append(Checked(package.name, "coreml", *_sizes(package), problem="not run here"))
-    return ParityResult(tuple(rows), len(judge), split.description, timed.notes)
+    watched = _layers(paths, answers, first, own, judge) if layers else ()
+    return ParityResult(tuple(rows), len(judge), split.description, timed.notes, watched)
+
+
+def _layers(
+    paths: Sequence[Path],
+    answers: Sequence[tuple[Array, ...] | str],
+    first: Path,
+    own: Path,
+    judge: samples_of.Samples,
+) -> tuple[RuntimeLayers, ...]:
+    """What the layers of each file that ran give."""
+    from packlight.layerwise.onnx import same_layers
+
+    reference = first if same_layers(first, own) else own
+    samples = judge.take(range(min(SAMPLES, len(judge)))).arrays()
+    found = []
+    for path, given in zip(paths, answers, strict=True):
+        if isinstance(given, str) or (path == first and reference == own != first):
+            continue
+        runtime, _ = runner_of(path)
+        some = [values[: len(samples[0])] for values in given]
+        found.append(compare_layers(path, runtime, reference, samples, some))
+    return tuple(found)
 
 
 def _asked(path: Path, inputs: Sequence[Path]) -> tuple[Array, ...] | str:

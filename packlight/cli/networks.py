@@ -220,8 +220,13 @@ def reorder(
     "second", metavar="[B.onnx|FIT_DIR]", type=click.Path(path_type=Path), required=False
 )
 @_data_options
+@click.option(
+    "--layers",
+    is_flag=True,
+    help="A folder's files layer by layer: the first that a runtime computes otherwise.",
+)
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
-def check(first: Path, second: Path | None, as_json: bool, **options: Any) -> None:
+def check(first: Path, second: Path | None, layers: bool, as_json: bool, **options: Any) -> None:
     """Compare two ONNX files: sizes, answers, speed in onnxruntime.
 
     Or, given a folder that fit or export wrote, its files, each on the runtime that it is for:
@@ -231,8 +236,11 @@ def check(first: Path, second: Path | None, as_json: bool, **options: Any) -> No
     --calibrate 0 takes them all.
     """
     if second is None or second.is_dir():
-        _check_folder(second or first, first if second else None, as_json, **options)
+        original = first if second else None
+        _check_folder(second or first, original, as_json, layers=layers, **options)
         return
+    if layers:
+        raise click.UsageError("--layers is for a folder's files; give the folder")
     from packlight.checking import check as check_networks
 
     result = check_networks(first, second, options.pop("data"), **options)

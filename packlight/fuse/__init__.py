@@ -17,6 +17,9 @@ from packlight.errors import PacklightError
 from packlight.fuse.batch_norm import fold_batch_norm
 from packlight.fuse.constants import fold_constants
 from packlight.fuse.identity import remove_identities
+from packlight.fuse.moves import compose_moves
+from packlight.fuse.padding import fold_padding
+from packlight.fuse.repeats import drop_repeats
 from packlight.network import Network
 
 __all__ = ["TOLERANCE", "Fused", "difference", "fuse"]
@@ -24,7 +27,14 @@ __all__ = ["TOLERANCE", "Fused", "difference", "fuse"]
 TOLERANCE = 1e-4  # of the largest output: float32 rounding, summed over a deep network
 
 Pass = Callable[[Network], int]
-PASSES: tuple[Pass, ...] = (remove_identities, fold_constants, fold_batch_norm)
+PASSES: tuple[Pass, ...] = (
+    remove_identities,
+    fold_constants,
+    fold_batch_norm,
+    fold_padding,
+    compose_moves,
+    drop_repeats,
+)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ def table(result: BenchResult) -> Table:
     shown = Table(box=None, pad_edge=False, header_style="bold", caption=_caption(result))
     shown.caption_justify = "left"
     shown.add_column("file", overflow="fold")
-    for name in ("load ms", "run ms", "p95 ms", "x the first", "peak RAM"):
+    for name in ("load ms", "run ms", "p95 ms", "x the first", "peak RAM", "nodes\nkernels"):
         shown.add_column(name, justify="right", overflow="fold")
     for one in result.files:
         title = Text(f"{one.file}\n{one.runtime}, {show_size(one.bytes)}")
@@ -39,7 +39,7 @@ def _caption(result: BenchResult) -> Text:
 def _figures(one: Timed) -> list[str]:
     """What stands right of the name."""
     if one.median_ms is None:
-        return ["", "not timed", "", "", ""]
+        return ["", "not timed", "", "", "", ""]
     ratio = ""
     if one.ratio is not None and one.verdict is not None:
         ratio = f"{number(one.ratio.value)} {_WORDS[one.verdict]}\n{_ends(one.ratio)}"
@@ -49,6 +49,7 @@ def _figures(one: Timed) -> list[str]:
         number(one.p95_ms),
         ratio,
         "" if one.peak_bytes is None else f"+{show_size(one.peak_bytes)}",
+        "" if one.kernels is None else f"{one.kernels.nodes}\n{one.kernels.run}",
     ]
 
 

@@ -112,6 +112,17 @@ class Session(Runnable):
         self._interpreter.invoke()
         return tuple(self._interpreter.get_tensor(value["index"]) for value in self._outs)
 
+    def operators(self) -> list[tuple[str, tuple[int, ...], tuple[int, ...]]]:
+        """The file's operators, then the delegates that run some of them instead.
+
+        Returns:
+            Of each: its name ("DELEGATE"), the tensors that it reads, and those that it fills.
+        """
+        return [
+            (str(one["op_name"]), tuple(map(int, one["inputs"])), tuple(map(int, one["outputs"])))
+            for one in self._interpreter._get_ops_details()
+        ]
+
     def _declared(self) -> tuple[TensorSpec, ...]:
         shapes = [tuple(int(size) for size in value["shape"]) for value in self._ins]
         return tuple(

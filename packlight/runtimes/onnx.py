@@ -22,6 +22,7 @@ from onnxscript import ir, optimizer
 from packlight.errors import BadInput
 from packlight.files import replace_file
 from packlight.network import Network, quiet_torch
+from packlight.runtimes.onnx_padding import pad_in_convolutions
 
 SUFFIX = ".onnx"
 OPSET = 18
@@ -62,6 +63,7 @@ def to_proto(network: Network) -> onnx.ModelProto:
             reason = str(problem.__cause__ or problem).strip().splitlines()[0][:300]
             raise BadInput(f"the network can not be written as ONNX: {reason}") from problem
     model: onnx.ModelProto = exported.model_proto
+    pad_in_convolutions(model.graph)
     _strip(model, network)
     return model
 

@@ -4,6 +4,7 @@
     start                       ->         imports the runtime, says that it is ready
     "load"                      ->         loads the file, warms up, says what that took
     a number of runs            ->         their milliseconds
+    "kernels"                   ->         loads it once more, says how many kernels ran
     standard input is closed    ->         ends
 
 Answers are lines of JSON on its standard output. What the runtime prints goes elsewhere; a runtime
@@ -21,13 +22,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from packlight.errors import BadInput
 from packlight.runtimes.apart import ending, first_line, surroundings
+from packlight.runtimes.kernels import Kernels, count_kernels
 
 if TYPE_CHECKING:
     from packlight.runtimes.session import Runnable
@@ -113,6 +115,11 @@ class Worker:
         taken: list[float] = self._ask(str(times))
         return taken
 
+    def kernels(self) -> Kernels | None:
+        """How many kernels a run of the file is; None where that can not be told."""
+        told = self._ask("kernels")
+        return None if told is None else Kernels(**told)
+
     def close(self) -> None:
         """End the process, whatever it is doing."""
         self._process.kill()
@@ -166,10 +173,20 @@ def _serve(path: Path, module: str, threads: int, orders: TextIO) -> Iterator[An
         "peak_bytes": None if before is None or peak is None else peak - before,
     }
     for line in orders:
+        if line.strip() == "kernels":
+            yield _counted(path, inputs)
+            continue
         times = int(line)
         if times > 1:
             _timed(session, inputs)  # other files have had the caches
         yield [_timed(session, inputs) for _ in range(times)]
+
+
+def _counted(path: Path, inputs: tuple[Array, ...]) -> dict[str, Any] | None:
+    try:
+        return asdict(count_kernels(path, inputs))
+    except Exception:  # figures to look at; none is worth a file's times
+        return None
 
 
 def _example(session: Runnable) -> tuple[Array, ...]:

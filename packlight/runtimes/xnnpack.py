@@ -13,7 +13,9 @@ round to int32 themselves. `rewritten` makes that of a copy, exactly:
 6. weights that no integer kernel can read (a float input, a depthwise layer with a float output)
    are stored as the floats that they stand for; so are shared weights, looked up in codebooks;
 7. the mean over an image keeps its axes until after it;
-8. a product with a stored matrix becomes a linear layer with the matrix turned.
+8. a padding with zeros behind a rounding moves ahead of it, where every grid holds zero as well:
+   the integer kernel of the convolution wants a rounded value;
+9. a product with a stored matrix becomes a linear layer with the matrix turned.
 
 Source of the pattern: what torchao's `convert_pt2e` makes for executorch's XNNPACKQuantizer.
 """
@@ -32,6 +34,7 @@ from packlight.graph import (
     aten,
     free_name,
     is_call,
+    pads_with_zeros,
     quantized,
     value_of,
 )
@@ -62,6 +65,9 @@ def rewritten(network: Network) -> Network:
     for lookup in lookups(module):
         spell_out(module, lookup)
     for node in list(module.graph.nodes):
+        if is_call(node, aten.pad, aten.constant_pad_nd):
+            _pad_first(module.graph, node)
+    for node in list(module.graph.nodes):
         if is_call(node, quantized.quantize_per_tensor, quantized.dequantize_per_tensor):
             _make_signed(node)
         elif is_call(node, aten.mean):
@@ -78,6 +84,27 @@ def rewritten(network: Network) -> Network:
     module.graph.lint()
     module.recompile()
     return made.retraced()
+
+
+def _pad_first(graph: fx.Graph, pad: fx.Node) -> None:
+    restored: Any = pad.args[0]
+    rounded = restored.args[0]
+    if not is_call(restored, quantized.dequantize_per_tensor) or not is_call(
+        rounded, quantized.quantize_per_tensor
+    ):
+        return
+    grid = restored.args[1:]
+    if rounded.args[1:] != grid or not pads_with_zeros(pad):
+        return
+    with graph.inserting_before(pad):
+        around = graph.call_function(pad.target, (rounded.args[0], *pad.args[1:]), pad.kwargs)
+        levels = graph.call_function(rounded.target, (around, *grid))
+        again = graph.call_function(restored.target, (levels, *grid))
+    pad.replace_all_uses_with(again)
+    graph.erase_node(pad)
+    for stale in (restored, rounded):
+        if not stale.users:
+            graph.erase_node(stale)
 
 
 def _make_signed(node: fx.Node) -> None:

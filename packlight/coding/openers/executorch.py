@@ -13,7 +13,11 @@ from packlight.coding.openers.flatbuffers import Table, root
 from packlight.coding.openers.tensor import Derived, Tensor
 
 _PLANS, _BUFFERS, _INLINE, _SEGMENTS, _CONSTANTS, _MUTABLES, _NAMED = 1, 2, 3, 4, 5, 6, 7
-_PLAN_VALUES, _PLAN_DELEGATES = 2, 7
+_PLAN_VALUES, _PLAN_CHAINS, _PLAN_OPERATORS, _PLAN_DELEGATES = 2, 5, 6, 7
+_CHAIN_INSTRUCTIONS = 2
+_INSTRUCTION_KIND, _INSTRUCTION = 0, 1
+_CALL, _DELEGATE_CALL = 1, 2  # kinds
+_CALLED, _OPERATOR_NAME = 0, 0
 _VALUE_KIND, _VALUE, _VALUE_TENSOR = 0, 1, 5
 _SCALAR_TYPE, _OFFSET, _SIZES, _ORDER, _BUFFER, _ALLOCATION, _EXTRA = 0, 1, 2, 3, 5, 6, 9
 _EXTRA_SEGMENTS, _EXTRA_NAME, _EXTRA_LOCATION = 0, 1, 2
@@ -67,6 +71,43 @@ def tensors(data: bytes) -> Iterator[Tensor | Derived]:
                 held = segments if processed.number(_PROCESSED_LOCATION, "b") else inline
                 at, _ = held[processed.number(_PROCESSED_INDEX, "I")]
                 yield from xnnpack.tensors(program, at, named)
+
+
+def program_calls(data: bytes) -> tuple[list[str], list[int]]:
+    """What a program's first method calls.
+
+    Returns:
+        Names of the operators called, and for each call of a delegate the nodes in it.
+    """
+    program = root(data)
+    plan = program.tables(_PLANS)[0]
+    operators = [one.text(_OPERATOR_NAME) for one in plan.tables(_PLAN_OPERATORS)]
+    inside = [_nodes_of(program, one) for one in plan.tables(_PLAN_DELEGATES)]
+    called, delegated = [], []
+    for chain in plan.tables(_PLAN_CHAINS):
+        for instruction in chain.tables(_CHAIN_INSTRUCTIONS):
+            kind, call = instruction.number(_INSTRUCTION_KIND, "B"), instruction.table(_INSTRUCTION)
+            if kind == _CALL and call:
+                called.append(operators[call.number(_CALLED, "i")])
+            elif kind == _DELEGATE_CALL and call:
+                delegated.append(inside[call.number(_CALLED, "i")])
+    return called, delegated
+
+
+def _nodes_of(program: Table, delegate: Table) -> int:
+    """How many nodes XNNPACK was given in a delegate."""
+    processed = delegate.table(_DELEGATE_PROCESSED)
+    if not processed:
+        return 0
+    base = 0
+    if program.data[_HEADER] == b"eh00":
+        (base,) = struct.unpack_from("<Q", program.data, _SEGMENT_BASE)
+    index = processed.number(_PROCESSED_INDEX, "I")
+    if processed.number(_PROCESSED_LOCATION, "b"):
+        at = base + program.tables(_SEGMENTS)[index].number(_SEGMENT_OFFSET, "Q")
+    else:
+        at, _ = program.tables(_INLINE)[index].vector(0, 1)
+    return xnnpack.count_nodes(program, at)
 
 
 class _Buffers:

@@ -46,14 +46,10 @@ def tensors(program: Table, start: int, named: Mapping[str, tuple[int, int]]) ->
         start: where XNNPACK's program begins.
         named: (first byte, bytes) of data that the file holds under a name.
     """
-    data, base = program.data, 0
-    if data[start + 4 : start + 8] == _MAGIC:
-        offset, _, constants = struct.unpack_from("<III", data, start + 10)
-        base = start + constants
-        start += offset
-    if data[start + 4 : start + 8] not in _PLAIN_MAGICS:
+    found = _graph(program, start)
+    if found is None:
         return
-    graph = program.root(start)
+    graph, base = found
     places = [buffer.vector(0, 1) for buffer in graph.tables(_BUFFERS)]
     if not places:
         places = [_place(entry, base, named) for entry in graph.tables(_CONSTANTS)]
@@ -65,6 +61,24 @@ def tensors(program: Table, start: int, named: Mapping[str, tuple[int, int]]) ->
             yield from value.found
     for node in graph.tables(_NODES):
         yield from _bias_scales(node, values)
+
+
+def count_nodes(program: Table, start: int) -> int:
+    """How many nodes a program of XNNPACK has that begins at `start`."""
+    found = _graph(program, start)
+    return len(found[0].tables(_NODES)) if found else 0
+
+
+def _graph(program: Table, start: int) -> tuple[Table, int] | None:
+    """The graph of a program, and where the offsets of its constants count from."""
+    data, base = program.data, 0
+    if data[start + 4 : start + 8] == _MAGIC:
+        offset, _, constants = struct.unpack_from("<III", data, start + 10)
+        base = start + constants
+        start += offset
+    if data[start + 4 : start + 8] not in _PLAIN_MAGICS:
+        return None
+    return program.root(start), base
 
 
 def _place(entry: Table, base: int, named: Mapping[str, tuple[int, int]]) -> tuple[int, int]:

@@ -131,6 +131,13 @@ class FlatFile:
         """Of a tensor."""
         return tuple(int(size) for size in self._tensors[tensor].shape)
 
+    def maker(self, tensor: int) -> int | None:
+        """The number of the operator that fills a tensor."""
+        for number, call in enumerate(self._operators):
+            if tensor in call.outputs:
+                return number
+        return None
+
     def rename(self, tensor: int, name: str) -> None:
         """Give a tensor the name that the user knows it by."""
         self._tensors[tensor].name = name
@@ -171,10 +178,8 @@ class FlatFile:
             metadata=entries or None,
             signatureDefs=[signature],
         )
-        builder = flatbuffers.Builder(1 << 16)
         self._vectors.clear()
-        builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
-        return bytes(builder.Output())
+        return _packed(model)
 
     def _add(
         self, shape: Sequence[int], dtype: str, buffer: int, grid: Grid | None, name: str
@@ -198,6 +203,27 @@ class FlatFile:
         if name in _HYBRID_VERSIONS and schema.TensorType.INT8 in types:
             return _HYBRID_VERSIONS[name]
         return _VERSIONS.get(name, 1)
+
+
+def parsed(data: bytes) -> Any:
+    """A file as the schema's ModelT."""
+    return schema.ModelT.InitFromPackedBuf(data, 0)
+
+
+def unparsed(model: Any) -> bytes:
+    """The file of a ModelT that `parsed` gave, perhaps changed."""
+    model.buffers = [_Buffer(_data(buffer)) for buffer in model.buffers]
+    return _packed(model)
+
+
+def _data(buffer: Any) -> bytes:
+    return b"" if buffer.data is None else np.asarray(buffer.data, np.uint8).tobytes()
+
+
+def _packed(model: Any) -> bytes:
+    builder = flatbuffers.Builder(1 << 16)
+    builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
+    return bytes(builder.Output())
 
 
 def _code(builtin: int, version: int) -> Any:

@@ -134,6 +134,8 @@ class Lowering:
         self._last = last
         self._values: dict[fx.Node, Value] = {}
         self._done: set[fx.Node] = set()
+        #: where an operator's work ends: the node whose value it gives, the tensor, its layout
+        self.made: list[tuple[fx.Node, int, Layout]] = []
 
     def run(self) -> bytes:
         """Write every node; returns the file.
@@ -368,6 +370,7 @@ class Lowering:
             self._done.add(step)
             self._values[step] = value
             step = None if step is ending.last else _only_user(step)
+        self.made.append((ending.last, tensor, layout))
         return tensor
 
 

@@ -67,7 +67,9 @@ def quantize(low: Lowering, node: fx.Node) -> None:
         inside = _rounded(low, x.padded.source, grid)
         low.give(node, Value(x.shape, grid, padded=replace(x.padded, source=inside)))
         return
-    low.give(node, _rounded(low, x, grid))
+    value = _rounded(low, x, grid)
+    low.give(node, value)
+    low.made.append((node, low.tensor(value, True, value.layout), value.layout))
 
 
 def _is_positive(node: Any) -> bool:
