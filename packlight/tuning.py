@@ -106,8 +106,9 @@ class _Search:
         if len(entered) > 1:
             with self.progress.stage("race files"):
                 ranked = best_of(entered, self.most, self._share("files"))
-            for choice, ratio in ranked:
-                self._tell(str(choice), ratio)
+            for choice, time in ranked:
+                if choice != self.default:
+                    self._tell(str(choice), time)
             if ranked[0][1].value < _WORTH:
                 best = ranked[0][0]
         with self.progress.stage("race settings"):
@@ -316,12 +317,10 @@ def _file(model: Path) -> Path:
 
 
 def _default_folder(model: Path) -> Path:
-    name = model.resolve().name if model.is_dir() else model.stem
-    return (
-        model.resolve().with_name(f"{name}-tuned")
-        if model.is_dir()
-        else model.with_name(f"{name}-tuned")
-    )
+    if model.is_dir():
+        folder = model.resolve()  # "." has no name of its own
+        return folder.with_name(f"{folder.name}-tuned")
+    return model.with_name(f"{model.stem}-tuned")
 
 
 def _free(folder: Path, force: bool) -> None:

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 EXPORT = (ROOT / "docs" / "export.md").read_text()
 BENCH = (ROOT / "docs" / "bench.md").read_text()
+TUNE = (ROOT / "docs" / "tune.md").read_text()
 
 
 def blocks(language: str, page: str = README) -> list[str]:
@@ -26,7 +27,7 @@ def blocks(language: str, page: str = README) -> list[str]:
 
 def commands() -> list[str]:
     """The README's, then those of the pages that go on where it ends."""
-    found = [*blocks("sh"), *blocks("sh", EXPORT), *blocks("sh", BENCH)]
+    found = [*blocks("sh"), *blocks("sh", EXPORT), *blocks("sh", BENCH), *blocks("sh", TUNE)]
     lines = [line.partition("#")[0].strip() for block in found for line in block.splitlines()]
     return [line for line in lines if line]
 
@@ -95,6 +96,15 @@ def test_the_python_example_of_bench_runs(folder):
     )
     assert done.returncode == 0, done.stderr
     assert "small/model.tflite" in done.stdout
+
+
+def test_the_python_example_of_tune_runs(folder):
+    (example,) = blocks("python", TUNE)
+    done = subprocess.run(
+        [sys.executable, "-c", example], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "(1, " in done.stdout
 
 
 def test_every_file_linked_exists():

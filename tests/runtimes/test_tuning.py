@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper
 
 import packlight
 import packlight.runtimes
@@ -19,7 +21,7 @@ from packlight.runtimes.tuning import cache, choices, opened, trials
 from packlight.runtimes.tuning.answers import Judge
 from packlight.runtimes.tuning.choices import Choice, Race
 from tests.commands import run
-from tests.runtimes.test_forms import numbers, padded_conv, rounded_pad
+from tests.runtimes.test_forms import made, numbers, padded_conv, rounded_pad
 
 SAME = Interval(1.0, 0.99, 1.01)
 
@@ -138,6 +140,37 @@ def test_the_fastest_forms_are_in_the_file_and_trials_are_remembered(model, tmp_
     assert not any(one.path.name.startswith("trial") for one in raced)
     assert again.record["forms"] == result.record["forms"]
     assert any("(cached)" in one["what"] for one in again.record["tried"])
+
+
+def test_weights_that_are_inputs_are_made_constant(tmp_path, made_up):
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("Relu", ["c"], ["y"]),
+    ]
+    path = tmp_path / "listed.onnx"
+    path.write_bytes(made(nodes, {"w": numbers(4, 3, 3, 3)}, listed=True))
+    made_up(lambda choice: 0.5 if choice.forms else 1.0)
+    result = packlight.tune(path, threads=1)
+    assert result.record["forms"] == [{"form": choices.CONSTANT, "layer": "all"}]
+    assert [one.name for one in onnx.load(result.file).graph.input] == ["x"]
+    assert any("weights are no longer inputs" in note for note in result.notes)
+
+
+def test_a_fits_folder_is_taken(model, tmp_path, made_up):
+    (tmp_path / "small").mkdir()
+    model.rename(tmp_path / "small" / "model.onnx")
+    made_up(lambda choice: 1.0)
+    assert packlight.tune(tmp_path / "small", threads=1).folder == tmp_path / "small-tuned"
+
+
+def test_an_interruption_leaves_nothing(model, tmp_path, made_up):
+    def interrupted(choice):
+        raise KeyboardInterrupt
+
+    made_up(interrupted)
+    before = sorted(tmp_path.rglob("*"))
+    assert run("tune", model, "--threads", 1, "--quiet") == 130
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"key": 1}', '{"key": {"a": 1}, "ratio": 3}'])
@@ -305,10 +338,6 @@ def test_careless_commands_are_answered_in_one_sentence(
 
 
 def _open_size() -> bytes:
-    from onnx import helper
-
-    from tests.runtimes.test_forms import made
-
     return made([helper.make_node("Relu", ["x"], ["y"])], {}, ("n", 3, "h", "w"))
 
 
