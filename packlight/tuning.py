@@ -174,7 +174,7 @@ class _Search:
         better = []
         for choice, ratio in zip(choices, ratios, strict=True):
             self._tell(str(choice), ratio)
-            if ratio is not None and ratio.high < 1:
+            if ratio is not None and ratio.value < _GAIN:
                 better.append((ratio.value, choice))
         if not better:
             return best

@@ -81,7 +81,7 @@ def rounded_pad(*, step=0.1, second=0.1, value=0.0):
     ]
     around = np.array([0, 0, 0, 0, 0, 0, 1, 1])
     return made(
-        nodes, {**grid, "w": numbers(4, 3, 3, 3), "around": around, "value": np.float32(value)}
+        nodes, {**grid, "w": numbers(8, 3, 3, 3), "around": around, "value": np.float32(value)}
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import onnx
 from onnx import helper
 
+import packlight
 from packlight.judge import Interval
 from packlight.runtimes.tuning import cache
 from packlight.runtimes.tuning.choices import Choice, race
@@ -106,6 +107,7 @@ def tried(
     for kind, places in kinds(data).items():
         form, layers = places[0][0], tuple(layer for _, layer in places)
         key = {
+            "packlight": packlight.__version__,  # forms may change
             "kind": kind,
             "processor": processor(),
             "runtime": runtime_version("onnx"),
