@@ -271,7 +271,8 @@ def tune(
     with tempfile.TemporaryDirectory(prefix="packlight-tune-") as temporary:
         work = Path(temporary)
         data, quantised = _data(path)
-        given = work / f"given{path.suffix.lower()}"
+        given = work / "given" / path.name  # its name is told in messages
+        given.parent.mkdir()
         given.write_bytes(data)
         default = Choice(given, most)
         judge = Judge(default)
@@ -381,7 +382,7 @@ def _interval(ratio: Interval) -> dict[str, float]:
 def _record(search: _Search, winner: Choice, source: Path) -> dict[str, Any]:
     return {
         "packlight": packlight.__version__,
-        "file": f"{STEM}{winner.path.suffix}",
+        "file": f"{STEM}{winner.path.suffix.lower()}",
         "sha256": sha256(winner.path),
         "runtime": winner.runtime,
         "version": runtime_version(winner.runtime),

@@ -307,7 +307,7 @@ def test_what_is_no_record_is_told(tmp_path, tuned):
         (["data.npz"], "data.npz can not be run here"),
         (["photo.onnx"], "is a JPEG image"),
         (["folder"], "it holds no model.onnx"),
-        (["open.onnx"], "is open; fix it in the file"),
+        (["open.onnx"], "of open.onnx is open; fix it in the file"),
         (["net.onnx", "-o", "full"], "is not empty"),
         (["net.onnx", "-o", "full", "--force"], "more than an earlier tune wrote"),
         (["net.onnx", "-o", "photo.onnx"], "is a file"),
