@@ -25,7 +25,7 @@ from packlight.runtimes.tuning.graph import Graph
 from packlight.runtimes.tuning.machine import processor, runtime_version
 
 AT_ONCE = 8  # files that take turns with the one without changes
-GAIN = 0.99  # times as long that the network may take with a layer's form; mixes are raced again
+GAIN = 0.995  # times as long that the network may take with a form; mixes are raced once more
 CLEAR = 0.05  # width of an interval around 1 that is worth keeping for the next network
 
 
