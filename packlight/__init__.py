@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from packlight.parity import check_folder as check_folder
     from packlight.readers import load as load
     from packlight.shrink.fit import fit as fit
+    from packlight.tuning import tune as tune
     from packlight.weighing import weigh as weigh
     from packlight.weighing.memory.reorder import reorder as reorder
 
@@ -44,6 +45,7 @@ _HOME = {
     "load": "packlight.readers",
     "pack": "packlight.coding.files",
     "unpack": "packlight.coding.files",
+    "tune": "packlight.tuning",
     "reorder": "packlight.weighing.memory.reorder",
     "weigh": "packlight.weighing",
 }

@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import math
 import os
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from packlight.errors import BadInput
 from packlight.judge import Interval
@@ -31,12 +28,10 @@ from packlight.runtimes.latency import (
     spread,
     verdict,
 )
+from packlight.runtimes.racing import Runner, load, processors, take_turns
 from packlight.runtimes.targets import runner_of
-from packlight.runtimes.worker import Loaded, Worker
+from packlight.runtimes.worker import Worker
 
-TURNS = 10  # at least
-TURN = 0.05  # seconds of one file, at most, unless a single run takes longer
-RUNS = 1000  # of one file in a turn, at most
 RESTLESS = 0.1  # spread of a file's turns from which the machine is said to be busy
 
 _AT_REST = Interval(1.0, 1.0, 1.0)
@@ -115,47 +110,6 @@ class BenchResult:
         return table(self)
 
 
-@dataclass
-class _Runner:
-    """A file in its process, with the milliseconds of its runs, turn by turn."""
-
-    worker: Worker
-    turns: list[list[float]] = field(default_factory=list)
-    loaded: Loaded | None = None
-    problem: str | None = None
-    runs: int = 1
-    kernels: Kernels | None = None
-
-    def wait(self) -> None:
-        self._try(self.worker.wait)
-
-    def load(self) -> None:
-        def load() -> None:
-            self.loaded = self.worker.load()
-
-        self._try(load)
-
-    def take_turn(self) -> None:
-        self._try(lambda: self.turns.append(self.worker.run(self.runs)))
-
-    def count_kernels(self) -> None:
-        def count() -> None:
-            self.kernels = self.worker.kernels()
-
-        self._try(count)
-
-    def medians(self) -> Any:
-        """(turns,) milliseconds."""
-        return np.array([np.median(turn) for turn in self.turns])
-
-    def _try(self, step: Callable[[], None]) -> None:
-        if self.problem is None:
-            try:
-                step()
-            except BadInput as problem:
-                self.problem = str(problem)
-
-
 def bench(
     models: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
@@ -186,22 +140,19 @@ def bench(
     runtimes = [runner_of(path) for path in paths]
     if not 0 < seconds < math.inf:
         raise BadInput(f"{seconds} seconds can not be measured; give more than 0")
-    cpus = _cpus(threads)
+    cpus = processors(threads)
     sources = [(path, module) for path, (_, module) in zip(paths, runtimes, strict=True)]
     if len(paths) > 1:
         sources.append(sources[0])
     with ExitStack() as open_workers:
         runners = [
-            _Runner(open_workers.enter_context(Worker(path, module, threads, cpus)))
+            Runner(open_workers.enter_context(Worker(path, module, threads, cpus)))
             for path, module in sources
         ]
         with progress.stage("load"):
-            for runner in runners:
-                runner.wait()
-            for runner in runners:  # alone, once all are done with importing
-                runner.load()
+            load(runners)
         with progress.stage("take turns"):
-            turns = _take_turns(runners, seconds)
+            turns = take_turns(runners, seconds)
             for runner in runners[: len(paths)]:
                 runner.count_kernels()
     own, twin = runners[: len(paths)], runners[len(paths) :]
@@ -219,34 +170,8 @@ def bench(
     return BenchResult(files, threads, tuple(cpus), turns, same, tuple(_notes(files, same)))
 
 
-def _cpus(threads: int) -> list[int]:
-    """The last ones this process may use: interrupts tend to come to the first."""
-    bindable = hasattr(os, "sched_getaffinity")
-    allowed = sorted(os.sched_getaffinity(0)) if bindable else range(os.cpu_count() or 1)
-    if not 1 <= threads <= len(allowed):
-        raise BadInput(f"{threads} threads are not possible here; give 1 to {len(allowed)}")
-    return list(allowed[-threads:]) if bindable else []
-
-
-def _take_turns(runners: list[_Runner], seconds: float) -> int:
-    """Let them run one after the other, there and back; how many turns were taken."""
-    share = min(TURN, seconds / (2 * TURNS * len(runners))) * 1000
-    for runner in runners:
-        if runner.loaded is not None:
-            runner.runs = max(1, min(RUNS, round(share / max(runner.loaded.run_ms, 1e-6))))
-    turns = 0
-    deadline = time.perf_counter() + seconds
-    while turns < TURNS or time.perf_counter() < deadline:
-        if all(runner.problem for runner in runners):
-            break
-        for runner in runners if turns % 2 == 0 else reversed(runners):
-            runner.take_turn()
-        turns += 1
-    return turns
-
-
 def _figures(
-    path: Path, runtime: str, runner: _Runner, first: _Runner, same: Interval | None
+    path: Path, runtime: str, runner: Runner, first: Runner, same: Interval | None
 ) -> Timed:
     size = path.stat().st_size
     if runner.problem is not None or runner.loaded is None:

@@ -16,7 +16,7 @@ from packlight.errors import BadInput
 from packlight.judge import Interval
 from packlight.network import Network
 from packlight.runtimes import onnx as onnx_file
-from packlight.runtimes import targets
+from packlight.runtimes import racing, targets
 from packlight.runtimes.worker import Loaded
 from tests.commands import run
 from tests.networks import plain
@@ -99,10 +99,10 @@ def test_one_file_alone_has_a_latency(fragile):
     assert result.same is None
 
 
-def made_up(*turns: float) -> benching._Runner:
+def made_up(*turns: float) -> racing.Runner:
     """A file that took so many milliseconds in each turn, in three runs."""
     loaded = Loaded(load_ms=5.0, run_ms=1.0, peak_bytes=1000)
-    return benching._Runner(None, [[one, one, 9 * one] for one in turns], loaded)
+    return racing.Runner(None, [[one, one, 9 * one] for one in turns], loaded)
 
 
 def test_figures_are_of_the_turns(model):

@@ -22,6 +22,7 @@ JOURNEY = """Fit trained neural networks onto phones: smaller, the same answers,
   packlight check A.onnx B.onnx --data D                     two networks side by side
   packlight export FIT_DIR --to onnx,litert                  the files that runtimes load
   packlight bench A.onnx B.tflite                            how fast, in every runtime
+  packlight tune MODEL.onnx                                  the fastest way to run it here
   packlight pack MODEL                                       any model file smaller, without loss
 """
 
@@ -42,6 +43,7 @@ for command in (
         networks.check,
         networks.export,
         networks.bench,
+        networks.tune,
         networks.demo,
     ),
     *(files.pack, files.unpack, files.info, files.codecs),

@@ -1,4 +1,4 @@
-"""Commands that take networks and data: fit, reorder, check, export, bench, demo."""
+"""Commands that take networks and data: fit, reorder, check, export, bench, tune, demo."""
 
 from __future__ import annotations
 
@@ -358,6 +358,39 @@ def bench(
     result = bench_files(models, threads=threads, seconds=seconds, progress=progress_for(quiet))
     _show_or_dump(result, as_json)
     result.require()
+
+
+@click.command()
+@click.argument("model", metavar="MODEL|FIT_DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    metavar="RUNTIMES",
+    help="Runtimes to try with an ONNX file: onnx,litert,executorch.  [default: those installed]",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="At most, also for the default that it is compared with.  [default: all processors]",
+)
+@click.option(
+    "--seconds", type=float, default=30.0, show_default=True, help="Race about this long."
+)
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), help="Output folder.  [default: MODEL-tuned]"
+)
+@click.option("--force", is_flag=True, help="Replace what an earlier tune wrote.")
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+@click.option("--quiet", is_flag=True, help="No progress bars.")
+def tune(model: Path, as_json: bool, quiet: bool, **options: Any) -> None:
+    """Find the fastest way to run MODEL here: runtime, threads, settings, forms of layers.
+
+    Writes a folder with the fastest file and tuned.json, which packlight.runtimes.open obeys.
+    Answers stay equal but for rounding. Where nothing is faster beyond doubt, the default is kept.
+    """
+    from packlight.tuning import tune as tune_file
+
+    _show_or_dump(tune_file(model, progress=progress_for(quiet), **options), as_json)
 
 
 @click.command()

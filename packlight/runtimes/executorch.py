@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -148,6 +148,7 @@ class Session(Runnable):
         model: a path or the bytes of a file.
         inputs: what the samples hold for each input; default: what the file declares.
         threads: threads of the pool; 0 takes every core.
+        settings: there are none.
     Raises:
         MissingExtra: executorch is not installed.
         BadInput: the runtime refuses the file; its reason is kept.
@@ -159,7 +160,10 @@ class Session(Runnable):
         *,
         inputs: Sequence[TensorSpec] | None = None,
         threads: int = 0,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
+        if settings:
+            raise BadInput(f"ExecuTorch has no settings but threads; {', '.join(settings)} given")
         if find_spec("executorch") is None:
             raise MissingExtra("executorch", "executorch")
         if isinstance(model, bytes):

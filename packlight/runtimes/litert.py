@@ -8,9 +8,9 @@ an integer kernel. What a file can express is in `packlight.runtimes.tflite`.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -71,8 +71,9 @@ class Session(Runnable):
         model: a path or the bytes of a file.
         inputs: what the samples hold for each input; default: what the file declares.
         threads: threads a single operator may use; 0 takes every core.
+        settings: {"xnnpack": False} runs LiteRT's own kernels.
     Raises:
-        BadInput: LiteRT refuses the file; its reason is kept.
+        BadInput: a setting is unknown, or LiteRT refuses the file; its reason is kept.
         MissingExtra: LiteRT is not installed.
     """
 
@@ -82,9 +83,11 @@ class Session(Runnable):
         *,
         inputs: Sequence[TensorSpec] | None = None,
         threads: int = 0,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
+        own_kernels = _own_kernels(settings or {})
         try:
-            from ai_edge_litert.interpreter import Interpreter
+            from ai_edge_litert.interpreter import Interpreter, OpResolverType
         except ImportError as problem:
             raise MissingExtra("ai-edge-litert", "litert") from problem
         what = "the written network" if isinstance(model, bytes) else Path(model).name
@@ -92,7 +95,11 @@ class Session(Runnable):
             data = model if isinstance(model, bytes) else Path(model).read_bytes()
             with listening():
                 self._interpreter = Interpreter(
-                    model_content=data, num_threads=threads or os.cpu_count() or 1
+                    model_content=data,
+                    num_threads=threads or os.cpu_count() or 1,
+                    experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+                    if own_kernels
+                    else OpResolverType.AUTO,
                 )
                 self._interpreter.allocate_tensors()
         except (OSError, RuntimeError, ValueError) as problem:
@@ -131,3 +138,12 @@ class Session(Runnable):
                 self.input_names, shapes, self._ins, batched_inputs(shapes), strict=True
             )
         )
+
+
+def _own_kernels(settings: Mapping[str, Any]) -> bool:
+    for name, value in settings.items():
+        if name != "xnnpack" or not isinstance(value, bool):
+            raise BadInput(
+                f"{name} = {value!r} is no setting of LiteRT; there is xnnpack, true or false"
+            )
+    return not settings.get("xnnpack", True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 
@@ -26,6 +27,14 @@ DTYPES = {
     "tensor(bool)": "bool",
 }
 
+LEVELS = {
+    "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
+    "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "none": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+}
+LEVEL = "graph_optimization_level"
+
 VERSION = f"onnxruntime {onnxruntime.__version__}"
 
 
@@ -36,8 +45,10 @@ class Session(Runnable):
         model: a path (external data is found beside it) or the bytes of a file.
         inputs: what the samples hold for each input; default: what the file declares.
         threads: threads a single operator may use; 0 takes every core.
+        settings: "graph_optimization_level" (one of LEVELS) and any of onnxruntime's config
+            entries, such as "session.disable_prepacking".
     Raises:
-        BadInput: onnxruntime refuses the file; its reason is kept.
+        BadInput: a setting is unknown, or onnxruntime refuses the file; its reason is kept.
     """
 
     def __init__(
@@ -46,8 +57,9 @@ class Session(Runnable):
         *,
         inputs: Sequence[TensorSpec] | None = None,
         threads: int = 0,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
-        options = onnxruntime.SessionOptions()
+        options = _options(settings or {})
         options.intra_op_num_threads = threads
         options.log_severity_level = 4
         source = model if isinstance(model, bytes) else os.fspath(model)
@@ -79,6 +91,21 @@ class Session(Runnable):
             TensorSpec(value.name, shape, DTYPES.get(value.type, "float32"), batched)
             for value, shape, batched in zip(declared, shapes, batched_inputs(shapes), strict=True)
         )
+
+
+def _options(settings: Mapping[str, Any]) -> Any:
+    options = onnxruntime.SessionOptions()
+    for name, value in settings.items():
+        if name == LEVEL and value in LEVELS:
+            options.graph_optimization_level = LEVELS[value]
+        elif "." in name and isinstance(value, str):
+            options.add_session_config_entry(name, value)
+        else:
+            raise BadInput(
+                f"{name} = {value!r} is no setting of onnxruntime; give {LEVEL} (one of "
+                f"{', '.join(LEVELS)}) or config entries with a dot in their name"
+            )
+    return options
 
 
 def latencies(

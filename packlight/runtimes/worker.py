@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -71,9 +71,17 @@ class Worker:
         module: whose Session runs it.
         threads: of the runtime.
         cpus: what the process is bound to; empty: wherever the system puts it.
+        settings: of the session, beside its threads; see the module's Session.
     """
 
-    def __init__(self, path: Path, module: str, threads: int, cpus: list[int]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        module: str,
+        threads: int,
+        cpus: list[int],
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  closed with the process
         self._process = subprocess.Popen(
             [
@@ -83,6 +91,7 @@ class Worker:
                 os.fspath(path),
                 module,
                 str(threads),
+                json.dumps(settings or {}),
                 *map(str, cpus),
             ],
             stdin=subprocess.PIPE,
@@ -149,7 +158,9 @@ class Worker:
         return answer
 
 
-def _serve(path: Path, module: str, threads: int, orders: TextIO) -> Iterator[Any]:
+def _serve(
+    path: Path, module: str, threads: int, settings: dict[str, Any], orders: TextIO
+) -> Iterator[Any]:
     """Answer one order after the other."""
     for library in _LIBRARIES.get(module, ()):
         with suppress(ImportError):  # the session will say what is missing
@@ -157,9 +168,10 @@ def _serve(path: Path, module: str, threads: int, orders: TextIO) -> Iterator[An
     session_class = import_module(module).Session
     yield None
     orders.readline()
+    more = {"settings": settings} if settings else {}
     before = _start_of_peak()
     start = time.perf_counter()
-    session = session_class(path, threads=threads)
+    session = session_class(path, threads=threads, **more)
     load_ms = (time.perf_counter() - start) * 1000
     inputs = _example(session)
     gc.disable()
@@ -226,13 +238,13 @@ def _resident(key: str) -> int | None:
     return int(found[0]) * 1024 if found else None
 
 
-def _main(path: str, module: str, threads: str, *cpus: str) -> None:
+def _main(path: str, module: str, threads: str, settings: str, *cpus: str) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a runtime prints is no answer
     if cpus:
         os.sched_setaffinity(0, {int(cpu) for cpu in cpus})
     try:
-        for answer in _serve(Path(path), module, int(threads), sys.stdin):
+        for answer in _serve(Path(path), module, int(threads), json.loads(settings), sys.stdin):
             print(json.dumps([True, answer]), file=answers, flush=True)
     except Exception as problem:
         print(json.dumps([False, first_line(problem)]), file=answers, flush=True)
