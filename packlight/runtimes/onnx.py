@@ -22,15 +22,25 @@ from onnxscript import ir, optimizer
 from packlight.errors import BadInput
 from packlight.files import replace_file
 from packlight.network import Network, quiet_torch
+from packlight.runtimes.narrow import narrowed
 
 SUFFIX = ".onnx"
 OPSET = 18
 IR_VERSION = 10  # the oldest that opset 18 and every runtime of the last two years share
 
 
-def write(network: Network, path: str | os.PathLike[str]) -> Path:
-    """Write a Network as one ONNX file, in place of what was there only once it is complete."""
-    return replace_file(Path(path), to_bytes(network))
+def write(network: Network, path: str | os.PathLike[str], *, bits: int = 8) -> Path:
+    """Write a Network as one ONNX file, in place of what was there only once it is complete.
+
+    Args:
+        bits: the fewest that integers are stored in: see `packlight.runtimes.narrow`.
+    """
+    return from_onnx(to_bytes(network), path, bits=bits)
+
+
+def from_onnx(data: bytes, path: str | os.PathLike[str], *, bits: int = 8) -> Path:
+    """Write a file that is ONNX already: to the byte, unless it shall take fewer bits."""
+    return replace_file(Path(path), narrowed(data, bits))
 
 
 def to_bytes(network: Network) -> bytes:
