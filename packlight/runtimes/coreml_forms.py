@@ -1,7 +1,8 @@
-"""int8 levels in fewer bytes, for iOS 18: int4, palettes of levels, and zeros left out.
+"""int8 levels in fewer bytes, for iOS 18: in four bits, and without their zeros.
 
 Whatever the form, what decompresses is level times scale in float32, as from plain int8. Zeros
-that are left out cost a bit each, which says where they are.
+that are left out cost a bit each, which says where they are. (A table of levels, scaled by channel
+behind it, would be smaller still; coremltools 9 can not decompress the two in a row.)
 """
 
 from __future__ import annotations
@@ -50,51 +51,20 @@ def smallest(levels: Array, scale: Array, name: str, before: Any) -> Any:
     def dense(data: Any) -> Any:
         return Builder.constexpr_blockwise_shift_scale(data=data, scale=scale, **place())
 
-    def sparse(where: Any, data: Any) -> Any:
-        where, data = Builder.constexpr_sparse_blockwise_shift_scale(
-            data_mask=where, nonzero_data=data, scale=scale, **place("_scaled")
+    def sparse(data: Any) -> Any:
+        where, scaled = Builder.constexpr_sparse_blockwise_shift_scale(
+            data_mask=narrow(nonzero, "uint1"),
+            nonzero_data=data,
+            scale=scale,
+            **place("_scaled"),
         )
-        return Builder.constexpr_sparse_to_dense(nonzero_data=data, mask=where, **place())
-
-    def looked_up() -> Any:
-        table, indices, bits = _palette(levels)
-        found = Builder.constexpr_lut_to_dense(
-            indices=narrow(indices, f"uint{bits}"),
-            lut=table.reshape(*(1,) * levels.ndim, -1, 1),
-            **place("_levels"),
-        )
-        return dense(found)
-
-    def sparse_looked_up() -> Any:
-        table, indices, bits = _palette(kept)
-        where, found = Builder.constexpr_lut_to_sparse(
-            indices_mask=narrow(nonzero, "uint1"),
-            indices_nonzero_data=narrow(indices, f"uint{bits}"),
-            lut=table.reshape(*(1,) * levels.ndim, -1, 1),
-            **place("_levels"),
-        )
-        return sparse(where, found)
+        return Builder.constexpr_sparse_to_dense(nonzero_data=scaled, mask=where, **place())
 
     forms = [_Form(levels.size, lambda: dense(levels))]
+    if kept.size:
+        forms.append(_Form(mask + kept.size, lambda: sparse(kept)))
     if levels.min() >= -8 and levels.max() <= 7:
         forms.append(_Form(levels.size / 2, lambda: dense(narrow(levels, "int4"))))
-    forms.append(_Form(levels.size * _bits(levels) / 8 + _CALL, looked_up))
-    if kept.size:
-        forms.append(_Form(mask + kept.size, lambda: sparse(narrow(nonzero, "uint1"), kept)))
-        forms.append(_Form(mask + kept.size * _bits(kept) / 8 + 2 * _CALL, sparse_looked_up))
+        if kept.size:
+            forms.append(_Form(mask + kept.size / 2, lambda: sparse(narrow(kept, "int4"))))
     return min(forms, key=lambda form: form.size).build()
-
-
-def _bits(levels: Array) -> int:
-    """Of an index into a table of every level that occurs."""
-    count = len(np.unique(levels))
-    return next(bits for bits in INDEX_BITS if 1 << bits >= count)
-
-
-def _palette(levels: Array) -> tuple[Array, Array, int]:
-    """A table of 2^bits float32 levels, the index of each, and bits."""
-    values, indices = np.unique(levels, return_inverse=True)
-    bits = _bits(levels)
-    table = np.full(1 << bits, values[-1], np.float32)
-    table[: len(values)] = values
-    return table, indices.reshape(levels.shape), bits

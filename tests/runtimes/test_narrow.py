@@ -105,7 +105,7 @@ def test_wide_integers_and_floats_stay_what_they_are():
 def test_a_network_that_later_versions_read_otherwise_is_refused(rounded):
     model = onnx.load_from_string(rounded)
     model.graph.node.add(op_type="GroupNormalization", input=["a"], output=["b"])
-    with pytest.raises(BadInput, match="GroupNormalization.* export without --bits"):
+    with pytest.raises(BadInput, match=r"GroupNormalization.* export without --bits"):
         narrowed(model.SerializeToString(), 4)
     with pytest.raises(BadInput, match="--bits 3 is none of 8, 4, 2"):
         narrowed(rounded, 3)
