@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from coremltools.converters.mil import Builder
 from coremltools.converters.mil.mil import types
 
