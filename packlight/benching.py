@@ -120,7 +120,7 @@ def bench(
     """Time files on noise of the shapes that they declare, one sample where its size is open.
 
     Args:
-        models: one file or several, .onnx, .tflite or .pte; ratios are to the first.
+        models: one file or several, .onnx, .ort, .tflite or .pte; ratios are to the first.
         threads: of each runtime; all are bound to the same as many processors.
         seconds: how long to measure, all files together; at least ten turns are taken.
         progress: told of every stage.
@@ -133,7 +133,7 @@ def bench(
     progress = progress or Progress()
     paths = [Path(one) for one in ([models] if isinstance(models, (str, os.PathLike)) else models)]
     if not paths:
-        raise BadInput("say which files to time: .onnx, .tflite or .pte")
+        raise BadInput("say which files to time: .onnx, .ort, .tflite or .pte")
     for path in paths:
         if not path.exists():
             raise BadInput(f"{path} does not exist")

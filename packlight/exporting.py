@@ -24,6 +24,12 @@ STEM = "model"
 RECORD = "export.json"
 PACKED = ".plt"
 FITTED, REPORT = "model.onnx", "report.json"  # what `fit` leaves in its folder
+_SETTINGS = {  # name -> the only target that has it, and its default
+    "channels_last": ("litert", False),
+    "values": ("litert", "fitted"),
+    "bits": ("onnx", 8),
+    "ios": ("coreml", None),
+}
 _FROM_REPORT = ("asked", "original", "accuracy", "command")
 
 
@@ -80,6 +86,8 @@ def export(
     constants: Mapping[str, Any] | None = None,
     channels_last: bool = False,
     values: str = "fitted",
+    bits: int = 8,
+    ios: int | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> ExportResult:
@@ -93,6 +101,10 @@ def export(
         channels_last: LiteRT only: inputs of four dimensions are N x H x W x C.
         values: LiteRT only: "fitted", "int8" (sums too) or "float" (dynamic range): see
             `packlight.runtimes.litert.write`.
+        bits: ONNX only: the fewest that integers are stored in: 8, 4 or 2; see
+            `packlight.runtimes.narrow`.
+        ios: Core ML only: the newest system that may be required, for weights in fewer bytes; see
+            `packlight.runtimes.coreml.write`.
         force: replace files that are there.
         progress: told of every stage.
     Raises:
@@ -102,10 +114,13 @@ def export(
     """
     progress = progress or Progress()
     targets = targets_of(to)
-    settings = _settings(targets, channels_last, values)
+    settings = _settings(targets, channels_last=channels_last, values=values, bits=bits, ios=ios)
     source = _source(model)
     folder = Path(out) if out is not None else source.folder
     kept = [target for target in targets if _is_own(source, folder, target)]
+    for target in kept:
+        if settings[target.name]:
+            raise BadInput(f"{folder / STEM}{target.suffix} is what is exported; say -o elsewhere")
     _free(folder, [target for target in targets if target not in kept], force)
     with progress.stage("load"):
         network = load(source.path or model, example_inputs, constants=constants)
@@ -131,17 +146,18 @@ def export(
     return ExportResult(tuple(files), record)
 
 
-def _settings(
-    targets: Sequence[Target], channels_last: bool, values: str
-) -> dict[str, dict[str, Any]]:
-    """What each target's `write` is told beside the network."""
-    chosen: dict[str, Any] = {"channels_last": True} if channels_last else {}
-    if values != "fitted":
-        chosen["values"] = values
-    if chosen and all(target.name != "litert" for target in targets):
-        name = next(iter(chosen)).replace("_", "-")
-        raise BadInput(f"--{name} is a setting of litert; add it to the runtimes")
-    return {target.name: chosen if target.name == "litert" else {} for target in targets}
+def _settings(targets: Sequence[Target], **given: Any) -> dict[str, dict[str, Any]]:
+    """What each target's `write` is told beside the network; defaults are not told."""
+    settings: dict[str, dict[str, Any]] = {target.name: {} for target in targets}
+    for name, value in given.items():
+        owner, default = _SETTINGS[name]
+        if value == default:
+            continue
+        if owner not in settings:
+            option = name.replace("_", "-")
+            raise BadInput(f"--{option} is a setting of {owner}; add it to the runtimes")
+        settings[owner][name] = value
+    return settings
 
 
 def _source(model: Any) -> _Source:
@@ -189,8 +205,8 @@ def _free(folder: Path, targets: Sequence[Target], force: bool) -> None:
 def _write(
     target: Target, network: Network, source: _Source, path: Path, settings: dict[str, Any]
 ) -> None:
-    if source.fitted is not None and source.path is not None and path.suffix == source.path.suffix:
-        replace_file(path, source.path.read_bytes())  # to the byte what was judged
+    if source.fitted is not None and source.path is not None and target.from_onnx is not None:
+        target.from_onnx(source.path.read_bytes(), path, **settings)  # what was judged
     else:
         target.write(network, path, **settings)
 

@@ -152,13 +152,20 @@ def test_files_in_the_way_stay_unless_forced(model):
 
 
 @needs_litert
-def test_what_one_runtime_can_not_hold_does_not_keep_the_others_from_theirs(tmp_path):
-    class Cumulative(nn.Module):
-        def forward(self, x):
-            return x.cumsum(1)
+def test_a_fit_s_own_file_is_never_stored_otherwise(fit):
+    before = sha256(fit / "model.onnx")
+    with pytest.raises(BadInput, match=r"model\.onnx is what is exported; say -o elsewhere"):
+        packlight.export(fit, "onnx", bits=4, force=True)
+    assert sha256(fit / "model.onnx") == before
 
-    network = Network.from_module(Cumulative(), (torch.rand(2, 3),))
-    with pytest.raises(BadInput, match=r"aten\.cumsum .* \(model\.onnx written\)"):
+
+def test_what_one_runtime_can_not_hold_does_not_keep_the_others_from_theirs(tmp_path):
+    class Sorted(nn.Module):
+        def forward(self, x):
+            return x.sort(1)[0]
+
+    network = Network.from_module(Sorted(), (torch.rand(2, 3),))
+    with pytest.raises(BadInput, match=r"aten\.sort .* \(model\.onnx written\)"):
         packlight.export(network, ["litert", "onnx"], tmp_path)
     record = json.loads((tmp_path / "export.json").read_bytes())
     assert {*record["files"]} == {"onnx"}
@@ -168,8 +175,8 @@ def test_what_one_runtime_can_not_hold_does_not_keep_the_others_from_theirs(tmp_
     ("arguments", "words"),
     [
         (["absent.onnx"], ["absent.onnx"]),
-        (["net.onnx", "--to", "tensorrt"], ["tensorrt", "onnx, litert, executorch, coreml"]),
-        (["net.onnx", "--to", ","], ["onnx, litert"]),
+        (["net.onnx", "--to", "tensorrt"], ["tensorrt", "onnx, ort, litert, executorch, coreml"]),
+        (["net.onnx", "--to", ","], ["onnx, ort, litert"]),
         (["net.onnx", "--channels-last"], ["--channels-last", "litert"]),
         (["photo.onnx"], ["photo.onnx"]),
         (["empty"], ["empty", "model.onnx"]),

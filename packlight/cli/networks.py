@@ -273,7 +273,7 @@ def _check_folder(folder: Path, original: Path | None, as_json: bool, **options:
     default="onnx",
     show_default=True,
     metavar="RUNTIMES",
-    help="One or more of onnx, litert, executorch, coreml: --to onnx,litert.",
+    help="One or more of onnx, ort, litert, executorch, coreml: --to onnx,litert.",
 )
 @click.option(
     "-o",
@@ -289,6 +289,18 @@ def _check_folder(folder: Path, original: Path | None, as_json: bool, **options:
     default="fitted",
     show_default=True,
     help="LiteRT: values between layers as in the fit; sums in int8 too; or only weights in int8.",
+)
+@click.option(
+    "--bits",
+    type=click.Choice([8, 4, 2]),
+    default=8,
+    show_default=True,
+    help="ONNX: store integers in as few as these, where that is smaller; same answers.",
+)
+@click.option(
+    "--ios",
+    type=click.Choice([16, 17, 18]),
+    help="Core ML: store weights as small as this system can read.  [default: as old as can be]",
 )
 @click.option("--force", is_flag=True, help="Replace what is there.")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
@@ -348,7 +360,7 @@ def _show_export(result: Any) -> None:
 def bench(
     models: tuple[Path, ...], threads: int, seconds: float, as_json: bool, quiet: bool
 ) -> None:
-    """Time .onnx, .tflite and .pte files side by side, each in a process of its own.
+    """Time .onnx, .ort, .tflite and .pte files side by side, each in a process of its own.
 
     They take turns, on one sample of noise, and ratios are to the first file. Says so where this
     machine is too noisy to tell.

@@ -6,7 +6,7 @@
 Left alone: numbers other than zero, a padded batch or padded channels, paddings that cut, pools
 (the largest of a window would see zeros that were not there, an average would count other
 numbers), and sides that differ: no convolution of torch pads those. ONNX's do; see
-`packlight.runtimes.onnx_padding`.
+`packlight.runtimes.onnx_rewrites`.
 """
 
 from __future__ import annotations

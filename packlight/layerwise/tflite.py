@@ -33,10 +33,9 @@ from packlight.runtimes.apart import apart
 from packlight.runtimes.litert import Session
 from packlight.runtimes.lowering import with_one_sample
 from packlight.runtimes.tflite.flatfile import parsed, unparsed
-from packlight.runtimes.tflite.lowering import PLAIN_ORDER, Layout, Lowering
-from packlight.runtimes.tflite.writing import RULE_BOOKS
-
-assert RULE_BOOKS  # imported so that the rules are there
+from packlight.runtimes.tflite.layouts import PLAIN_ORDER, Layout
+from packlight.runtimes.tflite.lowering import Lowering
+from packlight.runtimes.tflite.writing import writable
 
 _SETTINGS: tuple[dict[str, Any], ...] = tuple(
     {"channels_last": last, "values": values}
@@ -61,13 +60,14 @@ class _Seen:
     operator: int
     tensor: int
     last: bool
+    signal: bool
     scale: float | None
     zero: int
 
 
 def compare(watched: Watched) -> RuntimeLayers:
     """Compare the values at the end of every layer."""
-    network = fuse(with_one_sample(load(watched.reference))).network
+    network = writable(fuse(with_one_sample(load(watched.reference))).network)
     try:
         model = parsed(watched.path.read_bytes())
     except Exception as problem:
@@ -81,6 +81,7 @@ def compare(watched: Watched) -> RuntimeLayers:
             values = (values.astype(np.float64) - one.zero) * one.scale
         if one.last:
             values = values.transpose(0, *(axis + 1 for axis in PLAIN_ORDER))
+            values = values.squeeze(3) if one.signal else values
         given[one.place.key] = values
     tallies = {one.place.key: Tally(one.place) for one in seen}
     add_runs(network, tallies, given, watched.samples)
@@ -142,7 +143,8 @@ def _found(node: fx.Node, operator: int | None, layout: Layout, model: Any) -> _
     if grid is not None and grid.scale is not None and len(grid.scale) == 1:
         scale, zero = float(grid.scale[0]), int(grid.zeroPoint[0])
         place = replace(place, step=place.step or scale)
-    return _Seen(place, operator, int(tensor), layout is Layout.LAST, scale, zero)
+    signal = node.meta["val"].ndim == 3
+    return _Seen(place, operator, int(tensor), layout is Layout.LAST, signal, scale, zero)
 
 
 def _watch(path: Path, seen: Sequence[_Seen], inputs: Sequence[Path], work: Path) -> None:

@@ -90,11 +90,15 @@ class Prepared:
     ios: int
 
 
-def write(network: Network, path: str | os.PathLike[str]) -> Path:
+def write(network: Network, path: str | os.PathLike[str], *, ios: int | None = None) -> Path:
     """Write a Network as an .mlpackage folder, in place of what was there once it is complete.
 
+    Args:
+        ios: the system that the file asks for, 16, 17 or 18, with the smallest form of weights
+            that it can read; default: the oldest that can hold the network.
     Raises:
         MissingExtra: coremltools is not installed.
+        BadInput: the network needs a newer system than `ios`.
         BadInput: coremltools can not convert the graph; names the operator.
     """
     if find_spec("coremltools") is None:
@@ -108,7 +112,7 @@ def write(network: Network, path: str | os.PathLike[str]) -> Path:
             )
     with tempfile.TemporaryDirectory(prefix="coreml-") as work:
         made = Path(work) / "network.mlpackage"
-        apart("the network can not be written for Core ML", _convert, network, made)
+        apart("the network can not be written for Core ML", _convert, network, made, ios)
         return replace_folder(target, made)
 
 
@@ -148,13 +152,16 @@ def _to_floats(module: fx.GraphModule, restored: fx.Node, stored: dict[str, Int8
         stored[name] = Int8(levels.numpy(), scale.numpy(), int(restored.args[3]))
 
 
-def _convert(network: Network, path: Path) -> None:
+def _convert(network: Network, path: Path, ios: int | None) -> None:
     """Write the package; runs in a process of its own."""
     import coremltools
 
     from packlight.runtimes import coreml_passes
 
     prepared = prepare(network)
+    if ios is not None and ios < prepared.ios:
+        raise BadInput(f"the network needs iOS {prepared.ios}; give --ios {prepared.ios}, or none")
+    target = max(prepared.ios, ios or _LOWEST)
     traced = _traced(prepared.network)
     coreml_passes.register(
         [(_array(prepared.network, name), what) for name, what in prepared.stored.items()]
@@ -171,7 +178,7 @@ def _convert(network: Network, path: Path) -> None:
             )
         ],
         outputs=[coremltools.TensorType(name=name) for name in network.output_names],
-        minimum_deployment_target=getattr(coremltools.target, f"iOS{prepared.ios}"),
+        minimum_deployment_target=getattr(coremltools.target, f"iOS{target}"),
         compute_precision=coremltools.precision.FLOAT32,
         pass_pipeline=pipeline,
         skip_model_load=True,

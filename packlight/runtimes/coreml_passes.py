@@ -13,11 +13,11 @@ import numpy as np
 from coremltools.converters.mil import Builder
 from coremltools.converters.mil.frontend.torch.ops import _get_inputs
 from coremltools.converters.mil.frontend.torch.torch_op_registry import register_torch_op
-from coremltools.converters.mil.mil import types
 from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
 from coremltools.converters.mil.mil.passes.helper import block_context_manager
 from coremltools.converters.mil.mil.passes.pass_registry import register_pass
 
+from packlight.runtimes import coreml_forms
 from packlight.runtimes.coreml import Int8
 from packlight.runtimes.lowering import Lookup
 from packlight.types import Array
@@ -32,6 +32,7 @@ _WEIGHTS = {  # operator -> its inputs that may be decompressed when the network
     "gather": ("x",),
 }
 _BITS = (1, 2, 4, 6, 8)  # of an index, as iOS 16 has them
+_CALL = 200  # bytes that zeros left out take beside their bits
 _SCALAR_TYPES = {0: "uint8", 1: "int8"}  # of torch
 
 _stored: dict[tuple[tuple[int, ...], bytes], Int8 | Lookup] = {}
@@ -140,7 +141,11 @@ def _compressed(op: Any, block: Any) -> Any:
         return _looked_up(what, place)
     values, indices = np.unique(floats, return_inverse=True)
     bits = next((bits for bits in _BITS if 1 << bits >= len(values)), None)
-    if bits is None or floats.size * bits / 8 + (4 << bits) >= floats.nbytes:
+    size = floats.nbytes if bits is None else floats.size * bits / 8 + (4 << bits)
+    kept = np.count_nonzero(floats)
+    if kept and kept * floats.itemsize + floats.size / 8 + _CALL < min(size, floats.nbytes):
+        return _without_zeros(floats, new, place)
+    if bits is None or size >= floats.nbytes:
         return None
     table = np.resize(values, 1 << bits)
     table[len(values) :] = values[-1]
@@ -151,6 +156,20 @@ def _compressed(op: Any, block: Any) -> Any:
     return Builder.constexpr_lut_to_dense(
         indices=_packed(picked, bits),
         lut=table,
+        shape=np.array(floats.shape, np.uint32),
+        **place,
+    )
+
+
+def _without_zeros(floats: Array, new: bool, place: dict[str, Any]) -> Any:
+    """The floats that are not zero, and a bit for each that says which they are."""
+    nonzero = floats != 0
+    if new:
+        mask = coreml_forms.narrow(nonzero, "uint1")
+        return Builder.constexpr_sparse_to_dense(nonzero_data=floats[nonzero], mask=mask, **place)
+    return Builder.constexpr_sparse_to_dense(
+        nonzero_data=floats[nonzero],
+        mask=_packed(nonzero.astype(np.uint8), 1),
         shape=np.array(floats.shape, np.uint32),
         **place,
     )
@@ -167,8 +186,8 @@ def _dequantized(what: Int8, new: bool, place: dict[str, Any]) -> Any:
     if new:
         shape = [1] * what.levels.ndim
         shape[what.axis] = -1
-        return Builder.constexpr_blockwise_shift_scale(
-            data=what.levels, scale=scale.reshape(shape), **place
+        return coreml_forms.smallest(
+            what.levels, scale.reshape(shape), place["name"], place["before_op"]
         )
     return Builder.constexpr_affine_dequantize(
         quantized_data=what.levels,
@@ -182,13 +201,15 @@ def _dequantized(what: Int8, new: bool, place: dict[str, Any]) -> Any:
 def _looked_up(what: Lookup, place: dict[str, Any]) -> Any:
     """A lookup as iOS 18 has it: the table's entries are a power of two, its indices that type."""
     held = what.table.shape[-2]
-    bits = next(bits for bits in (1, 2, 3, 4, 6, 8) if 1 << bits >= held)
+    bits = next(bits for bits in coreml_forms.INDEX_BITS if 1 << bits >= held)
     missing = [(0, 0)] * what.table.ndim
     missing[-2] = (0, (1 << bits) - held)
-    kind = types.nptype_from_builtin(types.string_to_builtin(f"uint{bits}"))
     axis = {} if what.axis is None else {"vector_axis": np.int32(what.axis)}
     return Builder.constexpr_lut_to_dense(
-        indices=what.indices.astype(kind), lut=np.pad(what.table, missing), **axis, **place
+        indices=coreml_forms.narrow(what.indices, f"uint{bits}"),
+        lut=np.pad(what.table, missing),
+        **axis,
+        **place,
     )
 
 

@@ -22,16 +22,26 @@ from onnxscript import ir, optimizer
 from packlight.errors import BadInput
 from packlight.files import replace_file
 from packlight.network import Network, quiet_torch
-from packlight.runtimes.onnx_padding import pad_in_convolutions
+from packlight.runtimes.narrow import narrowed
+from packlight.runtimes.onnx_rewrites import pad_in_convolutions, pool_means
 
 SUFFIX = ".onnx"
 OPSET = 18
 IR_VERSION = 10  # the oldest that opset 18 and every runtime of the last two years share
 
 
-def write(network: Network, path: str | os.PathLike[str]) -> Path:
-    """Write a Network as one ONNX file, in place of what was there only once it is complete."""
-    return replace_file(Path(path), to_bytes(network))
+def write(network: Network, path: str | os.PathLike[str], *, bits: int = 8) -> Path:
+    """Write a Network as one ONNX file, in place of what was there only once it is complete.
+
+    Args:
+        bits: the fewest that integers are stored in: see `packlight.runtimes.narrow`.
+    """
+    return from_onnx(to_bytes(network), path, bits=bits)
+
+
+def from_onnx(data: bytes, path: str | os.PathLike[str], *, bits: int = 8) -> Path:
+    """Write a file that is ONNX already: to the byte, unless it shall take fewer bits."""
+    return replace_file(Path(path), narrowed(data, bits))
 
 
 def to_bytes(network: Network) -> bytes:
@@ -64,6 +74,7 @@ def to_proto(network: Network) -> onnx.ModelProto:
             raise BadInput(f"the network can not be written as ONNX: {reason}") from problem
     model: onnx.ModelProto = exported.model_proto
     pad_in_convolutions(model.graph)
+    pool_means(model.graph)
     _strip(model, network)
     return model
 

@@ -16,13 +16,22 @@ from packlight.errors import BadInput
 
 _MODULES = {
     "onnx": "packlight.runtimes.onnx",
+    "ort": "packlight.runtimes.ort",
     "litert": "packlight.runtimes.litert",
     "executorch": "packlight.runtimes.executorch",
     "coreml": "packlight.runtimes.coreml",
 }
-_RUNS = {"onnx": "packlight.runtimes.onnxruntime"}  # where it is not the module that writes
+_RUNS = {  # where it is not the module that writes
+    "onnx": "packlight.runtimes.onnxruntime",
+    "ort": "packlight.runtimes.onnxruntime",
+}
 NAMES = tuple(_MODULES)
-SUFFIXES = {".onnx": "onnx", ".tflite": "litert", ".pte": "executorch"}  # of files that run here
+SUFFIXES = {  # of files that run here
+    ".onnx": "onnx",
+    ".ort": "ort",
+    ".tflite": "litert",
+    ".pte": "executorch",
+}
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,8 @@ class Target:
         name: as in `--to`.
         suffix: of its files, with the dot.
         write: (network, path) -> path; takes settings of the target's own by name.
+        from_onnx: (data, path) -> path: the same from an ONNX file, with the same settings; None
+            where files are made from networks only.
         session: runs its files: `session(path, threads=1).over(batches)`; None where nothing here
             can.
     """
@@ -40,6 +51,7 @@ class Target:
     name: str
     suffix: str
     write: Callable[..., Path]
+    from_onnx: Callable[..., Path] | None
     session: Any
 
 
@@ -54,7 +66,8 @@ def target_of(name: str) -> Target:
         raise BadInput(f"{name!r} is no runtime to export to; there are {', '.join(NAMES)}")
     writes = _module(name, _MODULES[name])
     runs = _module(name, _RUNS[name]) if name in _RUNS else writes
-    return Target(name, writes.SUFFIX, writes.write, getattr(runs, "Session", None))
+    from_onnx = getattr(writes, "from_onnx", None)
+    return Target(name, writes.SUFFIX, writes.write, from_onnx, getattr(runs, "Session", None))
 
 
 def targets_of(names: str | Sequence[str]) -> list[Target]:

@@ -100,6 +100,8 @@ def _pad_first(graph: fx.Graph, pad: fx.Node) -> None:
         around = graph.call_function(pad.target, (rounded.args[0], *pad.args[1:]), pad.kwargs)
         levels = graph.call_function(rounded.target, (around, *grid))
         again = graph.call_function(restored.target, (levels, *grid))
+    around.meta, again.meta = dict(pad.meta), dict(pad.meta)
+    levels.meta["val"] = pad.meta["val"].to(rounded.meta["val"].dtype)
     pad.replace_all_uses_with(again)
     graph.erase_node(pad)
     for stale in (restored, rounded):

@@ -8,8 +8,9 @@ Rules for places:
 1. the input of every convolution, linear layer and matmul with a quantised weight;
 2. the output of every such convolution, after its ReLU or clamp, unless it only passes on to the
    network's outputs: those stay float;
-3. what a place is made from by moving values around (max-pooling, reshaping, concatenation ...) is
-   a place too, on the same grid, so that the mover works on integers and rounds nothing;
+3. what a place is made from by moving values around (max-pooling, padding with zeros,
+   concatenation ...) is a place too, on the same grid, so that the mover works on integers and
+   rounds nothing;
 4. what a mean over positions reads to make a place: a sum before it is then one of integers.
 
 Source of the range: minimum mean squared error over clipping thresholds, as in Choukroun et al.,
@@ -26,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from packlight.graph import argument, aten, is_call, is_weight, quantized
+from packlight.graph import argument, aten, is_call, is_weight, pads_with_zeros, quantized
 from packlight.network import Network
 from packlight.shrink.layers import Layer
 from packlight.shrink.workers import HERE, Shared, Workers
@@ -60,7 +61,7 @@ _MOVERS = (
     aten.cat,
 )
 _MEANS = (aten.mean, aten.avg_pool2d, aten.adaptive_avg_pool2d)
-_TO_OUTPUT = (*_MOVERS, *_CLAMPS, aten.softmax, aten.log_softmax, aten.sigmoid, aten.tanh, aten.exp)
+_TO_OUTPUT = (*_CLAMPS, aten.softmax, aten.log_softmax, aten.sigmoid, aten.tanh, aten.exp)
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def find_places(network: Network, layers: Sequence[Layer]) -> list[Place]:
         return node
 
     for node in sorted(order, key=order.__getitem__, reverse=True):
-        if node not in group or not is_call(node, *_MOVERS):
+        if node not in group or not _moves(node):
             continue
         for source in node.all_input_nodes:
             if not _is_float(source) or is_weight(source):
@@ -143,11 +144,15 @@ def _after_clamp(node: fx.Node) -> fx.Node:
     return node
 
 
+def _moves(node: fx.Node) -> bool:
+    return is_call(node, *_MOVERS) or pads_with_zeros(node)
+
+
 def _averaged(node: fx.Node) -> list[fx.Node]:
     """What means read of which a value is made by moving alone."""
     if is_call(node, *_MEANS):
         return node.all_input_nodes[:1]
-    if not is_call(node, *_MOVERS):
+    if not _moves(node):
         return []
     return [source for each in node.all_input_nodes for source in _averaged(each)]
 
@@ -157,7 +162,8 @@ def _only_reaches_outputs(node: fx.Node, outputs: set[fx.Node]) -> bool:
         return True
     users = list(node.users)
     return bool(users) and all(
-        is_call(user, *_TO_OUTPUT) and _only_reaches_outputs(user, outputs) for user in users
+        (_moves(user) or is_call(user, *_TO_OUTPUT)) and _only_reaches_outputs(user, outputs)
+        for user in users
     )
 
 

@@ -40,7 +40,9 @@ def run(path: Path, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
             values[op.outputs[0].name] = op.outputs[0].val
             continue
         given = {name: _given(values, var) for name, var in op.inputs.items() if var is not None}
-        values[op.outputs[0].name] = _OPERATORS[op.op_type](**given)
+        made = _OPERATORS[op.op_type](**given)
+        for var, value in zip(op.outputs, made if len(op.outputs) > 1 else [made], strict=True):
+            values[var.name] = value
     return tuple(np.asarray(values[var.name]) for var in function.outputs)
 
 
@@ -159,6 +161,25 @@ def _lut(indices, lut, shape=None, vector_axis=None):
     return result
 
 
+def _sparse_lut(indices_mask, indices_nonzero_data, lut):
+    table = lut.reshape(-1)
+    return indices_mask, np.array([table[int(at)] for at in indices_nonzero_data], np.float32)
+
+
+def _sparse_blockwise(data_mask, nonzero_data, scale):
+    spread = np.broadcast_to(scale, data_mask.shape)
+    return data_mask, nonzero_data.astype(np.float32) * spread[np.asarray(data_mask, bool)]
+
+
+def _sparse(nonzero_data, mask, shape=None):
+    if shape is not None:  # iOS 16: a flat mask of packed bits
+        count = int(np.prod(shape))
+        mask = np.unpackbits(mask, bitorder="little")[:count].reshape(_ints(shape))
+    result = np.zeros(mask.shape, np.float32)
+    result[np.asarray(mask, bool)] = nonzero_data
+    return result
+
+
 def _slice(x, begin, end, stride=None, begin_mask=None, end_mask=None, squeeze_mask=None):
     parts: list[Any] = []
     for axis in range(x.ndim):
@@ -194,6 +215,9 @@ _OPERATORS: dict[str, Any] = {
     "constexpr_affine_dequantize": _affine,
     "constexpr_blockwise_shift_scale": _blockwise,
     "constexpr_lut_to_dense": _lut,
+    "constexpr_lut_to_sparse": _sparse_lut,
+    "constexpr_sparse_blockwise_shift_scale": _sparse_blockwise,
+    "constexpr_sparse_to_dense": _sparse,
     "conv": _conv,
     "dequantize": _dequantize,
     "exp": lambda x: x.exp(),

@@ -179,6 +179,62 @@ def test_floats_of_few_values_become_a_table_with_small_indices(tmp_path, at_onc
     _assert_same_answers(network, path, 1e-4)
 
 
+def _with_levels(kind):
+    """A quantised network whose second convolution has levels of a kind."""
+    network = quantised(plain(), images(32))
+    noise = np.random.default_rng(0)
+    levels = integers(network)["conv2.weight_quantized"]
+    small = noise.integers(-8, 8, levels.shape, np.int8)
+    made = {
+        "small": small,
+        "sparse": np.where(noise.random(levels.shape) < 0.1, levels, 0),
+        "sparse and small": np.where(noise.random(levels.shape) < 0.2, small, 0),
+    }[kind].astype(np.int8)
+    network.module.get_buffer("conv2.weight_quantized").copy_(torch.from_numpy(made))
+    return network, made
+
+
+@pytest.mark.parametrize(
+    ("kind", "form", "share"),
+    [
+        ("small", {"constexpr_blockwise_shift_scale"}, 0.5),
+        ("sparse", {"constexpr_sparse_blockwise_shift_scale", "constexpr_sparse_to_dense"}, 0.25),
+        ("sparse and small", {"constexpr_sparse_to_dense"}, 0.26),
+    ],
+)
+def test_ios_18_holds_levels_in_the_smallest_form(kind, form, share, tmp_path, at_once):
+    network, levels = _with_levels(kind)
+    path = coreml.write(network, tmp_path / "net.mlpackage", ios=18)
+    assert _version(path) == IOS[18]
+    scale = value_of_name(network, "conv2.weight_scale").numpy().reshape(-1, 1, 1, 1)
+    held = _decompressed(path)
+    arrays = [value for value in held if isinstance(value, np.ndarray)]
+    assert any(np.array_equal(levels * scale, value) for value in arrays)
+    used = {op.op_type for op in mil.operations(path) if op.name.startswith("conv2")}
+    assert form <= {one for one in used if one.startswith("constexpr")}
+    _assert_same_answers(network, path, 1e-3)
+    weights = path / "Data" / "com.apple.CoreML" / "weights" / "weight.bin"
+    others = sum(value.size for value in integers(network).values()) - levels.size
+    assert weights.stat().st_size < others + share * levels.size + 5000
+
+
+def test_zeros_are_left_out_of_floats_from_ios_16_on(tmp_path, at_once):
+    network = fuse(plain()).network
+    with torch.no_grad():
+        value = value_of_name(network, "fc.weight")
+        value.mul_(torch.rand(value.shape, generator=torch.Generator().manual_seed(0)) < 0.2)
+    path = coreml.write(network, tmp_path / "net.mlpackage")
+    assert _version(path) == IOS[16]
+    (held,) = _decompressed(path)
+    np.testing.assert_array_equal(held, value.detach().numpy())
+    _assert_same_answers(network, path, 1e-4)
+
+
+def test_a_system_too_old_for_the_network_is_refused(rounded, tmp_path, at_once):
+    with pytest.raises(BadInput, match="needs iOS 17; give --ios 17"):
+        coreml.write(rounded[0], tmp_path / "net.mlpackage", ios=16)
+
+
 def test_an_operator_that_core_ml_lacks_is_named_and_the_old_package_kept(tmp_path):
     class Odd(nn.Module):
         def forward(self, x):
@@ -195,7 +251,7 @@ def test_an_operator_that_core_ml_lacks_is_named_and_the_old_package_kept(tmp_pa
 
 
 def test_writing_replaces_the_old_package_whole(rounded, tmp_path, monkeypatch):
-    def convert(what, function, network, path):
+    def convert(what, function, network, path, ios):
         (path / "Data").mkdir(parents=True)
 
     monkeypatch.setattr(coreml, "apart", convert)

@@ -298,3 +298,14 @@ def first_line(problem: BaseException) -> str:
     """The start of what an exception says, for the user's one sentence."""
     text = str(problem).strip() or type(problem).__name__
     return text.splitlines()[0][:200].rstrip(".")
+
+
+def reads(node: onnx.NodeProto) -> set[str]:
+    """The names a node reads, those that its inner graphs take from outside included."""
+    names = {name for name in node.input if name}
+    for attribute in node.attribute:
+        for graph in [attribute.g, *attribute.graphs]:
+            names.update(value.name for value in graph.output)
+            for inner in graph.node:
+                names |= reads(inner)
+    return names

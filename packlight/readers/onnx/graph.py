@@ -17,7 +17,7 @@ import torch
 from onnx import AttributeProto, TensorProto, helper
 
 from packlight.errors import BadInput, UnsupportedOperator
-from packlight.readers.onnx.file import STANDARD, Array, first_line, opset_of, tensor_array
+from packlight.readers.onnx.file import STANDARD, Array, first_line, opset_of, reads, tensor_array
 
 TORCH_TYPES = {
     TensorProto.FLOAT: torch.float32,
@@ -135,7 +135,7 @@ class _Builder:
 
     def graph(self, proto: onnx.GraphProto, outer: set[str] | None) -> Graph:
         protos = _needed(proto)
-        wanted = {name for node in protos for name in _reads(node)}
+        wanted = {name for node in protos for name in reads(node)}
         outputs = tuple(value.name for value in proto.output)
         wanted.update(outputs)
         constants: dict[str, Constant] = {}
@@ -293,16 +293,5 @@ def _needed(proto: onnx.GraphProto) -> list[onnx.NodeProto]:
     for node in reversed(proto.node):
         if any(name in wanted for name in node.output if name):
             kept.append(node)
-            wanted.update(_reads(node))
+            wanted.update(reads(node))
     return kept[::-1]
-
-
-def _reads(node: onnx.NodeProto) -> set[str]:
-    """The names a node reads, those that its inner graphs take from outside included."""
-    names = {name for name in node.input if name}
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            names.update(value.name for value in attribute.g.output)
-            for inner in attribute.g.node:
-                names |= _reads(inner)
-    return names

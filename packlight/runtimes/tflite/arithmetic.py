@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import fx
 
 from packlight.graph import argument, aten
+from packlight.runtimes.tflite.layouts import Layout, has_layouts
 from packlight.runtimes.tflite.lowering import (
-    LAST_ORDER,
     Activation,
     Ending,
-    Layout,
     Lowering,
     Value,
+    dtype_of,
     fused_activation,
     rule,
     shape_of,
@@ -33,10 +36,12 @@ _UNARY: dict[Any, tuple[str, Any]] = {
     aten.hardswish_: ("HARD_SWISH", schema.HardSwishOptionsT),
     aten.log: ("LOG", None),
     aten.neg: ("NEG", schema.NegOptionsT),
+    aten.logical_not: ("LOGICAL_NOT", schema.LogicalNotOptionsT),
     aten.round: ("ROUND", None),
     aten.rsqrt: ("RSQRT", None),
     aten.sigmoid: ("LOGISTIC", None),
     aten.sigmoid_: ("LOGISTIC", None),
+    aten.sign: ("SIGN", schema.SignOptionsT),
     aten.sin: ("SIN", None),
     aten.sqrt: ("SQRT", None),
     aten.square: ("SQUARE", schema.SquareOptionsT),
@@ -46,14 +51,29 @@ _UNARY: dict[Any, tuple[str, Any]] = {
 _BINARY: dict[Any, tuple[str, Any]] = {
     aten.add: ("ADD", schema.AddOptionsT),
     aten.add_: ("ADD", schema.AddOptionsT),
+    aten.atan2: ("ATAN2", schema.ATan2OptionsT),
     aten.div: ("DIV", schema.DivOptionsT),
     aten.maximum: ("MAXIMUM", schema.MaximumMinimumOptionsT),
     aten.minimum: ("MINIMUM", schema.MaximumMinimumOptionsT),
     aten.mul: ("MUL", schema.MulOptionsT),
     aten.mul_: ("MUL", schema.MulOptionsT),
     aten.pow: ("POW", schema.PowOptionsT),
+    aten.remainder: ("FLOOR_MOD", schema.FloorModOptionsT),
     aten.sub: ("SUB", schema.SubOptionsT),
 }
+_COMPARISONS: dict[Any, tuple[str, Any]] = {
+    aten.eq: ("EQUAL", schema.EqualOptionsT),
+    aten.ge: ("GREATER_EQUAL", schema.GreaterEqualOptionsT),
+    aten.gt: ("GREATER", schema.GreaterOptionsT),
+    aten.le: ("LESS_EQUAL", schema.LessEqualOptionsT),
+    aten.lt: ("LESS", schema.LessOptionsT),
+    aten.ne: ("NOT_EQUAL", schema.NotEqualOptionsT),
+}
+_LOGICAL: dict[Any, tuple[str, Any]] = {
+    aten.logical_and: ("LOGICAL_AND", schema.LogicalAndOptionsT),
+    aten.logical_or: ("LOGICAL_OR", schema.LogicalOrOptionsT),
+}
+_POWERS = {2.0: "SQUARE", 0.5: "SQRT", -0.5: "RSQRT"}
 _WITH_INTEGERS = ("ADD", "SUB", "MUL")
 _FUSING = ("ADD", "SUB", "MUL", "DIV")
 _ACTIVATIONS = {
@@ -99,7 +119,7 @@ def clamp(low: Lowering, node: fx.Node) -> None:
         _call(low, node, name)
         return
     low_end, high_end = _ends(node)
-    if any(isinstance(end, fx.Node) for end in (low_end, high_end)):
+    if any(isinstance(end, fx.Node) and not low.is_constant(end) for end in (low_end, high_end)):
         raise unsupported(node, "its ends depend on data")
     x = low.value(node.args[0])
     layout = x.layout
@@ -107,12 +127,14 @@ def clamp(low: Lowering, node: fx.Node) -> None:
     steps = [("MAXIMUM", low_end), ("MINIMUM", high_end)]
     given = [(step, end) for step, end in steps if end is not None]
     for step, end in given:
-        number = low.file.constant(np.array(end, np.float32))
+        dtype = low.file.dtype(tensor)
+        end_numbers = low.numbers(end) if isinstance(end, fx.Node) else end
+        number = low.file.constant(np.array(end_numbers, dtype))
         last = (step, end) == given[-1]
         made = (
             low.output(node, Ending(node), layout)
             if last
-            else low.file.value(low.file.shape(tensor), "float32")
+            else low.file.like(tensor, low.file.shape(tensor))
         )
         low.file.operator(step, [tensor, number], [made], schema.MaximumMinimumOptionsT())
         tensor = made
@@ -129,10 +151,10 @@ def prelu(low: Lowering, node: fx.Node) -> None:
     """PRELU; its slopes lie along the channels."""
     x = low.value(node.args[0])
     slopes = low.numbers(node.args[1])
-    layout = Layout.LAST if len(x.shape) == 4 else Layout.PLAIN
-    if len(x.shape) not in (2, 4) and slopes.size > 1:
-        raise unsupported(node, f"its input has {len(x.shape)} dimensions; 2 and 4 can be written")
-    ones = (1,) * (len(x.shape) - 2)
+    layout = Layout.LAST if has_layouts(len(x.shape)) else Layout.PLAIN
+    if len(x.shape) not in (2, 3, 4) and slopes.size > 1:
+        raise unsupported(node, f"its input has {len(x.shape)} dimensions; 2 to 4 can be written")
+    ones = (1,) * (2 if layout is Layout.LAST else 0)
     alpha = low.file.constant(np.broadcast_to(slopes, (x.shape[1],)).reshape(*ones, -1).copy())
     source = low.tensor(x, False, layout)
     made = low.output(node, Ending(node), layout)
@@ -143,50 +165,126 @@ def prelu(low: Lowering, node: fx.Node) -> None:
 def binary(low: Lowering, node: fx.Node) -> None:
     """A function of two values; in integers if both are and the result is quantised."""
     name, options = _BINARY[node.target.overloadpacket]
-    if argument(node, 2, "alpha", 1) != 1 or node.kwargs.get("rounding_mode") is not None:
-        raise unsupported(node, "it scales one side, or rounds")
-    if any(dtype != "float32" for dtype in map(_dtype, node.all_input_nodes)):
-        raise unsupported(node, "its numbers are not float32")
-    sides = [low.value(side) for side in node.args[:2]]
+    power = _POWERS.get(node.args[1]) if name == "POW" and _is_number(node.args[1]) else None
+    if power is not None and dtype_of(node.meta["val"]) == "float32":
+        _call(low, node, power, schema.SquareOptionsT() if power == "SQUARE" else None)
+        return
+    rounding = node.kwargs.get("rounding_mode")
+    if rounding == "trunc":
+        raise unsupported(node, "it rounds towards zero")
+    sides = [_cast(low, low.value(side), dtype_of(node.meta["val"])) for side in node.args[:2]]
+    alpha = argument(node, 2, "alpha", 1)
+    if alpha != 1:
+        sides[1] = _scaled(low, sides[1], alpha)
     integers = (
         low.values == "int8"
         and name in _WITH_INTEGERS
         and all(side.grid is not None and side.array is None for side in sides)
     )
     ending = Ending(node)
-    if name in _FUSING:
+    if name in _FUSING and rounding is None and dtype_of(node.meta["val"]) == "float32":
         ending = low.ending(node, quantised=integers)
-    layout = _shared_layout(sides)
-    tensors = [
-        _operand(low, side, ending.grid is not None, layout, len(shape_of(node))) for side in sides
-    ]
+    layout, tensors = _operands(low, node, sides, integers=ending.grid is not None)
     made = low.output(node, ending, layout)
     call = options()
     if name in _FUSING:
         call.fusedActivationFunction = ending.activation
-    low.file.operator(name, tensors, [made], call)
+    if rounding is None:
+        low.file.operator(name, tensors, [made], call)
+        return
+    quotient = low.file.like(made, low.file.shape(made))
+    low.file.operator(name, tensors, [quotient], call)
+    low.file.operator("FLOOR", [quotient], [made])
 
 
-def _dtype(node: fx.Node) -> str:
-    value = node.meta.get("val")
-    return "float32" if value is None else str(value.dtype).removeprefix("torch.")
+@rule(*_COMPARISONS)
+def compare(low: Lowering, node: fx.Node) -> None:
+    """EQUAL and the like, of two values of one type."""
+    name, options = _COMPARISONS[node.target.overloadpacket]
+    values = [side.meta["val"] if isinstance(side, fx.Node) else side for side in node.args]
+    dtype = str(torch.result_type(*values)).removeprefix("torch.")
+    sides = [_cast(low, low.value(side), dtype) for side in node.args]
+    layout, tensors = _operands(low, node, sides)
+    low.file.operator(name, tensors, [low.output(node, Ending(node), layout)], options())
 
 
-def _shared_layout(sides: list[Value]) -> Layout:
-    """Channels last if one side has them there and the other can follow."""
-    moving = [side for side in sides if side.array is None]
-    if all(len(side.shape) == 4 for side in moving) and any(
+@rule(*_LOGICAL)
+def logical(low: Lowering, node: fx.Node) -> None:
+    """LOGICAL_AND and LOGICAL_OR."""
+    name, options = _LOGICAL[node.target.overloadpacket]
+    sides = [_cast(low, low.value(side), "bool") for side in node.args]
+    layout, tensors = _operands(low, node, sides)
+    low.file.operator(name, tensors, [low.output(node, Ending(node), layout)], options())
+
+
+@rule(aten.where)
+def where(low: Lowering, node: fx.Node) -> None:
+    """SELECT_V2."""
+    dtype = dtype_of(node.meta["val"])
+    sides = [low.value(node.args[0])]
+    sides += [_cast(low, low.value(side), dtype) for side in node.args[1:3]]
+    layout, tensors = _operands(low, node, sides)
+    made = low.output(node, Ending(node), layout)
+    low.file.operator("SELECT_V2", tensors, [made], schema.SelectV2OptionsT())
+
+
+@rule(aten.to, aten._to_copy)
+def cast(low: Lowering, node: fx.Node) -> None:
+    """CAST."""
+    x, dtype = low.value(node.args[0]), dtype_of(node.meta["val"])
+    made = _cast(low, x, dtype)
+    low.give(node, Value(made.shape, made.grid, dict(made.tensors), made.array, made.padded))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float))
+
+
+def _scaled(low: Lowering, side: Value, factor: float) -> Value:
+    if side.array is not None and side.grid is None:
+        return Value(side.shape, array=(side.array * factor).astype(side.array.dtype))
+    layout = side.layout
+    source = low.tensor(side, False, layout)
+    made = low.file.like(source, low.file.shape(source))
+    number = low.file.constant(np.array(factor, low.file.dtype(source)))
+    low.file.operator("MUL", [source, number], [made], schema.MulOptionsT())
+    return Value(side.shape, tensors={(False, layout): made})
+
+
+def _cast(low: Lowering, side: Value, dtype: str) -> Value:
+    """A value as numbers of another type."""
+    if side.grid is not None and dtype == "float32":
+        return side
+    if side.array is not None and side.grid is None:
+        return Value(side.shape, array=side.array.astype(dtype))
+    layout = side.layout
+    source = low.tensor(side, False, layout)
+    if low.file.dtype(source) == dtype:
+        return side
+    made = low.file.value(low.file.shape(source), dtype)
+    low.file.operator("CAST", [source], [made], schema.CastOptionsT())
+    return Value(side.shape, tensors={(False, layout): made})
+
+
+def _operands(
+    low: Lowering, node: fx.Node, sides: Sequence[Value], *, integers: bool = False
+) -> tuple[Layout, list[int]]:
+    """The tensors of values that are broadcast against each other, all in one layout."""
+    rank = len(shape_of(node))
+    moving = [side for side in sides if side.array is None and side.shape]
+    last = all(len(side.shape) == rank for side in moving) and any(
         side.layout is Layout.LAST for side in moving
-    ):
-        return Layout.LAST
-    return Layout.PLAIN
+    )
+    layout = Layout.LAST if last else Layout.PLAIN
+    return layout, [_operand(low, side, integers, layout, rank) for side in sides]
 
 
 def _operand(low: Lowering, side: Value, integers: bool, layout: Layout, rank: int) -> int:
     if side.array is not None and layout is Layout.LAST and 0 < len(side.shape) < rank:
         ones = (1,) * (rank - len(side.shape))
         array = side.array.reshape(*ones, *side.shape)
-        side = Value(array.shape, side.grid, array=array)
+        grid = side.grid and replace(side.grid, axis=side.grid.axis + len(ones))
+        side = Value(array.shape, grid, array=array)
     return low.tensor(side, integers, layout)
 
 
@@ -206,16 +304,23 @@ def _along_channels(low: Lowering, node: fx.Node, name: str, options: Any) -> No
     """An operator that TFLite has for the last dimension only."""
     x = low.value(node.args[0])
     rank = len(x.shape)
-    axis = argument(node, 1, "dim") % rank
+    axis = argument(node, 1, "dim") % max(rank, 1)
+    if has_layouts(rank) and axis == 1 and x.layout is Layout.LAST:
+        source = low.tensor(x, False, Layout.LAST)
+        made = low.output(node, Ending(node), Layout.LAST)
+        low.file.operator(name, [source], [made], options)
+        return
+    source = low.tensor(x, False, Layout.PLAIN)
     if axis == rank - 1:
-        layout = Layout.PLAIN
-    elif rank == 4 and LAST_ORDER[-1] == axis:
-        layout = Layout.LAST
-    else:
-        raise unsupported(node, f"it runs along dimension {axis} of {rank}")
-    source = low.tensor(x, False, layout)
-    made = low.output(node, Ending(node), layout)
-    low.file.operator(name, [source], [made], options)
+        low.file.operator(name, [source], [low.output(node, Ending(node), Layout.PLAIN)], options)
+        return
+    order = list(range(rank))
+    order[axis], order[-1] = order[-1], order[axis]
+    turned = low.transposed(source, order, None)
+    made = low.file.like(turned, low.file.shape(turned))
+    low.file.operator(name, [turned], [made], options)
+    back = low.transposed(made, order, None)
+    low.give(node, Value(shape_of(node), tensors={(False, Layout.PLAIN): back}))
 
 
 def _call(low: Lowering, node: fx.Node, name: str, options: Any = None) -> None:

@@ -29,6 +29,7 @@ _TYPES = {
     "uint8": schema.TensorType.UINT8,
     "bool": schema.TensorType.BOOL,
 }
+_TYPE_NAMES = {number: name for name, number in _TYPES.items()}
 #: the first version of an operator that there is a kernel for, where it is not 1
 _VERSIONS = {"BROADCAST_TO": 2}
 #: the same where it takes int8
@@ -75,6 +76,11 @@ class Grid:
         """Whether a number is one of an int8 grid with one scale."""
         level = number / self.scale[0] + self.zero
         return -128 <= round(level) <= 127 and abs(level - round(level)) < 1e-3
+
+
+def is_type(dtype: str) -> bool:
+    """Whether tensors can hold numbers of a type, as numpy calls it."""
+    return dtype in _TYPES
 
 
 class FlatFile:
@@ -137,6 +143,15 @@ class FlatFile:
             if tensor in call.outputs:
                 return number
         return None
+
+    def dtype(self, tensor: int) -> str:
+        """Of a tensor's numbers."""
+        return _TYPE_NAMES[self._tensors[tensor].type]
+
+    def like(self, tensor: int, shape: Sequence[int]) -> int:
+        """Another tensor for numbers of the same type and grid."""
+        grid: Any = self._tensors[tensor].quantization
+        return self.value(shape, self.dtype(tensor), None if grid is None else grid.grid)
 
     def rename(self, tensor: int, name: str) -> None:
         """Give a tensor the name that the user knows it by."""
@@ -254,16 +269,16 @@ class _Quantization(schema.QuantizationParametersT):
 
     def __init__(self, grid: Grid, written: dict[bytes, int]) -> None:
         super().__init__()
-        self._grid, self._written = grid, written
+        self.grid, self._written = grid, written
 
     def Pack(self, builder: Any) -> Any:  # noqa: N802 (the schema's name)
-        count = len(self._grid.scale)
-        scale = self._once(builder, struct.pack(f"<{count}f", *self._grid.scale), 4)
-        zero = self._once(builder, struct.pack(f"<{count}q", *[self._grid.zero] * count), 8)
+        count = len(self.grid.scale)
+        scale = self._once(builder, struct.pack(f"<{count}f", *self.grid.scale), 4)
+        zero = self._once(builder, struct.pack(f"<{count}q", *[self.grid.zero] * count), 8)
         schema.QuantizationParametersStart(builder)
         schema.QuantizationParametersAddScale(builder, scale)
         schema.QuantizationParametersAddZeroPoint(builder, zero)
-        schema.QuantizationParametersAddQuantizedDimension(builder, self._grid.axis)
+        schema.QuantizationParametersAddQuantizedDimension(builder, self.grid.axis)
         return schema.QuantizationParametersEnd(builder)
 
     def _once(self, builder: Any, data: bytes, size: int) -> int:

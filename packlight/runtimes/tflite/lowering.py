@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -30,25 +29,27 @@ import torch
 from torch import Tensor, fx
 
 from packlight.errors import BadInput
-from packlight.graph import argument, aten, is_call, is_weight, quantized, value_of
+from packlight.graph import argument, aten, is_call, is_weight, layer_name, quantized, value_of
 from packlight.network import Network
 from packlight.runtimes.tflite import Values
-from packlight.runtimes.tflite.flatfile import FlatFile, Grid
+from packlight.runtimes.tflite.flatfile import FlatFile, Grid, is_type
+from packlight.runtimes.tflite.layouts import (
+    LAST_ORDER,
+    PLAIN_ORDER,
+    SIGNAL_ORDER,
+    Layout,
+    as_image,
+    has_layouts,
+    stored_array,
+    stored_axis,
+    stored_shape,
+)
 from packlight.runtimes.tflite.schema import schema
 from packlight.types import Array
 
 UINT8_SHIFT = 128
 LOWEST_LEVEL = -128
-LAST_ORDER = (0, 2, 3, 1)  # from channels where torch has them to channels last
-PLAIN_ORDER = (0, 3, 1, 2)  # and back
 Activation = schema.ActivationFunctionType
-
-
-class Layout(Enum):
-    """Where the channels of four dimensions are; values of other ranks are always PLAIN."""
-
-    PLAIN = "as in torch"
-    LAST = "channels last"
 
 
 @dataclass
@@ -136,6 +137,16 @@ class Lowering:
         self._done: set[fx.Node] = set()
         #: where an operator's work ends: the node whose value it gives, the tensor, its layout
         self.made: list[tuple[fx.Node, int, Layout]] = []
+        self._fixed: set[fx.Node] = set()  # nodes that depend on no input
+        for node in network.module.graph.nodes:
+            if node.op == "get_attr" or (
+                node.op == "call_function"
+                and all(one in self._fixed for one in node.all_input_nodes)
+            ):
+                self._fixed.add(node)
+        self.parts: dict[Any, list[Value]] = {}  # of nodes that give several values
+        self._constants: dict[fx.Node, Any] = {}
+        self.turned_weights: dict[tuple[fx.Node, tuple[int, ...]], Value] = {}
 
     def run(self) -> bytes:
         """Write every node; returns the file.
@@ -161,8 +172,9 @@ class Lowering:
         meta = node.meta["val"]
         shape = tuple(meta.shape)
         layout = Layout.LAST if self._last and len(shape) == 4 else Layout.PLAIN
-        stored = [shape[axis] for axis in LAST_ORDER] if layout is Layout.LAST else shape
-        tensor = self.file.value(stored, dtype_of(meta), name=node.name)
+        if not is_type(dtype_of(meta)):
+            raise BadInput(f"input {node.name} is {dtype_of(meta)}, which LiteRT does not take")
+        tensor = self.file.value(stored_shape(shape, layout), dtype_of(meta), name=node.name)
         self._values[node] = Value(shape, tensors={(False, layout): tensor})
         return tensor
 
@@ -172,28 +184,34 @@ class Lowering:
         found = RULES.get(getattr(node.target, "overloadpacket", node.target))
         if found is None:
             raise unsupported(node, "packlight has no rule for it")
-        if any(not isinstance(size, int) for size in shape_of(node)):
-            raise unsupported(node, "a size of its output depends on data")
+        made = node.meta["val"]
+        for value in made if isinstance(made, (tuple, list)) else [made]:
+            if any(not isinstance(size, int) for size in value.shape):
+                raise unsupported(node, "a size of its output depends on data")
+            if not is_type(dtype_of(value)):
+                raise unsupported(node, f"its numbers are {dtype_of(value)}")
         found(self, node)
 
     # what rules ask
 
     def is_constant(self, node: Any) -> bool:
         """Whether a node depends on no input."""
-        if not isinstance(node, fx.Node) or node.op == "placeholder":
-            return False
-        return node.op == "get_attr" or all(map(self.is_constant, node.all_input_nodes))
+        return node in self._fixed
 
     def numbers(self, node: fx.Node) -> Array:
         """A constant node's numbers."""
+        array: Array = self._computed(node).detach().numpy()
+        return array
+
+    def _computed(self, node: fx.Node) -> Any:
         if is_weight(node):
-            return value_of(self._network.module, node).detach().numpy()
-        args, kwargs = fx.node.map_arg(
-            (node.args, node.kwargs), lambda source: torch.as_tensor(self.numbers(source))
-        )
-        with torch.no_grad():
-            result: Tensor = node.target(*args, **kwargs)
-        return result.numpy()
+            return value_of(self._network.module, node)
+        if node not in self._constants:
+            args, kwargs = fx.node.map_arg((node.args, node.kwargs), self._computed)
+            assert callable(node.target)
+            with torch.no_grad():
+                self._constants[node] = node.target(*args, **kwargs)
+        return self._constants[node]
 
     def value(self, node: Any) -> Value:
         """What a node, or a number, gives."""
@@ -249,7 +267,7 @@ class Lowering:
 
     def tensor(self, value: Value, integers: bool, layout: Layout) -> int:
         """The tensor that holds a value in a form, made if it is not there yet."""
-        if len(value.shape) != 4:
+        if not has_layouts(len(value.shape)):
             layout = Layout.PLAIN
         wanted = (integers, layout)
         if wanted not in value.tensors:
@@ -261,43 +279,54 @@ class Lowering:
             return self._written(value, layout)
         if value.padded is not None and not value.tensors:
             return self._pad(value, value.padded, integers, layout)
-        for other, order in ((Layout.LAST, PLAIN_ORDER), (Layout.PLAIN, LAST_ORDER)):
+        for other in Layout:
             if other is not layout and (integers, other) in value.tensors:
-                return self._turned(value, value.tensors[integers, other], integers, order)
+                return self._turned(value, value.tensors[integers, other], integers, layout)
         if integers:
             raise AssertionError("a float value is made integer by a quantisation only")
         source = self.tensor(value, True, layout if value.array is None else Layout.PLAIN)
         made = self.file.value(self.file.shape(source), "float32")
         self.file.operator("DEQUANTIZE", [source], [made], schema.DequantizeOptionsT())
-        if value.array is not None and layout is Layout.LAST and len(value.shape) == 4:
-            return self._turned(value, made, False, LAST_ORDER)
+        if value.array is not None and layout is Layout.LAST:
+            return self._turned(value, made, False, layout)
         return made
 
     def _written(self, value: Value, layout: Layout) -> int:
         array, grid = value.array, value.grid
         assert array is not None
-        if layout is Layout.LAST:
-            array = array.transpose(LAST_ORDER)
-            if grid is not None:
-                grid = Grid(grid.scale, grid.zero, LAST_ORDER.index(grid.axis))
-        return self.file.constant(array, grid)
+        if grid is not None:
+            axis = stored_axis(grid.axis, len(value.shape), layout)
+            grid = Grid(grid.scale, grid.zero, axis)
+        return self.file.constant(stored_array(array, layout), grid)
 
-    def _turned(self, value: Value, tensor: int, integers: bool, order: Sequence[int]) -> int:
-        shape = self.file.shape(tensor)
-        turned = [shape[axis] for axis in order]
-        made = self.file.value(
-            turned, "int8" if integers else "float32", value.grid if integers else None
-        )
-        moved = [axis for axis in order if shape[axis] != 1]
+    def _turned(self, value: Value, tensor: int, integers: bool, layout: Layout) -> int:
+        """The same numbers in the other layout."""
+        grid, target = value.grid if integers else None, stored_shape(value.shape, layout)
+        order = LAST_ORDER if layout is Layout.LAST else PLAIN_ORDER
+        source = as_image(value.shape) if layout is Layout.LAST else self.file.shape(tensor)
+        moved = [axis for axis in order if source[axis] != 1]
         if moved == sorted(moved):
-            self.reshape(tensor, made)  # only dimensions of one element change places
-        else:
-            self.file.operator(
-                "TRANSPOSE",
-                [tensor, self.file.constant(np.array(order, np.int32))],
-                [made],
-                schema.TransposeOptionsT(),
-            )
+            return self.reshaped(tensor, target)  # only dimensions of one element change places
+        if len(value.shape) == 3:
+            between = value.shape if layout is Layout.LAST else (source[0], *source[2:])
+            turned = self.transposed(self.reshaped(tensor, between), SIGNAL_ORDER, grid)
+            return self.reshaped(turned, target)
+        return self.transposed(tensor, order, grid)
+
+    def transposed(self, tensor: int, order: Sequence[int], grid: Grid | None) -> int:
+        """A tensor with its dimensions in another order."""
+        shape = self.file.shape(tensor)
+        made = self.file.value([shape[axis] for axis in order], self.file.dtype(tensor), grid)
+        indices = self.file.constant(np.array(order, np.int32))
+        self.file.operator("TRANSPOSE", [tensor, indices], [made], schema.TransposeOptionsT())
+        return made
+
+    def reshaped(self, tensor: int, shape: Sequence[int]) -> int:
+        """A tensor with other dimensions; itself if they are its own."""
+        if self.file.shape(tensor) == tuple(shape):
+            return tensor
+        made = self.file.like(tensor, shape)
+        self.reshape(tensor, made)
         return made
 
     def _pad(self, value: Value, padded: Padded, integers: bool, layout: Layout) -> int:
@@ -310,7 +339,10 @@ class Lowering:
 
     def pad(self, source: int, padded: Padded, grid: Grid | None, layout: Layout) -> int:
         """A tensor with more elements around it."""
-        pairs = np.array([padded.before, padded.after], np.int32).T
+        around: tuple[tuple[int, ...], ...] = padded.before, padded.after
+        if layout is Layout.LAST:
+            around = as_image(padded.before, row=0), as_image(padded.after, row=0)
+        pairs = np.array(around, np.int32).T
         if layout is Layout.LAST:
             pairs = pairs[list(LAST_ORDER)]
         shape = [
@@ -346,7 +378,7 @@ class Lowering:
 
     def copied(self, tensor: int) -> int:
         """The same numbers in a tensor of their own."""
-        made = self.file.value(self.file.shape(tensor), "float32")
+        made = self.file.like(tensor, self.file.shape(tensor))
         self.reshape(tensor, made)
         return made
 
@@ -356,14 +388,14 @@ class Lowering:
         """The value of a node."""
         self._values[node] = value
 
-    def output(self, node: fx.Node, ending: Ending, layout: Layout, dtype: str = "float32") -> int:
+    def output(self, node: fx.Node, ending: Ending, layout: Layout) -> int:
         """A tensor for what a node and its ending give; int8 if the ending has a grid."""
         shape = shape_of(node)
-        if len(shape) != 4:
+        if not has_layouts(len(shape)):
             layout = Layout.PLAIN
         integers = ending.grid is not None
-        stored = [shape[axis] for axis in LAST_ORDER] if layout is Layout.LAST else shape
-        tensor = self.file.value(stored, "int8" if integers else dtype, ending.grid)
+        dtype = "int8" if integers else dtype_of(node.meta["val"])
+        tensor = self.file.value(stored_shape(shape, layout), dtype, ending.grid)
         value = Value(shape, ending.grid, {(integers, layout): tensor})
         step: fx.Node | None = node
         while step is not None:
@@ -443,8 +475,10 @@ def fused_activation(node: fx.Node) -> int:
 def unsupported(node: fx.Node, why: str) -> BadInput:
     """The error for a node that can not be written."""
     name = str(node.target).rpartition(".")[0] or str(node.target)
+    owner = layer_name(node)
+    layer = "" if owner == node.name else f", layer {owner},"
     return BadInput(
-        f"operator {name} of node {node.name!r} can not be written for LiteRT: {why}; "
+        f"operator {name} of node {node.name!r}{layer} can not be written for LiteRT: {why}; "
         "export to onnx, or replace the operator"
     )
 

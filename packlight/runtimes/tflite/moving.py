@@ -12,11 +12,18 @@ from torch import fx
 
 from packlight.graph import IDENTITIES, argument, aten, is_call, quantized
 from packlight.runtimes.tflite.flatfile import Grid
-from packlight.runtimes.tflite.lowering import (
+from packlight.runtimes.tflite.layouts import (
     LAST_ORDER,
     PLAIN_ORDER,
-    Ending,
+    SIGNAL_ORDER,
     Layout,
+    as_image,
+    has_layouts,
+    stored_axis,
+    stored_shape,
+)
+from packlight.runtimes.tflite.lowering import (
+    Ending,
     Lowering,
     Padded,
     Value,
@@ -26,7 +33,9 @@ from packlight.runtimes.tflite.lowering import (
     starts_at_zero,
     unsupported,
 )
+from packlight.runtimes.tflite.picking import gathered
 from packlight.runtimes.tflite.schema import schema
+from packlight.types import Array
 
 _KEEPING_SIGNS = (
     aten.adaptive_avg_pool2d,
@@ -102,7 +111,14 @@ def reshape(low: Lowering, node: fx.Node) -> None:
     """RESHAPE."""
     x = low.value(node.args[0])
     integers = x.grid is not None
-    if len(x.shape) == 4 and (x.shape[1] == 1 or math.prod(x.shape[2:]) == 1):
+    shapes = sorted((x.shape, shape_of(node)), key=len)
+    signal, image = shapes[0], shapes[1]
+    if x.layout is Layout.LAST and len(signal) == 3 and image == as_image(signal):
+        # a signal becomes an image of one row, or the other way round: the tensor stays
+        tensor = low.tensor(x, integers, Layout.LAST)
+        low.give(node, Value(shape_of(node), x.grid, {(integers, Layout.LAST): tensor}))
+        return
+    if has_layouts(len(x.shape)) and (x.shape[1] == 1 or math.prod(x.shape[2:]) == 1):
         source = low.tensor(x, integers, x.layout)  # either layout has the same order in memory
     else:
         source = low.tensor(x, integers, Layout.PLAIN)
@@ -118,22 +134,31 @@ def permute(low: Lowering, node: fx.Node) -> None:
     order = list(range(rank))
     if node.target in (aten.permute.default,):
         order = [axis % rank for axis in argument(node, 1, "dims")]
-    else:
-        a, b = (argument(node, at, f"dim{at - 1}", at - 1) % max(rank, 1) for at in (1, 2))
+    elif rank > 1:
+        a, b = (argument(node, at, f"dim{at - 1}", at - 1) % rank for at in (1, 2))
         order[a], order[b] = order[b], order[a]
-    if tuple(order) == LAST_ORDER and x.layout is Layout.LAST:
-        tensor = low.tensor(x, integers, Layout.LAST)
+    if tuple(order) in (LAST_ORDER, SIGNAL_ORDER) and x.layout is Layout.LAST:
+        tensor = low.reshaped(low.tensor(x, integers, Layout.LAST), shape_of(node))
         value = Value(shape_of(node), x.grid, {(integers, Layout.PLAIN): tensor})
         low.give(node, value)
         return
     source = low.tensor(x, integers, Layout.PLAIN)
-    if tuple(order) == PLAIN_ORDER:
+    if tuple(order) == PLAIN_ORDER or (tuple(order) == SIGNAL_ORDER and _meets_signal(node)):
+        source = low.reshaped(source, stored_shape(shape_of(node), Layout.LAST))
         value = Value(shape_of(node), x.grid, {(integers, Layout.LAST): source})
         low.give(node, value)
         return
-    made = low.output(node, Ending(node, grid=x.grid), Layout.PLAIN)
-    indices = low.file.constant(np.array(order, np.int32))
-    low.file.operator("TRANSPOSE", [source, indices], [made], schema.TransposeOptionsT())
+    tensor = low.transposed(source, order, x.grid)
+    low.give(node, Value(shape_of(node), x.grid, {(integers, Layout.PLAIN): tensor}))
+
+
+def _meets_signal(node: fx.Node) -> bool:
+    """Whether a convolution over a signal reads a value next."""
+    past = (quantized.quantize_per_tensor, quantized.dequantize_per_tensor)
+    return any(
+        is_call(user, aten.conv1d) or (is_call(user, *past) and _meets_signal(user))
+        for user in node.users
+    )
 
 
 @rule(aten.cat)
@@ -143,7 +168,8 @@ def cat(low: Lowering, node: fx.Node) -> None:
     parts = [low.value(source) for source in sources]
     rank = len(shape_of(node))
     axis = argument(node, 1, "dim", 0) % rank
-    layout = Layout.LAST if any(part.layout is Layout.LAST for part in parts) else Layout.PLAIN
+    moving = [part for part in parts if part.array is None]
+    layout = Layout.LAST if any(part.layout is Layout.LAST for part in moving) else Layout.PLAIN
     grids = {part.grid for part in parts}
     grid: Grid | None = None
     ending = Ending(node)
@@ -162,7 +188,7 @@ def cat(low: Lowering, node: fx.Node) -> None:
             tensor = low.tensor(_rounded(low, part, grid), True, layout)
         tensors.append(tensor)
     made = low.output(node, ending, layout)
-    stored = LAST_ORDER.index(axis) if layout is Layout.LAST else axis
+    stored = stored_axis(axis, rank, layout)
     low.file.operator("CONCATENATION", tensors, [made], schema.ConcatenationOptionsT(axis=stored))
 
 
@@ -189,7 +215,7 @@ def select(low: Lowering, node: fx.Node) -> None:
     made = low.output(node, Ending(node, grid=x.grid), Layout.PLAIN)
     ends = [(0, size, 1) for size in x.shape]
     ends[axis] = (index, index + 1, 1)
-    _slice(low, source, made, ends, shrink=1 << axis)
+    strided_slice(low, source, made, ends, shrink=1 << axis)
 
 
 def _strided(
@@ -205,13 +231,14 @@ def _strided(
     source = low.tensor(x, x.grid is not None, layout)
     made = low.output(node, Ending(node, grid=x.grid), layout)
     ends = [(0, size, 1) for size in low.file.shape(source)]
-    ends[LAST_ORDER.index(axis) if layout is Layout.LAST else axis] = (start, stop, step)
-    _slice(low, source, made, ends)
+    ends[stored_axis(axis, len(x.shape), layout)] = (start, stop, step)
+    strided_slice(low, source, made, ends)
 
 
-def _slice(
+def strided_slice(
     low: Lowering, source: int, made: int, ends: Sequence[tuple[int, int, int]], shrink: int = 0
 ) -> None:
+    """STRIDED_SLICE: (first, behind the last, step) per dimension."""
     parts = [low.file.constant(np.array(part, np.int32)) for part in zip(*ends, strict=True)]
     options = schema.StridedSliceOptionsT(shrinkAxisMask=shrink)
     low.file.operator("STRIDED_SLICE", [source, *parts], [made], options)
@@ -226,9 +253,16 @@ def pad(low: Lowering, node: fx.Node) -> None:
         mode, number = argument(node, 2, "mode", "constant"), argument(node, 3, "value") or 0.0
     else:
         mode, number = "constant", argument(node, 2, "value", 0.0)
-    if mode != "constant" or min(amounts, default=0) < 0:
-        raise unsupported(node, "it reflects, repeats or cuts")
     rank = len(x.shape)
+    if mode != "constant" or min(amounts, default=0) < 0:
+        if mode == "constant" and max(amounts) > 0:
+            raise unsupported(node, "it cuts some borders and pads others")
+        for at, ends in enumerate(zip(amounts[::2], amounts[1::2], strict=True)):
+            axis = rank - 1 - at
+            if any(ends):
+                x = gathered(low, x, axis, _repeated(mode, x.shape[axis], ends))
+        low.give(node, x)
+        return
     before, after = [0] * rank, [0] * rank
     for at, (first, second) in enumerate(zip(amounts[::2], amounts[1::2], strict=True)):
         before[rank - 1 - at], after[rank - 1 - at] = int(first), int(second)
@@ -242,6 +276,15 @@ def pad(low: Lowering, node: fx.Node) -> None:
             padded=Padded(source, tuple(before), tuple(after), float(number)),
         ),
     )
+
+
+def _repeated(mode: str, size: int, ends: tuple[int, int]) -> Array:
+    """Which elements a padding takes, along one dimension."""
+    if mode == "constant":  # nothing but cuts
+        return np.arange(-ends[0], size + ends[1])
+    around = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}[mode]
+    padded: Array = np.pad(np.arange(size), ends, mode=around)  # type: ignore[call-overload]
+    return padded
 
 
 def _float_part(low: Lowering, x: Value) -> Value:

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from packlight.network import Network
-from packlight.runtimes.tflite import Values, arithmetic, layers, moving, pooling
-from packlight.runtimes.tflite.lowering import Lowering
+from packlight.runtimes.tflite import (
+    Values,
+    arithmetic,
+    layers,
+    moving,
+    picking,
+    pooling,
+    resizing,
+    transposed,
+)
+from packlight.runtimes.tflite.composites import without_unknown
+from packlight.runtimes.tflite.lowering import RULES, Lowering
 
-__all__ = ["lowered"]
+__all__ = ["lowered", "writable"]
 
-RULE_BOOKS = (arithmetic, layers, moving, pooling)
+RULE_BOOKS = (arithmetic, layers, moving, picking, pooling, resizing, transposed)
 
 
 def lowered(network: Network, values: Values, channels_last: bool) -> bytes:
@@ -17,4 +27,9 @@ def lowered(network: Network, values: Values, channels_last: bool) -> bytes:
     Raises:
         BadInput: names an operator that can not be written.
     """
-    return Lowering(network, values, channels_last).run()
+    return Lowering(writable(network), values, channels_last).run()
+
+
+def writable(network: Network) -> Network:
+    """A network in operators that have a rule, as far as they can be spelled out by such."""
+    return without_unknown(network, set(RULES))

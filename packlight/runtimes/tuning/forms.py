@@ -6,7 +6,7 @@ on the runtime's kernels and on the processor, so `tune` times them where they a
     padded     a convolution whose number of outputs no block of channels divides, with channels of
                zeros that are cut off after the activations and pools that follow
     pad        zeros that a Pad puts around an image, as the padding of the convolution behind it,
-               also through roundings to the same grid
+               also past a rounding
     conv       a dense layer as a 1x1 convolution, whose weights are blocked like a convolution's
     factored   a dense layer whose matrix has a low rank, as two thin ones
     merged     two dense layers with nothing between them, as one
@@ -21,7 +21,8 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from packlight.runtimes.tuning.graph import Graph, attribute, set_attribute
+from packlight.runtimes.onnx_rewrites import pad_in_convolutions
+from packlight.runtimes.tuning.graph import Graph, attribute
 from packlight.types import Array
 
 BLOCK = 8  # channels that onnxruntime's blocked layout holds side by side, with AVX2
@@ -74,31 +75,7 @@ def padded(graph: Graph, node: onnx.NodeProto) -> bool:
 
 
 def pad(graph: Graph, node: onnx.NodeProto) -> bool:
-    if node.op_type != "Pad" or attribute(node, "mode", b"constant") != b"constant":
-        return False
-    around = _pads(graph, node)
-    chain = [node]
-    while (then := graph.only_user(chain[-1].output[0])) is not None:
-        if then.op_type not in ("QuantizeLinear", "DequantizeLinear"):
-            break
-        chain.append(then)
-    if around is None or then is None or then.op_type != "Conv" or len(around) % 2:
-        return False
-    spatial = len(around) // 2 - 2
-    sides = [*around[2 : 2 + spatial], *around[4 + spatial :]]
-    channels = [*around[:2], *around[2 + spatial : 4 + spatial]]
-    if spatial < 1 or any(channels) or min(sides) < 0:
-        return False
-    if attribute(then, "auto_pad", b"NOTSET") != b"NOTSET" or then.input[0] != chain[-1].output[0]:
-        return False
-    if not _rounds_again(graph, node, chain[1:]):
-        return False
-    before = attribute(then, "pads", [0] * (2 * spatial))
-    set_attribute(then, "pads", [int(a + b) for a, b in zip(before, sides, strict=True)])
-    then.input[0] = node.input[0]
-    for one in chain:
-        graph.remove(one)
-    return True
+    return pad_in_convolutions(graph.model.graph, only=node.output[0]) > 0
 
 
 def conv(graph: Graph, node: onnx.NodeProto) -> bool:
@@ -210,43 +187,3 @@ def _groups(node: onnx.NodeProto) -> int:
 
 def _more_rows(values: Array, more: int) -> Array:
     return np.concatenate([values, np.zeros((more, *values.shape[1:]), values.dtype)])
-
-
-def _pads(graph: Graph, node: onnx.NodeProto) -> list[int] | None:
-    """What a Pad adds on each side, if it adds zeros along all axes."""
-    if graph.opset < 11:
-        around = attribute(node, "pads")
-        return list(around) if attribute(node, "value", 0.0) == 0 else None
-    if len(node.input) > 3 and node.input[3]:
-        return None
-    if len(node.input) > 2 and node.input[2]:
-        value = graph.constant(node.input[2])
-        if value is None or value.any():
-            return None
-    found = graph.constant(node.input[1])
-    return None if found is None else [int(size) for size in found]
-
-
-def _rounds_again(graph: Graph, node: onnx.NodeProto, chain: list[onnx.NodeProto]) -> bool:
-    """Whether roundings behind a Pad change nothing: the values lie on that grid already."""
-    if not chain:
-        return True
-    before = graph.maker(node.input[0])
-    if before is None or before.op_type != "DequantizeLinear" or len(chain) % 2:
-        return False
-    return all(_same_grid(graph, before, one) for one in chain)
-
-
-def _same_grid(graph: Graph, one: onnx.NodeProto, other: onnx.NodeProto) -> bool:
-    """Whether both have one step and one zero for all values, and the same."""
-    if len(one.input) != len(other.input):
-        return False
-    grids = [[graph.constant(name) for name in node.input[1:]] for node in (one, other)]
-    return all(
-        a is not None
-        and b is not None
-        and a.size == 1
-        and np.array_equal(a, b)
-        and a.dtype == b.dtype
-        for a, b in zip(*grids, strict=True)
-    )

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from packlight.readers.onnx.file import opset_of
+from packlight.readers.onnx.file import opset_of, reads
 from packlight.types import Array
 
 
@@ -82,7 +82,7 @@ class Graph:
     def data(self) -> bytes:
         """The file, without the constants that nothing reads any more."""
         graph = self.model.graph
-        names = {name for node in graph.node for name in _read(node)}
+        names = {name for node in graph.node for name in reads(node)}
         names |= {port.name for port in [*graph.output, *graph.input]}
         kept = [tensor for tensor in graph.initializer if tensor.name in names]
         del graph.initializer[:]
@@ -98,19 +98,8 @@ class Graph:
 
     def _in_branches(self, value: str) -> bool:
         return any(
-            value in _read(node) and value not in node.input for node in self.model.graph.node
+            value in reads(node) and value not in node.input for node in self.model.graph.node
         )
-
-
-def _read(node: onnx.NodeProto) -> set[str]:
-    """What a node reads, its branches included."""
-    names = set(node.input)
-    for attribute in node.attribute:
-        for graph in [attribute.g, *attribute.graphs]:
-            names |= {port.name for port in graph.output}
-            for inner in graph.node:
-                names |= _read(inner)
-    return names
 
 
 def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:

@@ -17,7 +17,7 @@ from packlight.runtimes import onnx as onnx_file
 from packlight.runtimes import onnxruntime as ort
 from packlight.runtimes import xnnpack
 from packlight.runtimes.kernels import count_kernels
-from packlight.runtimes.onnx_padding import pad_in_convolutions
+from packlight.runtimes.onnx_rewrites import pad_in_convolutions, pool_means
 from tests.networks import images, settled
 from tests.runtimes.quantised import quantised
 
@@ -93,7 +93,7 @@ def file(pads, *, value=0.0, mode="constant", between=(), reader="Conv", twice=F
     graph = helper.make_graph(
         nodes,
         "network",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 16, 16])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", *SAMPLES.shape[1:]])],
         outputs,
         [numpy_helper.from_array(array, name) for name, array in numbers.items()],
     )
@@ -136,3 +136,47 @@ def test_other_paddings_stay(model):
     before = model.SerializeToString()
     assert pad_in_convolutions(model.graph) == 0
     assert model.SerializeToString() == before
+
+
+def averaged(axes, *, keep=1, rank=4):
+    """A file with a mean over axes."""
+    sizes = ["n", *SAMPLES.shape[1:]][:rank]
+    graph = helper.make_graph(
+        [helper.make_node("ReduceMean", ["x", "axes"], ["y"], keepdims=keep)],
+        "network",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, sizes)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.array(axes, np.int64), "axes")],
+    )
+    opset = [helper.make_opsetid("", 18)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=10)
+
+
+@pytest.mark.parametrize("axes", [(2, 3), (-1, -2)])
+def test_a_mean_over_all_positions_is_a_pool(axes):
+    model = averaged(axes)
+    before = answers(model)
+    assert pool_means(model.graph) == 1
+    assert kinds(model) == {"GlobalAveragePool": 1}
+    np.testing.assert_allclose(answers(model)[0], before[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [averaged((2, 3), keep=0), averaged((3,)), averaged((1, 2)), averaged((1, 2), rank=3)],
+)
+def test_other_means_stay(model):
+    before = model.SerializeToString()
+    assert pool_means(model.graph) == 0
+    assert model.SerializeToString() == before
+
+
+def test_a_padding_that_a_branch_reads_stays():
+    model = file(AROUND)
+    value = helper.make_tensor_value_info("inner", TensorProto.FLOAT, None)
+    branch = helper.make_graph([helper.make_node("Relu", ["v0"], ["inner"])], "b", [], [value])
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "yes"))
+    model.graph.node.append(
+        helper.make_node("If", ["yes"], ["z"], then_branch=branch, else_branch=branch)
+    )
+    assert pad_in_convolutions(model.graph) == 0
