@@ -53,6 +53,7 @@ class _Seen:
         operator: number of the operator that makes it.
         tensor: that it fills.
         last: its channels are last.
+        signal: it has three dimensions, and one row more in the file where channels are last.
         scale, zero: of the integers in the file; None and 0 where it holds floats.
     """
 
@@ -82,7 +83,7 @@ def compare(watched: Watched) -> RuntimeLayers:
         if one.last:
             values = values.transpose(0, *(axis + 1 for axis in PLAIN_ORDER))
             values = values.squeeze(3) if one.signal else values
-        given[one.place.key] = values
+        given[one.place.key] = np.ascontiguousarray(values)  # torch's views take no others
     tallies = {one.place.key: Tally(one.place) for one in seen}
     add_runs(network, tallies, given, watched.samples)
     return watched.result(tallies.values())

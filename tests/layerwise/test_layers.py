@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import numpy_helper
 from rich.console import Console
+from torch import nn
 
 import packlight
 from packlight import parity
@@ -202,6 +204,20 @@ def test_changed_integers_of_a_tflite_file_are_named(tmp_path):
     found = compare(file, "litert", path)
     assert departing(found) == ["depthwise"]
     assert found.layers[-1].sqnr_db < sound.layers[-1].sqnr_db
+
+
+def test_layers_of_signals_are_compared(tmp_path):
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv1d(3, 4, 5, padding=2), nn.ReLU(), nn.Conv1d(4, 4, 3), nn.Flatten(), nn.LazyLinear(5)
+    )
+    signals = torch.randn(2, 3, 16)
+    module(signals)
+    path, file = lite(Network.from_module(module.eval(), (signals,)), tmp_path)
+    signals = np.random.default_rng(0).normal(size=(8, 3, 16)).astype(np.float32)
+    assert departing(compare_layers(file, "litert", path, [signals], ())) == []
+    damage(file, "CONV_2D", 0)
+    assert departing(compare_layers(file, "litert", path, [signals], ())) == ["0"]
 
 
 def test_rounding_that_only_the_runtime_does_departs(tmp_path):
