@@ -2,6 +2,7 @@
 #
 #   make demo    set-up, then the whole journey on data that ships with packlight
 #   make test    set-up, then what CI runs: format, lint, types, tests
+#   make bench-runtimes    two networks of ../shared on every runtime, beside its own quantiser
 #   make clean   forget the environment and every result
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: setup demo test check fix clean
+.PHONY: setup demo test check fix bench-runtimes clean
 
 setup: $(READY)
 
@@ -32,6 +33,9 @@ test: check
 fix: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench-runtimes: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.runtimes --docs docs
 
 clean:
 	rm -rf $(VENV) demo-out build dist *.egg-info
