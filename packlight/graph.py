@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -21,6 +22,19 @@ IDENTITIES = (
     aten.dropout_,
     aten.feature_dropout,
     aten.lift_fresh_copy,
+)
+
+#: calls that keep numbers within an interval
+CLAMPS = (
+    aten.clamp,
+    aten.clamp_,
+    aten.clamp_min,
+    aten.hardtanh,
+    aten.hardtanh_,
+    aten.relu,
+    aten.relu_,
+    aten.relu6,
+    aten.relu6_,
 )
 
 
@@ -108,6 +122,25 @@ def pads_with_zeros(node: fx.Node) -> bool:
     amounts = node.args[1]
     numbers = isinstance(amounts, (list, tuple)) and all(isinstance(one, int) for one in amounts)
     return numbers and min(amounts) >= 0 and number in (None, 0)
+
+
+def clamp_ends(node: fx.Node) -> tuple[float, float] | None:
+    """The interval of a call of CLAMPS; None for others, and where data decide or it is empty."""
+    if not is_call(node, *CLAMPS):
+        return None
+    low: Any
+    high: Any
+    if is_call(node, aten.relu, aten.relu_):
+        low, high = 0.0, None
+    elif is_call(node, aten.relu6, aten.relu6_):
+        low, high = 0.0, 6.0
+    elif is_call(node, aten.hardtanh, aten.hardtanh_):
+        low, high = argument(node, 1, "min_val", -1.0), argument(node, 2, "max_val", 1.0)
+    else:
+        low, high = argument(node, 1, "min"), argument(node, 2, "max")
+    ends = (-math.inf if low is None else low), (math.inf if high is None else high)
+    numbers = all(isinstance(one, (int, float)) for one in ends)
+    return ends if numbers and ends[0] <= ends[1] else None
 
 
 def layer_name(node: fx.Node) -> str:

@@ -29,6 +29,7 @@ def compose_moves(network: Network) -> int:
         if is_call(node, *_PERMUTING) and is_call(source, *_PERMUTING):
             count += _compose(graph, node, source, results)
         elif is_call(node, aten.reshape, aten.view) and is_call(source, *_RESHAPING):
+            node.target = aten.reshape.default  # what comes first may have no view
             node.args = (source.args[0], *node.args[1:])
             count += 1
     return count

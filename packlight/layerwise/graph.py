@@ -11,24 +11,13 @@ from torch import Tensor, fx
 
 from packlight.data.samples import runs
 from packlight.errors import BadInput
-from packlight.graph import aten, is_call, is_weight, quantized
+from packlight.graph import CLAMPS, aten, is_call, is_weight, quantized
 from packlight.layerwise.measure import Place, Tally
 from packlight.network import Network
 from packlight.types import Array
 
 #: calls that kernels take in behind others; a layer ends after them
-ENDINGS = (
-    aten.batch_norm,
-    aten.clamp,
-    aten.clamp_min,
-    aten.hardtanh,
-    aten.hardtanh_,
-    aten.relu,
-    aten.relu_,
-    aten.relu6,
-    aten.relu6_,
-    quantized.quantize_per_tensor,
-)
+ENDINGS = (aten.batch_norm, *CLAMPS, quantized.quantize_per_tensor)
 #: calls that give their input's numbers
 PASSING = (
     aten._to_copy,

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from packlight.graph import argument, aten, is_call, is_weight, pads_with_zeros, quantized
+from packlight.graph import CLAMPS, aten, clamp_ends, is_call, is_weight, pads_with_zeros, quantized
 from packlight.network import Network
 from packlight.shrink.layers import Layer
 from packlight.shrink.workers import HERE, Shared, Workers
@@ -36,15 +36,6 @@ from packlight.types import Array
 TOP = 255  # uint8
 BINS = 2048
 
-_CLAMPS = (
-    aten.relu,
-    aten.relu_,
-    aten.relu6,
-    aten.hardtanh,
-    aten.hardtanh_,
-    aten.clamp,
-    aten.clamp_min,
-)
 _MOVERS = (
     aten.max_pool1d,
     aten.max_pool2d,
@@ -61,7 +52,7 @@ _MOVERS = (
     aten.cat,
 )
 _MEANS = (aten.mean, aten.avg_pool2d, aten.adaptive_avg_pool2d)
-_TO_OUTPUT = (*_CLAMPS, aten.softmax, aten.log_softmax, aten.sigmoid, aten.tanh, aten.exp)
+_TO_OUTPUT = (*CLAMPS, aten.softmax, aten.log_softmax, aten.sigmoid, aten.tanh, aten.exp)
 
 
 @dataclass(frozen=True)
@@ -139,7 +130,7 @@ def _is_float(node: fx.Node) -> bool:
 def _after_clamp(node: fx.Node) -> fx.Node:
     """The node whose value an integer kernel would write: past a ReLU or clamp of its own."""
     users = list(node.users)
-    if len(users) == 1 and is_call(users[0], *_CLAMPS):
+    if len(users) == 1 and is_call(users[0], *CLAMPS):
         return users[0]
     return node
 
@@ -331,20 +322,5 @@ def insert(network: Network, places: Sequence[Place], grids: dict[str, Grid]) ->
 
 def _superfluous(node: fx.Node, grid: Grid) -> bool:
     """Whether rounding to the grid already does what this clamp does."""
-    if is_call(node, aten.relu, aten.relu_):
-        low, high = 0.0, np.inf
-    elif is_call(node, aten.relu6):
-        low, high = 0.0, 6.0
-    elif is_call(node, aten.hardtanh, aten.hardtanh_):
-        low, high = argument(node, 1, "min_val", -1.0), argument(node, 2, "max_val", 1.0)
-    elif is_call(node, aten.clamp, aten.clamp_min):
-        low, high = argument(node, 1, "min"), argument(node, 2, "max")
-        low, high = (-np.inf if low is None else low), (np.inf if high is None else high)
-    else:
-        return False
-    numbers = (int, float)
-    return (
-        isinstance(low, numbers)
-        and isinstance(high, numbers)
-        and bool(low <= grid.low and grid.high <= high * (1 + 1e-6))
-    )
+    ends = clamp_ends(node)
+    return ends is not None and ends[0] <= grid.low and grid.high <= ends[1] * (1 + 1e-6)

@@ -108,6 +108,11 @@ def test_of_two_reshapes_the_second_stays():
     assert count(fused(network, tolerance=0), aten.reshape, aten.view) == 2
 
 
+def test_a_reshape_of_what_was_permuted_is_no_view():
+    network = traced(lambda x, _: x.permute(0, 2, 3, 1).reshape(-1, 768).view(-1, 48, 16))
+    assert count(fused(network, tolerance=0), aten.reshape, aten.view) == 1
+
+
 @pytest.mark.parametrize(
     ("function", "left"),
     [

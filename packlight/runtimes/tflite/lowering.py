@@ -20,6 +20,7 @@ uint8 grids become int8 ones by subtracting 128 from levels and zero point: the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,7 +30,7 @@ import torch
 from torch import Tensor, fx
 
 from packlight.errors import BadInput
-from packlight.graph import argument, aten, is_call, is_weight, layer_name, quantized, value_of
+from packlight.graph import clamp_ends, is_call, is_weight, layer_name, quantized, value_of
 from packlight.network import Network
 from packlight.runtimes.tflite import Values
 from packlight.runtimes.tflite.flatfile import FlatFile, Grid, is_type
@@ -452,24 +453,13 @@ def starts_at_zero(node: fx.Node) -> bool:
 
 def fused_activation(node: fx.Node) -> int:
     """The activation that TFLite's operators can end with, if a node is one; otherwise NONE."""
-    if is_call(node, aten.relu, aten.relu_):
-        return Activation.RELU
-    if is_call(node, aten.relu6, aten.relu6_):
-        return Activation.RELU6
-    if is_call(node, aten.hardtanh, aten.hardtanh_):
-        ends = argument(node, 1, "min_val", -1.0), argument(node, 2, "max_val", 1.0)
-    elif is_call(node, aten.clamp, aten.clamp_):
-        ends = argument(node, 1, "min"), argument(node, 2, "max")
-    elif is_call(node, aten.clamp_min):
-        ends = argument(node, 1, "min"), None
-    else:
-        return Activation.NONE
     known = {
-        (0.0, None): Activation.RELU,
+        (0.0, math.inf): Activation.RELU,
         (0.0, 6.0): Activation.RELU6,
         (-1.0, 1.0): Activation.RELU_N1_TO_1,
     }
-    return known.get(ends, Activation.NONE) if not any(map(_is_node, ends)) else Activation.NONE
+    ends = clamp_ends(node)
+    return Activation.NONE if ends is None else known.get(ends, Activation.NONE)
 
 
 def unsupported(node: fx.Node, why: str) -> BadInput:
@@ -499,7 +489,3 @@ def dtype_of(value: Tensor) -> str:
 def _only_user(node: fx.Node) -> fx.Node | None:
     users = list(node.users)
     return users[0] if len(users) == 1 and users[0].op == "call_function" else None
-
-
-def _is_node(value: Any) -> bool:
-    return isinstance(value, fx.Node)
