@@ -231,7 +231,10 @@ def _difference(target: Target, network: Network, path: Path) -> float | None:
     with torch.no_grad():
         wanted = network(*network.example_inputs)
     examples = [value.numpy() for value in network.example_inputs]
-    made = session.over([session.turned(examples)])
+    if any(network.dynamic_batch):
+        made = session.over([session.turned(examples)])
+    else:
+        made = session.whole(examples)
     return difference(wanted, tuple(torch.from_numpy(value) for value in made))
 
 

@@ -132,6 +132,20 @@ def test_a_fit_s_integers_are_those_of_the_files_for_executorch_and_core_ml(fit,
 
 
 @needs_litert
+class _Stateful(nn.Module):
+    def forward(self, signal, state, rate):
+        state = state + signal.mean() * rate
+        return signal + state.sum(), state
+
+
+def test_a_network_with_a_state_and_a_scalar_is_run_once_as_it_is(tmp_path):
+    examples = (torch.ones(1, 4), torch.ones(2, 1, 3), torch.tensor(16.0))
+    network = Network.from_module(_Stateful(), examples)
+    (made,) = packlight.export(network, "onnx", tmp_path / "out").files
+    assert made.difference is not None
+    assert made.difference < 1e-6
+
+
 def test_a_second_export_adds_to_the_record(model):
     packlight.export(model, "onnx")
     result = packlight.export(model, "litert", channels_last=True)

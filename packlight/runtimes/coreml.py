@@ -19,7 +19,7 @@ import os
 import re
 import tempfile
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from packlight.errors import BadInput, MissingExtra
 from packlight.files import replace_folder
 from packlight.graph import (
     add_weight,
+    aten,
     free_name,
     is_call,
     is_weight,
@@ -118,7 +119,7 @@ def write(network: Network, path: str | os.PathLike[str], *, ios: int | None = N
 
 def prepare(network: Network) -> Prepared:
     """A copy of a network with floats for weights, and what they stand for."""
-    made = with_one_sample(network)
+    made = _without_scalars(with_one_sample(network))
     module = made.module
     store_by_channel(module)
     stored: dict[str, Int8 | Lookup] = {}
@@ -137,6 +138,19 @@ def prepare(network: Network) -> Prepared:
     module.graph.lint()
     module.recompile()
     return Prepared(made, stored, ios)
+
+
+def _without_scalars(network: Network) -> Network:
+    """Give inputs of no dimension one of size 1: Core ML takes no scalars."""
+    graph = network.module.graph
+    for node, example in zip(network.placeholders(), network.example_inputs, strict=True):
+        if example.ndim == 0 and node.users:
+            with graph.inserting_after(node):
+                scalar = graph.call_function(aten.reshape.default, (node, []))
+            scalar.meta = dict(node.meta)
+            node.replace_all_uses_with(scalar, lambda user, own=scalar: user is not own)
+    examples = tuple(value.reshape(value.shape or (1,)) for value in network.example_inputs)
+    return replace(network, example_inputs=examples)
 
 
 def _to_floats(module: fx.GraphModule, restored: fx.Node, stored: dict[str, Int8 | Lookup]) -> None:

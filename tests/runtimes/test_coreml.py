@@ -268,6 +268,32 @@ def test_an_input_type_that_core_ml_lacks_is_refused(tmp_path):
         coreml.write(network, tmp_path / "net.mlpackage")
 
 
+class _Stateful(nn.Module):
+    def forward(self, state, gain):
+        return state * gain
+
+
+def test_a_scalar_input_has_one_dimension(tmp_path, at_once):
+    network = Network.from_module(_Stateful(), (torch.ones(2, 3), torch.tensor(3.0)))
+    path = coreml.write(network, tmp_path / "net.mlpackage")
+    (made,) = mil.run(path, [np.ones((2, 3), np.float32), np.array([3], np.float32)])
+    np.testing.assert_array_equal(made, np.full((2, 3), 3))
+
+
+class _Gated(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(4, 3, batch_first=True)
+
+    def forward(self, signal):
+        return self.gru(signal)[0][:, -1]
+
+
+def test_layers_that_core_ml_runs_in_a_loop_are_written(tmp_path, at_once):
+    path = coreml.write(Network.from_module(_Gated(), (torch.randn(2, 5, 4),)), tmp_path / "n")
+    assert "while_loop" in [op.op_type for op in mil.operations(path)]
+
+
 def test_a_missing_package_is_named_with_its_command(monkeypatch, tmp_path):
     monkeypatch.setattr(coreml, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"pip install 'packlight\[coreml\]'"):
