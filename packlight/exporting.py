@@ -221,6 +221,7 @@ def _finished(target: Target, network: Network, path: Path, *, keep: bool) -> Ex
 
 
 def _difference(target: Target, network: Network, path: Path) -> float | None:
+    import numpy as np
     import torch
 
     from packlight.fuse import difference
@@ -232,7 +233,12 @@ def _difference(target: Target, network: Network, path: Path) -> float | None:
         wanted = network(*network.example_inputs)
     examples = [value.numpy() for value in network.example_inputs]
     if any(network.dynamic_batch):
-        made = session.over([session.turned(examples)])
+        count = len(examples[network.dynamic_batch.index(True)])
+        samples = [
+            value if varies else np.repeat(value[None], count, axis=0)
+            for value, varies in zip(examples, network.dynamic_batch, strict=True)
+        ]
+        made = session.over([session.turned(samples)])
     else:
         made = session.whole(examples)
     return difference(wanted, tuple(torch.from_numpy(value) for value in made))

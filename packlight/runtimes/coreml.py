@@ -41,7 +41,7 @@ from packlight.graph import (
     value_of,
 )
 from packlight.network import Network, quiet_torch
-from packlight.runtimes.apart import apart
+from packlight.runtimes.apart import apart, first_line
 from packlight.runtimes.lowering import (
     Lookup,
     constant,
@@ -182,21 +182,29 @@ def _convert(network: Network, path: Path, ios: int | None) -> None:
     )
     pipeline = coremltools.PassPipeline.DEFAULT
     pipeline.insert_pass(0, coreml_passes.NAME)
-    model = coremltools.convert(
-        traced,
-        source="pytorch",
-        inputs=[
-            coremltools.TensorType(name=name, shape=tuple(value.shape), dtype=_INPUTS[value.dtype])
-            for name, value in zip(
-                network.input_names, prepared.network.example_inputs, strict=True
-            )
-        ],
-        outputs=[coremltools.TensorType(name=name) for name in network.output_names],
-        minimum_deployment_target=getattr(coremltools.target, f"iOS{target}"),
-        compute_precision=coremltools.precision.FLOAT32,
-        pass_pipeline=pipeline,
-        skip_model_load=True,
-    )
+    try:
+        model = coremltools.convert(
+            traced,
+            source="pytorch",
+            inputs=[
+                coremltools.TensorType(
+                    name=name, shape=tuple(value.shape), dtype=_INPUTS[value.dtype]
+                )
+                for name, value in zip(
+                    network.input_names, prepared.network.example_inputs, strict=True
+                )
+            ],
+            outputs=[coremltools.TensorType(name=name) for name in network.output_names],
+            minimum_deployment_target=getattr(coremltools.target, f"iOS{target}"),
+            compute_precision=coremltools.precision.FLOAT32,
+            pass_pipeline=pipeline,
+            skip_model_load=True,
+        )
+    except NotImplementedError as problem:
+        raise BadInput(
+            f"the network can not be written for Core ML: {first_line(problem).rstrip('.')}, says "
+            "coremltools; use another operator, or write it as ONNX"
+        ) from None
     missing = coreml_passes.not_found()
     if missing:
         raise BadInput(
