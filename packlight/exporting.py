@@ -221,6 +221,7 @@ def _finished(target: Target, network: Network, path: Path, *, keep: bool) -> Ex
 
 
 def _difference(target: Target, network: Network, path: Path) -> float | None:
+    import numpy as np
     import torch
 
     from packlight.fuse import difference
@@ -231,7 +232,15 @@ def _difference(target: Target, network: Network, path: Path) -> float | None:
     with torch.no_grad():
         wanted = network(*network.example_inputs)
     examples = [value.numpy() for value in network.example_inputs]
-    made = session.over([session.turned(examples)])
+    if any(network.dynamic_batch):
+        count = len(examples[network.dynamic_batch.index(True)])
+        samples = [
+            value if varies else np.repeat(value[None], count, axis=0)
+            for value, varies in zip(examples, network.dynamic_batch, strict=True)
+        ]
+        made = session.over([session.turned(samples)])
+    else:
+        made = session.whole(examples)
     return difference(wanted, tuple(torch.from_numpy(value) for value in made))
 
 

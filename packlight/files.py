@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import shutil
@@ -9,6 +10,8 @@ import tempfile
 from pathlib import Path
 
 from packlight.errors import BadInput
+
+_HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
 
 def replace_file(path: Path, data: bytes) -> Path:
@@ -38,6 +41,9 @@ def replace_file(path: Path, data: bytes) -> Path:
 def replace_folder(path: Path, made: Path) -> Path:
     """Copy a folder beside `path`, then move it into place; what was there goes last.
 
+    On Linux the two change places in one step. Elsewhere a process that is killed between two moves
+    leaves the old folder in a hidden one beside `path`.
+
     Raises:
         BadInput: the folder can not be written to, or the disk is full.
     """
@@ -45,9 +51,16 @@ def replace_folder(path: Path, made: Path) -> Path:
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as work:
             fresh, old = Path(work) / "new", Path(work) / "old"
             shutil.copytree(made, fresh)
+            if path.exists() and _exchanged(fresh, path):
+                return path
             if path.exists():
                 os.replace(path, old)
-            os.replace(fresh, path)
+            try:
+                os.replace(fresh, path)
+            except BaseException:
+                if old.exists():
+                    os.replace(old, path)
+                raise
     except OSError as problem:
         raise BadInput(f"{path} could not be written ({problem.strerror})") from problem
     return path
@@ -65,6 +78,17 @@ def sha256(data: bytes | Path) -> str:
         with data.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     return hashlib.sha256(data).hexdigest()
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Let two folders change places in one step; False where the system can not."""
+    try:
+        renameat2 = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError, TypeError):  # another system, or an old one
+        return False
+    names = os.fsencode(one), os.fsencode(other)
+    failed: int = renameat2(_HERE, names[0], _HERE, names[1], _EXCHANGE)
+    return failed == 0
 
 
 def _umask() -> int:

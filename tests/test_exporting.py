@@ -132,6 +132,28 @@ def test_a_fit_s_integers_are_those_of_the_files_for_executorch_and_core_ml(fit,
 
 
 @needs_litert
+class _Stateful(nn.Module):
+    def forward(self, signal, state, rate):
+        return signal + rate, state * rate
+
+
+class _Scaled(nn.Module):
+    def forward(self, signal, rate):
+        return signal * rate
+
+
+@pytest.mark.parametrize("varies", [False, True])
+def test_states_and_scalars_are_inputs_like_others(varies, tmp_path):
+    examples = (torch.ones(1, 4), torch.ones(2, 1, 3), torch.tensor(16.0))
+    module = _Scaled() if varies else _Stateful()
+    examples = examples[::2] if varies else examples
+    network = Network.from_module(module, examples, dynamic_batch=varies)
+    assert any(network.dynamic_batch) == varies
+    (made,) = packlight.export(network, "onnx", tmp_path / "out").files
+    assert made.difference is not None
+    assert made.difference < 1e-6
+
+
 def test_a_second_export_adds_to_the_record(model):
     packlight.export(model, "onnx")
     result = packlight.export(model, "litert", channels_last=True)

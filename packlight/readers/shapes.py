@@ -9,11 +9,17 @@ import torch
 from torch import Tensor
 
 from packlight.errors import BadInput
+from packlight.readers.onnx.file import read_proto
+from packlight.readers.onnx.graph import build_graph
+from packlight.readers.onnx.steer import steer
+from packlight.readers.onnx.values import Array, to_torch
 from packlight.runtimes.onnxruntime import Session
 
 
 def examples_of(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> list[Tensor]:
     """Noise (zeros for whole numbers) for every input of an ONNX file.
+
+    An input that chooses a branch gets the value that `load` would take.
 
     Args:
         path: the file.
@@ -29,9 +35,15 @@ def examples_of(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> list[Tenso
             f"{path.name} has no input {unknown.pop()!r}; it has "
             + ", ".join(spec.name for spec in inputs)
         )
+    chosen: Mapping[str, Array] = {}
+    if any(len(spec.shape) <= 1 and spec.dtype != "float32" for spec in inputs):
+        chosen = steer(build_graph(read_proto(path), path.name), {}, None).values
     generator = torch.Generator().manual_seed(0)
     examples = []
     for spec in inputs:
+        if spec.name in chosen and spec.name not in named:
+            examples.append(to_torch(chosen[spec.name]).clone())
+            continue
         shape = named.get(spec.name, tuple(size or 1 for size in spec.shape))
         if len(shape) != len(spec.shape) or any(
             size is not None and size != given

@@ -19,7 +19,7 @@ import os
 import re
 import tempfile
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from packlight.errors import BadInput, MissingExtra
 from packlight.files import replace_folder
 from packlight.graph import (
     add_weight,
+    aten,
     free_name,
     is_call,
     is_weight,
@@ -40,7 +41,7 @@ from packlight.graph import (
     value_of,
 )
 from packlight.network import Network, quiet_torch
-from packlight.runtimes.apart import apart
+from packlight.runtimes.apart import apart, first_line
 from packlight.runtimes.lowering import (
     Lookup,
     constant,
@@ -118,7 +119,7 @@ def write(network: Network, path: str | os.PathLike[str], *, ios: int | None = N
 
 def prepare(network: Network) -> Prepared:
     """A copy of a network with floats for weights, and what they stand for."""
-    made = with_one_sample(network)
+    made = _without_scalars(with_one_sample(network))
     module = made.module
     store_by_channel(module)
     stored: dict[str, Int8 | Lookup] = {}
@@ -137,6 +138,19 @@ def prepare(network: Network) -> Prepared:
     module.graph.lint()
     module.recompile()
     return Prepared(made, stored, ios)
+
+
+def _without_scalars(network: Network) -> Network:
+    """Give inputs of no dimension one of size 1: Core ML takes no scalars."""
+    graph = network.module.graph
+    for node, example in zip(network.placeholders(), network.example_inputs, strict=True):
+        if example.ndim == 0 and node.users:
+            with graph.inserting_after(node):
+                scalar = graph.call_function(aten.reshape.default, (node, []))
+            scalar.meta = dict(node.meta)
+            node.replace_all_uses_with(scalar, lambda user, own=scalar: user is not own)
+    examples = tuple(value.reshape(value.shape or (1,)) for value in network.example_inputs)
+    return replace(network, example_inputs=examples)
 
 
 def _to_floats(module: fx.GraphModule, restored: fx.Node, stored: dict[str, Int8 | Lookup]) -> None:
@@ -168,21 +182,29 @@ def _convert(network: Network, path: Path, ios: int | None) -> None:
     )
     pipeline = coremltools.PassPipeline.DEFAULT
     pipeline.insert_pass(0, coreml_passes.NAME)
-    model = coremltools.convert(
-        traced,
-        source="pytorch",
-        inputs=[
-            coremltools.TensorType(name=name, shape=tuple(value.shape), dtype=_INPUTS[value.dtype])
-            for name, value in zip(
-                network.input_names, prepared.network.example_inputs, strict=True
-            )
-        ],
-        outputs=[coremltools.TensorType(name=name) for name in network.output_names],
-        minimum_deployment_target=getattr(coremltools.target, f"iOS{target}"),
-        compute_precision=coremltools.precision.FLOAT32,
-        pass_pipeline=pipeline,
-        skip_model_load=True,
-    )
+    try:
+        model = coremltools.convert(
+            traced,
+            source="pytorch",
+            inputs=[
+                coremltools.TensorType(
+                    name=name, shape=tuple(value.shape), dtype=_INPUTS[value.dtype]
+                )
+                for name, value in zip(
+                    network.input_names, prepared.network.example_inputs, strict=True
+                )
+            ],
+            outputs=[coremltools.TensorType(name=name) for name in network.output_names],
+            minimum_deployment_target=getattr(coremltools.target, f"iOS{target}"),
+            compute_precision=coremltools.precision.FLOAT32,
+            pass_pipeline=pipeline,
+            skip_model_load=True,
+        )
+    except NotImplementedError as problem:
+        raise BadInput(
+            f"the network can not be written for Core ML: {first_line(problem).rstrip('.')}, says "
+            "coremltools; use another operator, or write it as ONNX"
+        ) from None
     missing = coreml_passes.not_found()
     if missing:
         raise BadInput(

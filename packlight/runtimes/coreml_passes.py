@@ -92,16 +92,16 @@ class hold_compressed(AbstractGraphPass):  # noqa: N801 (its name is the pass's)
     def apply(self, prog: Any) -> None:
         """Walk a program."""
         for function in prog.functions.values():
-            _walk(function)
+            _walk(function, function.opset_version >= _ios18())
 
 
 @block_context_manager
-def _walk(block: Any) -> None:
+def _walk(block: Any, new: bool) -> None:
     for op in list(block.operations):
         for inner in op.blocks:
-            _walk(inner)
+            _walk(inner, new)
         if op.op_type == "const" and _is_weight(op):
-            made = _compressed(op, block)
+            made = _compressed(op, new)
             if made is not None:
                 block.replace_uses_of_var_after_op(
                     anchor_op=op, old_var=op.outputs[0], new_var=made
@@ -127,14 +127,13 @@ def _reads_as_weight(reader: Any, var: Any) -> bool:
     return names <= set(_WEIGHTS.get(reader.op_type, ()))
 
 
-def _compressed(op: Any, block: Any) -> Any:
+def _compressed(op: Any, new: bool) -> Any:
     """The call that decompresses to a constant, ahead of it; None where floats are no larger."""
     floats: Array = op.outputs[0].val
     key = _key(floats)
     what = _stored.get(key)
     _found.add(key)
     place = {"before_op": op, "name": f"{op.name}_stored"}
-    new = block.opset_version >= _ios18()
     if isinstance(what, Int8):
         return _dequantized(what, new, place)
     if isinstance(what, Lookup):

@@ -218,7 +218,7 @@ class _Program:
     def __call__(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
         if _Program._pool != self._threads:
             self._load()
-        tensors = [torch.from_numpy(np.ascontiguousarray(value)) for value in inputs]
+        tensors = [torch.from_numpy(np.asarray(value, order="C")) for value in inputs]
         given = [(value.shape, value.dtype.name) for value in inputs]
         if given != self._takes:
             raise BadInput(f"{self._name} takes {_told(self._takes)}, not {_told(given)}")

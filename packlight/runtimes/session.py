@@ -39,14 +39,30 @@ class Runnable(ABC):
         Args:
             samples: one array per input, channels where the network has them.
         """
-        shapes = [spec.sample_shape for spec in self.inputs]
+        images = [spec.batched and len(spec.sample_shape) == 3 for spec in self.inputs]
         last = any(
-            len(shape) == 3 and None not in shape and value.shape[1:] != shape
-            for value, shape in zip(samples, shapes, strict=True)
+            image and None not in spec.sample_shape and value.shape[1:] != spec.sample_shape
+            for value, spec, image in zip(samples, self.inputs, images, strict=True)
         )
         if not last:
             return list(samples)
-        return [value.transpose(0, 2, 3, 1) if value.ndim == 4 else value for value in samples]
+        return [
+            value.transpose(0, 2, 3, 1) if image else value
+            for value, image in zip(samples, images, strict=True)
+        ]
+
+    def whole(self, examples: Sequence[Array]) -> tuple[Array, ...]:
+        """Run the inputs of a network once, as they are: also those that count no samples.
+
+        Args:
+            examples: one array per input, of a network whose batch this file has.
+        """
+        batched = [spec.batched for spec in self.inputs]
+        samples = self.turned(
+            [value if many else value[None] for value, many in zip(examples, batched, strict=True)]
+        )
+        pairs = zip(samples, batched, strict=True)
+        return self(*(value if many else np.asarray(value[0]) for value, many in pairs))
 
     def over(self, batches: Iterable[Sequence[Array]]) -> tuple[Array, ...]:
         """Run samples (one array per input, samples first) and join the outputs likewise.

@@ -88,10 +88,10 @@ def rewritten(network: Network) -> Network:
 
 def _pad_first(graph: fx.Graph, pad: fx.Node) -> None:
     restored: Any = pad.args[0]
+    if not is_call(restored, quantized.dequantize_per_tensor):
+        return
     rounded = restored.args[0]
-    if not is_call(restored, quantized.dequantize_per_tensor) or not is_call(
-        rounded, quantized.quantize_per_tensor
-    ):
+    if not is_call(rounded, quantized.quantize_per_tensor):
         return
     grid = restored.args[1:]
     if rounded.args[1:] != grid or not pads_with_zeros(pad):

@@ -16,6 +16,7 @@ from PIL import Image
 import packlight
 from packlight.graph import aten, is_call
 from packlight.network import Network
+from packlight.readers.shapes import examples_of
 from tests.readers.models import disagreement, random_inputs
 from tests.shared import shared
 
@@ -165,3 +166,6 @@ def test_the_speech_detector_asks_for_the_size_of_its_chunks() -> None:
     path = shared("models", "silero_vad.onnx")
     with pytest.raises(packlight.BadInput, match=r"'input' leaves dimension 1 open.*--input-shape"):
         packlight.load(path)
+    examples = examples_of(path, {"input": (1, 576)})
+    assert int(examples[2]) == 16000  # shapes alone choose no branch
+    assert packlight.load(path, examples).output_names == ("output", "stateN")

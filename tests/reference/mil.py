@@ -202,6 +202,13 @@ def _matmul(x, y, transpose_x=False, transpose_y=False):
     return (x.mT if transpose_x else x) @ (y.mT if transpose_y else y)
 
 
+def _joined(values, axis, interleave):
+    if not interleave:
+        return torch.cat(values, axis)
+    axis %= values[0].ndim
+    return torch.stack(values, axis + 1).flatten(axis, axis + 1)
+
+
 _OPERATORS: dict[str, Any] = {
     "add": lambda x, y: _tensor(x) + _tensor(y),
     "avg_pool": _pool(average=True),
@@ -209,8 +216,8 @@ _OPERATORS: dict[str, Any] = {
         {"fp32": torch.float32, "fp16": torch.float16, "int32": torch.int32}[str(dtype)]
     ),
     "clip": lambda x, alpha, beta: x.clamp(float(alpha), float(beta)),
-    "concat": lambda values, axis, interleave=False: torch.cat(
-        [_tensor(value) for value in values], int(axis)
+    "concat": lambda values, axis, interleave=False: _joined(
+        [_tensor(value) for value in values], int(axis), bool(interleave)
     ),
     "constexpr_affine_dequantize": _affine,
     "constexpr_blockwise_shift_scale": _blockwise,

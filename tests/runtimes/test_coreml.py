@@ -244,7 +244,8 @@ def test_an_operator_that_core_ml_lacks_is_named_and_the_old_package_kept(tmp_pa
     path.mkdir()
     (path / "old").touch()
     network = Network.from_module(Odd(), (torch.ones(2, 3),))
-    with pytest.raises(BadInput, match=r"can not be written for Core ML: .*bessel_j0") as caught:
+    named = r"can not be written for Core ML: .*bessel_j0.*as ONNX"
+    with pytest.raises(BadInput, match=named) as caught:
         coreml.write(network, path)
     assert "\n" not in str(caught.value)
     assert [one.name for one in tmp_path.rglob("*")] == ["net.mlpackage", "old"]
@@ -266,6 +267,32 @@ def test_an_input_type_that_core_ml_lacks_is_refused(tmp_path):
     network = Network.from_module(nn.Identity(), (torch.ones(2, 3, dtype=torch.bool),))
     with pytest.raises(BadInput, match=r"is bool, and Core ML takes float32"):
         coreml.write(network, tmp_path / "net.mlpackage")
+
+
+class _Stateful(nn.Module):
+    def forward(self, state, gain):
+        return state * gain
+
+
+def test_a_scalar_input_has_one_dimension(tmp_path, at_once):
+    network = Network.from_module(_Stateful(), (torch.ones(2, 3), torch.tensor(3.0)))
+    path = coreml.write(network, tmp_path / "net.mlpackage")
+    (made,) = mil.run(path, [np.ones((2, 3), np.float32), np.array([3], np.float32)])
+    np.testing.assert_array_equal(made, np.full((2, 3), 3))
+
+
+class _Gated(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(4, 3, batch_first=True)
+
+    def forward(self, signal):
+        return self.gru(signal)[0][:, -1]
+
+
+def test_layers_that_core_ml_runs_in_a_loop_are_written(tmp_path, at_once):
+    path = coreml.write(Network.from_module(_Gated(), (torch.randn(2, 5, 4),)), tmp_path / "n")
+    assert "while_loop" in [op.op_type for op in mil.operations(path)]
 
 
 def test_a_missing_package_is_named_with_its_command(monkeypatch, tmp_path):

@@ -144,6 +144,21 @@ def test_shared_weights_are_the_same_floats(at_once):
     np.testing.assert_allclose(made, _answers(network, x), atol=1e-4)
 
 
+class _Framed(nn.Module):
+    """Adds a scalar to an image that is padded as it comes in."""
+
+    def forward(self, image, level):
+        return nn.functional.pad(image, (1, 1, 1, 1)) + level
+
+
+def test_an_input_may_be_a_scalar_and_another_be_padded_at_once(at_once):
+    network = Network.from_module(_Framed(), (torch.ones(2, 3, 4, 4), torch.tensor(2.0)))
+    session = pte.Session(pte.lower(network).data, threads=1)
+    image, level = images(1)[:, :, :4, :4].numpy(), np.array(2, np.float32)
+    (made,) = session.whole([image, level])
+    np.testing.assert_array_equal(made, np.pad(image, [(0, 0), (0, 0), (1, 1), (1, 1)]) + 2)
+
+
 def test_an_operator_without_a_kernel_is_named():
     class Odd(nn.Module):
         def forward(self, x):

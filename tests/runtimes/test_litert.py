@@ -427,6 +427,27 @@ def test_a_signal_is_turned_once_and_convolved_in_integers():
     assert kinds[:3] == [{"INT8", "INT32"}] * 3
 
 
+class Shuffled(nn.Module):
+    """Two grouped convolutions with a shuffle of channels between, as in ShuffleNet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 6, 3, groups=3)
+        self.second = nn.Conv2d(6, 6, 3, groups=3)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.first(image)
+        n, c, h, w = x.shape
+        x = x.view(n, 3, c // 3, h, w).transpose(1, 2).contiguous().view(n, c, h, w)
+        return self.second(x).mean((2, 3))
+
+
+def test_a_shuffle_of_channels_is_turned_once():
+    network = Network.from_module(settled(Shuffled()), (images(2),))
+    read = assert_same(network, images(3))
+    assert read.operators.count("TRANSPOSE") == 2  # the input's, and the shuffle
+
+
 class Recurrent(nn.Module):
     """A GRU behind an LSTM."""
 

@@ -6,6 +6,7 @@ average is a matrix along each dimension: torch's own operator, applied to the i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -196,7 +197,14 @@ def pixel_unshuffle(low: Lowering, node: fx.Node) -> None:
 
 @rule(aten.channel_shuffle)
 def channel_shuffle(low: Lowering, node: fx.Node) -> None:
-    """GATHER of channels."""
+    """TRANSPOSE of groups and the channels in each, between two RESHAPE; channels are last."""
     x, groups = low.value(node.args[0]), argument(node, 1, "groups")
-    order = np.arange(x.shape[1]).reshape(groups, -1).T.reshape(-1)
-    low.give(node, gathered(low, x, 1, order))
+    if len(x.shape) not in (3, 4):
+        raise unsupported(node, f"its input has {len(x.shape)} dimensions, not 3 or 4")
+    integers = x.grid is not None
+    source = low.tensor(x, integers, Layout.LAST)
+    each = x.shape[1] // groups
+    split = low.reshaped(source, (math.prod(x.shape) // x.shape[1], groups, each))
+    turned = low.transposed(split, (0, 2, 1), x.grid)
+    made = low.output(node, Ending(node, grid=x.grid), Layout.LAST)
+    low.reshape(turned, made)

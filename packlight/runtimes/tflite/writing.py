@@ -15,6 +15,7 @@ from packlight.runtimes.tflite import (
 )
 from packlight.runtimes.tflite.composites import without_unknown
 from packlight.runtimes.tflite.lowering import RULES, Lowering
+from packlight.runtimes.tflite.shuffles import with_shuffles
 
 __all__ = ["lowered", "writable"]
 
@@ -32,4 +33,4 @@ def lowered(network: Network, values: Values, channels_last: bool) -> bytes:
 
 def writable(network: Network) -> Network:
     """A network in operators that have a rule, as far as they can be spelled out by such."""
-    return without_unknown(network, set(RULES))
+    return with_shuffles(without_unknown(network, set(RULES)))

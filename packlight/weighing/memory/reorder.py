@@ -71,7 +71,8 @@ def reorder(
         out: default: MODEL.reordered.onnx beside the model.
         input_shapes: by input name, where the file leaves sizes open; default: 1 for each.
         constants: by input name, what to measure with where chance would not do, as in `{"sr":
-            16000}`; default: noise, and zero for whole numbers.
+            16000}`; default: noise, zero for whole numbers, and for one that chooses a branch what
+            takes the first.
         seconds: how long to search at most.
         force: replace what is there.
     Raises:
