@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -24,7 +25,8 @@ from tests.networks import blocks, images, plain, settled
 from tests.reference import mil
 from tests.runtimes.quantised import integers, quantised
 
-pytest.importorskip("coremltools", reason="needs packlight[coreml]")
+if find_spec("coremltools") is None:
+    pytest.skip("needs packlight[coreml]", allow_module_level=True)
 
 IOS = {16: 7, 17: 8, 18: 9}  # the version that a file declares
 
