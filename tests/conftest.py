@@ -20,10 +20,19 @@ def pytest_collection_finish() -> None:
     """Do once what each `fit` and each ONNX file would do again, where tests do them at all."""
     if "torch" not in sys.modules:
         return
+    import torch
     from torch.onnx._internal.exporter._registration import ONNXRegistry
 
     from packlight.runtimes.onnxruntime import latencies
 
-    # the table of all of torch's operators, read from the source of their ONNX functions
-    ONNXRegistry.from_torchlib = staticmethod(cache(ONNXRegistry.from_torchlib))
+    build = ONNXRegistry.from_torchlib
+
+    @cache
+    def table(opset_version: int, operators: int) -> ONNXRegistry:
+        """ONNX functions, whose source is parsed, by those of torch's operators that exist."""
+        return build(opset_version)
+
+    ONNXRegistry.from_torchlib = staticmethod(
+        lambda opset_version: table(opset_version, len(torch._C._dispatch_get_all_op_names()))
+    )
     latencies.__kwdefaults__["seconds"] = MEASURED

@@ -35,9 +35,14 @@ def timed_briefly(monkeypatch):
     monkeypatch.setattr(parity, "bench", lambda paths, seconds: bench(paths, seconds=0.05))
 
 
+@pytest.fixture(scope="module")
+def written() -> bytes:
+    return onnx_file.to_bytes(plain())
+
+
 @pytest.fixture
-def folder(tmp_path) -> Path:
-    onnx_file.write(plain(), tmp_path / "model.onnx")
+def folder(written, tmp_path) -> Path:
+    (tmp_path / "model.onnx").write_bytes(written)
     return tmp_path
 
 

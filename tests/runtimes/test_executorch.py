@@ -145,7 +145,7 @@ def test_shared_weights_are_the_same_floats(at_once):
     np.testing.assert_allclose(made, _answers(network, x), atol=1e-4)
 
 
-def test_an_operator_without_a_kernel_is_named(at_once):
+def test_an_operator_without_a_kernel_is_named():
     class Odd(nn.Module):
         def forward(self, x):
             return torch.special.bessel_j0(x)
