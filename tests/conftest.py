@@ -7,7 +7,13 @@ from functools import cache
 
 import pytest
 
-LONGEST = ("test_readme.py", "test_parity.py", "test_coreml.py", "test_fit.py")
+LONGEST = (
+    "test_fit.py",
+    "test_readme.py",
+    "test_onnx_conformance.py",
+    "test_reference.py",
+    "test_executing.py",
+)
 MEASURED = 0.1  # seconds that fit and check time networks here; no test looks at the figures
 
 

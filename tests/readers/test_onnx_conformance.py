@@ -19,7 +19,7 @@ from collections import Counter
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,11 @@ _QUANTIZED = {"QuantizeLinear": {1, 2}, "DequantizeLinear": {1, 2}}
 _HALF = {"float16": 2**-9, "bfloat16": 2**-6}
 
 #: where onnx makes the tests, an operator or a few in each; making all of them takes seconds
-MODULES = sorted(module.name for module in iter_modules(node_tests.__path__))
+MODULES = sorted(
+    module.name.removeprefix(f"{node_tests.__name__}.")
+    for module in walk_packages(node_tests.__path__, f"{node_tests.__name__}.")
+    if not module.ispkg and "._" not in module.name
+)
 
 
 def _on_host(name: str) -> bool:
