@@ -330,8 +330,7 @@ def test_a_speedup_that_is_none_is_refused(speedup, model, data, tmp_path):
 @pytest.fixture
 def brief(monkeypatch) -> None:
     """Retraining sees few samples."""
-    monkeypatch.setitem(teaching.SAMPLES, "normal", 10_000)
-    monkeypatch.setattr(teaching, "FEWEST_STEPS", 60)
+    monkeypatch.setitem(teaching.SAMPLES, "normal", 30_000)
 
 
 @pytest.mark.usefixtures("brief")
