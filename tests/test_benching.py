@@ -20,6 +20,7 @@ from packlight.runtimes import racing, targets
 from packlight.runtimes.worker import Loaded
 from tests.commands import run
 from tests.networks import plain
+from tests.runtimes.at_once import at_once
 
 QUICK = 0.05  # seconds: ten turns
 
@@ -73,15 +74,16 @@ def test_memory_is_what_the_file_added(model, tmp_path):
     assert 16e6 <= other.peak_bytes < 100e6
 
 
-def test_files_of_several_runtimes_take_turns(model, tmp_path):
+def test_files_of_several_runtimes_take_turns(model, tmp_path, monkeypatch):
     pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed: packlight[litert]")
     pytest.importorskip("executorch", reason="needs packlight[executorch]")
+    monkeypatch.setattr("packlight.runtimes.executorch.apart", at_once)
     targets.target_of("litert").write(plain(), tmp_path / "plain.tflite")
     targets.target_of("executorch").write(plain(), tmp_path / "plain.PTE")
     result = packlight.bench(
-        [tmp_path / "plain.PTE", model, tmp_path / "plain.tflite"], seconds=QUICK
+        [model, tmp_path / "plain.PTE", tmp_path / "plain.tflite"], seconds=QUICK
     )
-    assert [one.runtime for one in result.files] == ["executorch", "onnx", "litert"]
+    assert [one.runtime for one in result.files] == ["onnx", "executorch", "litert"]
     assert [one.problem for one in result.files] == [None] * 3
     assert [one.ratio is None for one in result.files] == [True, False, False]
 
@@ -196,7 +198,7 @@ def test_the_table_shows_names_as_they_are(fragile, capsys):
     [
         ([], ["MODEL"]),
         (["absent.onnx"], ["absent.onnx does not exist"]),
-        (["plain.onnx", "data.npz"], ["data.npz", ".onnx, .tflite, .pte"]),
+        (["plain.onnx", "data.npz"], ["data.npz", ".onnx, .ort, .tflite, .pte"]),
         (["net.mlpackage"], ["net.mlpackage can not be run here"]),
         (["folder.onnx"], ["folder.onnx"]),
         (["photo.onnx"], ["photo.onnx"]),

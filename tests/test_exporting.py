@@ -17,10 +17,11 @@ import packlight
 from packlight.errors import BadInput
 from packlight.files import sha256
 from packlight.network import Network
+from packlight.runtimes import coreml, executorch, targets
 from packlight.runtimes import onnx as onnx_file
-from packlight.runtimes import targets
 from tests.commands import run
 from tests.networks import plain
+from tests.runtimes.at_once import at_once
 from tests.runtimes.fitted import fitted
 from tests.runtimes.quantised import program_holds
 
@@ -102,8 +103,13 @@ def test_a_fit_is_exported_at_once_where_it_is_told_to(fit, tmp_path, capsys):
     find_spec("executorch") is None or find_spec("coremltools") is None,
     reason="needs packlight[executorch,coreml]",
 )
-def test_a_fit_s_integers_are_those_of_the_files_for_executorch_and_core_ml(fit, tmp_path):
+def test_a_fit_s_integers_are_those_of_the_files_for_executorch_and_core_ml(
+    fit, tmp_path, monkeypatch
+):
     from tests.reference import mil
+
+    for module in (executorch, coreml):
+        monkeypatch.setattr(module, "apart", at_once)
 
     result = packlight.export(fit, "executorch,coreml", tmp_path)
     program, package = result.files

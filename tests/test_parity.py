@@ -28,14 +28,26 @@ def data(tmp_path_factory) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def timed_briefly(monkeypatch):
+    """No figure is looked at."""
+    bench = parity.bench
+    monkeypatch.setattr(parity, "bench", lambda paths, seconds: bench(paths, seconds=0.05))
+
+
+@pytest.fixture(scope="module")
+def written() -> bytes:
+    return onnx_file.to_bytes(plain())
+
+
 @pytest.fixture
-def folder(tmp_path) -> Path:
-    onnx_file.write(plain(), tmp_path / "model.onnx")
+def folder(written, tmp_path) -> Path:
+    (tmp_path / "model.onnx").write_bytes(written)
     return tmp_path
 
 
 def quick(*arguments, **options) -> parity.ParityResult:
-    return packlight.check_folder(*arguments, calibrate=0, seconds=0.05, **options)
+    return packlight.check_folder(*arguments, calibrate=0, **options)
 
 
 def test_every_runtime_is_compared_with_the_folder_s_own_onnx_file(folder, data):

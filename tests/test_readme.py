@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from packlight import benching
 from packlight.demo import train, write_images
 from packlight.network import Network
 from packlight.runtimes import onnx as onnx_file
@@ -18,6 +19,16 @@ README = (ROOT / "README.md").read_text()
 EXPORT = (ROOT / "docs" / "export.md").read_text()
 BENCH = (ROOT / "docs" / "bench.md").read_text()
 TUNE = (ROOT / "docs" / "tune.md").read_text()
+
+
+SECONDS = 0.5  # for the files that are timed: no figure is looked at
+
+
+@pytest.fixture(autouse=True)
+def timed_briefly(monkeypatch):
+    """`bench` and `check` do all that they do, with fewer turns."""
+    turns = benching.take_turns
+    monkeypatch.setattr(benching, "take_turns", lambda runners, _: turns(runners, SECONDS))
 
 
 def blocks(language: str, page: str = README) -> list[str]:

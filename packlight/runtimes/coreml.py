@@ -17,8 +17,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import tempfile
 import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -64,6 +67,8 @@ _INPUTS = {  # what coremltools calls the types that an input may have
     torch.int32: np.int32,
     torch.int64: np.int32,  # Core ML has no other
 }
+#: what coremltools imports wherever it is installed, for seconds, and needs for other converters
+_OTHERS = ("executorch", "sklearn", "tensorflow", "torchao", "transformers", "xgboost")
 _MANIFEST = uuid.UUID("8f2f8d3e-6f0e-5c53-9a3f-0d1c1f0a7b52")  # names the parts of every package
 
 
@@ -168,7 +173,8 @@ def _to_floats(module: fx.GraphModule, restored: fx.Node, stored: dict[str, Int8
 
 def _convert(network: Network, path: Path, ios: int | None) -> None:
     """Write the package; runs in a process of its own."""
-    import coremltools
+    with _without(_OTHERS):
+        import coremltools
 
     from packlight.runtimes import coreml_passes
 
@@ -217,6 +223,18 @@ def _convert(network: Network, path: Path, ios: int | None) -> None:
         model.user_defined_metadata[key] = text
     model.save(os.fspath(path))
     _settle(path)
+
+
+@contextmanager
+def _without(names: Sequence[str]) -> Iterator[None]:
+    """Packages, unless they are loaded already, look as if they were not installed."""
+    hidden = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 def _array(network: Network, name: str) -> Array:

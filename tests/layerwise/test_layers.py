@@ -26,6 +26,7 @@ from packlight.runtimes import onnxruntime as ort
 from packlight.runtimes.targets import runner_of
 from tests.commands import run
 from tests.networks import blocks, images, plain
+from tests.runtimes.at_once import at_once as in_this_process
 from tests.runtimes.quantised import quantised
 
 SAMPLES = images(16, seed=3).numpy()
@@ -37,11 +38,7 @@ def at_once(monkeypatch):
     for name in ("layerwise.onnx", "layerwise.tflite", "layerwise.executorch"):
         if name.endswith("tflite"):
             pytest.importorskip("ai_edge_litert", reason="needs packlight[litert]")
-        monkeypatch.setattr(f"packlight.{name}.apart", _here)
-
-
-def _here(_, function, *arguments):
-    return function(*arguments)
+        monkeypatch.setattr(f"packlight.{name}.apart", in_this_process)
 
 
 def compare(path: Path, runtime: str, reference: Path, answers=()) -> RuntimeLayers:
@@ -243,7 +240,7 @@ def test_layers_of_executorch_are_compared_and_another_program_is_noted(tmp_path
     from packlight.runtimes import executorch as pte
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pte, "apart", _here)
+        patch.setattr(pte, "apart", in_this_process)
         network = quantised(plain(), images(64))
         path = onnx_file.write(network, tmp_path / "model.onnx")
         file = pte.write(packlight.load(path), tmp_path / "model.pte")
@@ -270,7 +267,7 @@ def _kept(kept, made):
 @pytest.fixture
 def quick(monkeypatch):
     """No times, and no other processes."""
-    monkeypatch.setattr(parity, "apart", _here)
+    monkeypatch.setattr(parity, "apart", in_this_process)
     monkeypatch.setattr(parity, "bench", _untimed)
 
 

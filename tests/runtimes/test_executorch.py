@@ -19,6 +19,7 @@ from packlight.runtimes import onnxruntime as ort
 from packlight.shrink.palettize import Codebook
 from packlight.shrink.sharing import shared
 from tests.networks import blocks, images, plain, settled
+from tests.runtimes.at_once import at_once as in_this_process
 from tests.runtimes.quantised import integers, program_holds, quantised
 
 pytest.importorskip("executorch", reason="needs packlight[executorch]")
@@ -34,7 +35,7 @@ def rounded():
 @pytest.fixture
 def at_once(monkeypatch):
     """Conversion in this process: starting another takes longer than what it does."""
-    monkeypatch.setattr(pte, "apart", lambda _, function, *arguments: function(*arguments))
+    monkeypatch.setattr(pte, "apart", in_this_process)
 
 
 def _answers(network, x):

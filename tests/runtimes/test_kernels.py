@@ -11,6 +11,7 @@ from packlight.network import Network
 from packlight.runtimes import onnx as onnx_file
 from packlight.runtimes.kernels import count_kernels
 from tests.networks import images, plain
+from tests.runtimes.at_once import at_once
 from tests.shared import shared
 
 SAMPLE = [images(1).numpy()]
@@ -55,7 +56,7 @@ def test_executorch_s_calls_are_read_from_the_program(tmp_path, monkeypatch):
         def forward(self, image):
             return self.conv(image).cumsum(1).relu()
 
-    monkeypatch.setattr(pte, "apart", lambda _, function, *arguments: function(*arguments))
+    monkeypatch.setattr(pte, "apart", at_once)
     lowered = pte.lower(Network.from_module(Apart().eval(), (images(2),)))
     path = tmp_path / "model.pte"
     path.write_bytes(lowered.data)

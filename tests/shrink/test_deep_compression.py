@@ -131,7 +131,7 @@ def _weights(file):
 
 
 def test_retrained_the_network_fits_the_size_and_answers_nearer(model, data, tmp_path, monkeypatch):
-    monkeypatch.setitem(teaching.SAMPLES, "normal", 6e4)
+    monkeypatch.setitem(teaching.SAMPLES, "normal", 3e4)
     made = {}
     for effort in ("fast", "normal"):
         result = packlight.fit(

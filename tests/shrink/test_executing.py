@@ -172,11 +172,12 @@ from pathlib import Path
 from packlight.shrink import executing
 from packlight.shrink.workers import Each
 
+WORK = "import pathlib, time; pathlib.Path({!r}).touch(); time.sleep(600)"
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
 try:  # without a guard for __main__
     with executing.workers(2, None, Path(sys.argv[1])) as workers:
-        for _ in range(2):
-            workers.submit(time.sleep, 600)
+        for number in range(2):
+            workers.submit(exec, WORK.format(f"{sys.argv[1]}-{number}"))
         print(*(one.pid for one in workers._context.started), flush=True)
         Each(workers, [600], [1])(time.sleep)
 except KeyboardInterrupt:
@@ -185,8 +186,8 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
-@pytest.mark.parametrize("seconds", [0, 4], ids=["beginning", "at work"])
-def test_processes_end_with_the_fit_however_it_ends(end, seconds, tmp_path):
+@pytest.mark.parametrize("at_work", [False, True], ids=["beginning", "at work"])
+def test_processes_end_with_the_fit_however_it_ends(end, at_work, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(SCRIPT))
     folder = tmp_path / "out"
@@ -200,7 +201,11 @@ def test_processes_end_with_the_fit_however_it_ends(end, seconds, tmp_path):
     )
     assert fit.stdout is not None
     pids = [int(pid) for pid in fit.stdout.readline().split()]
-    time.sleep(seconds)
+    begun = [tmp_path / f"out-{number}" for number in range(2)]
+    deadline = time.monotonic() + 60
+    while at_work and not all(one.exists() for one in begun):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     if end == signal.SIGINT:  # as from a terminal: all of the group hear of it
         os.killpg(fit.pid, end)
     else:

@@ -22,7 +22,7 @@ def _cost(solved: list[recover.Solved]) -> float:
     return sum(rate.estimate(one.levels) for one in solved)
 
 
-def _run(network, budget, steps=800, **more):
+def _run(network, budget, steps=400, **more):
     plan = recover.Plan(budget, steps, 32, Distortion(), 0)
     lesson = recover.Lesson(network, (INPUTS,), LOSS)
     return recover.recover(network, find_layers(network), lesson, plan, _cost, **more)
