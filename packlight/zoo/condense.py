@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from packlight.errors import BadInput
-from packlight.zoo.blocks import ImageClassifier, channel_shuffle, conv_bn, image_shape
+from packlight.zoo.blocks import ImageClassifier, channel_shuffle, image_shape
 
 _BLOCKS, _GROWTH = (4, 6, 8, 10, 8), (8, 16, 32, 64, 128)  # by stage: layers, channels of each
 _BOTTLENECK = 4  # a 1x1 convolution makes this many times the growth

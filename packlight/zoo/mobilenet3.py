@@ -8,6 +8,8 @@ Source: Howard et al., arXiv:1905.02244, tables 1 and 2; squeezed widths are rou
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from packlight.zoo.blocks import (
@@ -21,7 +23,7 @@ from packlight.zoo.blocks import (
 )
 
 _STEM = 16
-_NORM = {"eps": 1e-3, "momentum": 0.01}
+_NORM: dict[str, Any] = {"eps": 1e-3, "momentum": 0.01}
 _RE, _HS = nn.ReLU, nn.Hardswish
 _Block = tuple[int, int, int, bool, type[nn.Module], int]
 

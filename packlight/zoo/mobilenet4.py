@@ -69,7 +69,7 @@ def mobilenet_v4_conv_small(
 def _universal_bottleneck(
     inputs: int, outputs: int, before: int, inside: int, expansion: int, stride: int
 ) -> nn.Module:
-    """The depthwise convolution nearest to the end takes the stride; the first has no activation."""
+    """The last depthwise convolution takes the stride; one before the expansion is linear."""
     hidden = make_divisible(expansion * inputs)
     body = nn.Sequential(conv_bn(inputs, hidden, 1))
     if before:
