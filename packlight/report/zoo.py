@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from packlight.zoo.measuring import Measured
 
 PICTURED = "ImageNet"  # accuracies on other data can not stand beside these
-_CHARACTER, _LINE = 6.6, 14  # user units that a label takes, about
+_CHARACTER, _LINE = 6.6, 11  # user units that a label takes, about
 _Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
@@ -52,8 +52,8 @@ def table(rows: Sequence[Measured], budget: int | None = None) -> Table:
             *([] if budget is None else [_fits(row, budget)]),
         )
     notes = [
-        "MACs and peak RAM (float32 activations, weights apart) of one image; published top-1,",
-        f"on {PICTURED} unless told:",
+        "of one image; peak RAM: float32 activations, without weights",
+        f"top-1 as published, on {PICTURED} unless told:",
         *(f"{letter} {said}" for said, letter in sources.items()),
     ]
     shown.caption, shown.caption_justify = "\n".join(notes), "left"

@@ -56,7 +56,7 @@ def test_every_row_names_a_function_and_a_source():
 def test_the_command_prints_a_table_or_plain_values(tmp_path, capsys):
     plot = tmp_path / "zoo.svg"
     asked = ("alexnet", "lenet_300_100", "--quiet", "--budget", "62MB")
-    assert run("zoo", *asked, "--plot", plot) == 0
+    assert not run("zoo", *asked, "--plot", plot)
     said = capsys.readouterr().out
     assert "61,100,840" in said
     assert "MNIST" in said
@@ -64,7 +64,7 @@ def test_the_command_prints_a_table_or_plain_values(tmp_path, capsys):
     assert first.split()[-1] == "int8"
     assert second.split()[-1] == "fp32"
     assert "budget 62 MB" in plot.read_text()
-    assert run("zoo", "lenet_300_100", "--json", "--quiet") == 0
+    assert not run("zoo", "lenet_300_100", "--json", "--quiet")
     (values,) = json.loads(capsys.readouterr().out)
     assert values["fp32_bytes"] == 4 * 266_610
     assert values["input_shape"] == [1, 28, 28]
