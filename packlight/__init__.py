@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from packlight import zoo as zoo
     from packlight.benching import bench as bench
     from packlight.checking import check as check
     from packlight.coding.files import pack as pack
@@ -50,10 +51,12 @@ _HOME = {
     "weigh": "packlight.weighing",
 }
 
-__all__ = ["__version__", *sorted(_HOME)]
+__all__ = ["__version__", *sorted(_HOME), "zoo"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "zoo":
+        return import_module("packlight.zoo")
     if name not in _HOME:
         raise AttributeError(f"module 'packlight' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

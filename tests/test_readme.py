@@ -19,6 +19,7 @@ README = (ROOT / "README.md").read_text()
 EXPORT = (ROOT / "docs" / "export.md").read_text()
 BENCH = (ROOT / "docs" / "bench.md").read_text()
 TUNE = (ROOT / "docs" / "tune.md").read_text()
+ZOO = (ROOT / "docs" / "zoo.md").read_text()
 
 
 SECONDS = 0.5  # for the files that are timed: no figure is looked at
@@ -37,7 +38,7 @@ def blocks(language: str, page: str = README) -> list[str]:
 
 def commands() -> list[str]:
     """The README's, then those of the pages that go on where it ends."""
-    found = [*blocks("sh"), *blocks("sh", EXPORT), *blocks("sh", BENCH), *blocks("sh", TUNE)]
+    found = [block for page in (README, EXPORT, BENCH, TUNE, ZOO) for block in blocks("sh", page)]
     lines = [line.partition("#")[0].strip() for block in found for line in block.splitlines()]
     return [line for line in lines if line]
 
@@ -83,6 +84,7 @@ def test_every_command_runs_in_the_order_given(folder, monkeypatch, capsys):
         (EXPORT, "from-python/model.tflite"),
         (BENCH, "small/model.tflite"),
         (TUNE, "(1, 26)"),
+        (ZOO, "213,586 parameters"),
     ],
 )
 def test_the_python_example_runs(page, written, folder, monkeypatch, capsys):

@@ -11,7 +11,7 @@ import sys
 import click
 
 import packlight
-from packlight.cli import files, networks, weighing
+from packlight.cli import files, networks, weighing, zoo
 
 JOURNEY = """Fit trained neural networks onto phones: smaller, the same answers, with the proof.
 
@@ -23,6 +23,7 @@ JOURNEY = """Fit trained neural networks onto phones: smaller, the same answers,
   packlight export FIT_DIR --to onnx,litert                  the files that runtimes load
   packlight bench A.onnx B.tflite                            how fast, in every runtime
   packlight tune MODEL.onnx                                  the fastest way to run it here
+  packlight zoo --budget 5MB                                 compact architectures, what they weigh
   packlight pack MODEL                                       any model file smaller, without loss
 """
 
@@ -45,6 +46,7 @@ for command in (
         networks.bench,
         networks.tune,
         networks.demo,
+        zoo.zoo,
     ),
     *(files.pack, files.unpack, files.info, files.codecs),
 ):
