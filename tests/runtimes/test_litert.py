@@ -216,6 +216,24 @@ def test_dynamic_range_multiplies_floats_by_int8_weights(fit):
     assert "DEQUANTIZE" not in read.operators
 
 
+def test_a_relu_that_rounding_stood_for_is_written_where_values_stay_floats():
+    class Between(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            padded = nn.functional.pad(self.first(x), (0, 1, 0, 1))
+            return self.second(padded.relu()).mean((2, 3))
+
+    network = quantised(Network.from_module(settled(Between()), (images(2),)), images(64))
+    data = litert.to_bytes(network, values="float")
+    x = images(1, seed=5)
+    (made,) = Session(data, threads=1)(x.numpy())
+    assert np.abs(made - network(x)[0].numpy()).max() < 0.02
+    assert Read(data).operators.count("RELU") == 1
+
+
 class Two(nn.Module):
     """Weights in int8, values in float; beside it, a weight that no kernel takes as it is."""
 

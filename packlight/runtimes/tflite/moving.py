@@ -67,7 +67,9 @@ def quantize(low: Lowering, node: fx.Node) -> None:
     if low.values == "float":
         if starts_at_zero(node) and not _is_positive(node.args[0]):
             tensor = low.tensor(x, False, x.layout)
-            low.file.operator("RELU", [tensor], [low.output(node, Ending(node), x.layout)])
+            made = low.file.value(low.file.shape(tensor), "float32")
+            low.file.operator("RELU", [tensor], [made])
+            low.give(node, Value(x.shape, tensors={(False, x.layout): made}))
         else:
             low.give(node, x)
         return
