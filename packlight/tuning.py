@@ -32,7 +32,15 @@ from packlight.runtimes.racing import processors
 from packlight.runtimes.targets import SUFFIXES, runner_of, targets_of
 from packlight.runtimes.tuning import trials as layer_trials
 from packlight.runtimes.tuning.answers import Judge
-from packlight.runtimes.tuning.choices import CONSTANT, Choice, Race, best_of, race, settings_of
+from packlight.runtimes.tuning.choices import (
+    CONSTANT,
+    RUNTIMES,
+    Choice,
+    Race,
+    best_of,
+    race,
+    settings_of,
+)
 from packlight.runtimes.tuning.machine import installed, processor, runtime_version
 from packlight.runtimes.tuning.opened import RECORD
 
@@ -261,6 +269,8 @@ def tune(
     progress = progress or Progress()
     path = _file(Path(model))
     runtime, _ = runner_of(path)
+    if runtime not in RUNTIMES:
+        raise BadInput(f"{path.name} was optimised already; give the .onnx that it was made from")
     folder = Path(out) if out is not None else _default_folder(Path(model))
     _free(folder, force)
     most = threads if threads is not None else _processors()
@@ -347,11 +357,11 @@ def _processors() -> int:
 def _names(to: str | Sequence[str] | None, runtime: str) -> list[str]:
     """The runtimes to write for."""
     if to is None:
-        return [name for name in SUFFIXES.values() if installed(name)] if runtime == "onnx" else []
+        return [name for name in RUNTIMES if installed(name)] if runtime == "onnx" else []
     names = [one.name for one in targets_of(to)]
-    odd = [name for name in names if name not in SUFFIXES.values()]
+    odd = [name for name in names if name not in RUNTIMES]
     if odd:
-        raise BadInput(f"{odd[0]} does not run here; there are {', '.join(SUFFIXES.values())}")
+        raise BadInput(f"{odd[0]} can not be tuned here; there are {', '.join(RUNTIMES)}")
     if runtime != "onnx" and names != [runtime]:
         raise BadInput("other runtimes can be tried with an ONNX file only; leave --to out")
     return names

@@ -83,7 +83,7 @@ def test_every_command_runs_in_the_order_given(folder, monkeypatch, capsys):
         (README, "smaller/model.onnx.plt"),
         (EXPORT, "from-python/model.tflite"),
         (BENCH, "small/model.tflite"),
-        (TUNE, "(1, 26)"),
+        (TUNE, "(1, 36)"),
         (ZOO, "213,586 parameters"),
     ],
 )

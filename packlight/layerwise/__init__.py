@@ -53,6 +53,9 @@ def compare_layers(
     Returns:
         RuntimeLayers: with a `problem` instead of layers where they can not be seen.
     """
+    if runtime not in _WATCHERS:
+        why = f"{path.name} has no layers to cut it at; see those of {reference.name}"
+        return RuntimeLayers(path.name, runtime, reference.name, len(samples[0]), problem=why)
     compare: Callable[[Watched], RuntimeLayers] = import_module(_WATCHERS[runtime]).compare
     from packlight.layerwise.watched import Watched
 

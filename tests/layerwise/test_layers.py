@@ -139,6 +139,12 @@ def test_changed_weights_of_an_onnx_file_are_named_each(tmp_path):
     assert pool.sqnr_db < 30  # it was given other numbers
 
 
+def test_a_file_that_can_not_be_cut_says_so(tmp_path):
+    path = float_file(tmp_path)
+    found = compare(tmp_path / "model.ort", "ort", path)
+    assert "model.ort has no layers" in found.problem
+
+
 def test_a_copy_that_ends_at_the_output_is_the_file(tmp_path):
     path = onnx_file.write(quantised(blocks(), images(64)), tmp_path / "model.onnx")
     whole = ort.Session(path, threads=1)

@@ -314,7 +314,8 @@ def test_what_is_no_record_is_told(tmp_path, tuned):
         (["net.onnx", "-o", "no/where"], "is no folder"),
         (["net.onnx", "--threads", "5000"], "5000 threads"),
         (["net.onnx", "--seconds", "0"], "0.0 seconds"),
-        (["net.onnx", "--to", "coreml"], "coreml does not run here"),
+        (["net.onnx", "--to", "coreml"], "coreml can not be tuned here"),
+        (["net.ort"], "give the .onnx that it was made from"),
         (["net.tflite", "--to", "onnx"], "with an ONNX file only"),
     ],
 )
@@ -324,7 +325,8 @@ def test_careless_commands_are_answered_in_one_sentence(
     monkeypatch.chdir(tmp_path)
     Path("photo.onnx").write_bytes(b"\xff\xd8\xff\xe0" * 100)
     Path("data.npz").write_bytes(b"")
-    Path("net.tflite").write_bytes(b"")
+    for name in ("net.tflite", "net.ort"):
+        Path(name).write_bytes(b"")
     Path("open.onnx").write_bytes(_open_size())
     Path("folder").mkdir()
     Path("full").mkdir()

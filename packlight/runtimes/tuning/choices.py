@@ -29,6 +29,7 @@ _SETTINGS: dict[str, tuple[dict[str, Any], ...]] = {
 _QUANTISED = {"session.disable_quant_qdq": "1"}  # int8 layers in float, between their roundings
 _THREADED = {"session.intra_op.allow_spinning": "0"}  # threads sleep between operators
 
+RUNTIMES = tuple(_SETTINGS)
 CONSTANT = "constant weights"  # the form of a file whose weights are no inputs
 
 KNOWN = {
