@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -521,3 +522,22 @@ def test_without_litert_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
     with pytest.raises(MissingExtra, match=r"pip install 'packlight\[litert\]'"):
         litert.to_bytes(plain())
+
+
+def test_borders_of_pooled_integers_are_the_lowest_level_without_a_warning():
+    class Pooled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.second(nn.functional.max_pool2d(self.first(x), 3, 2, 1, ceil_mode=True))
+
+    network = quantised(Network.from_module(settled(Pooled()), (images(2),)), images(64))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        data = litert.to_bytes(network)
+    x = images(1, seed=5)
+    (made,) = Session(data, threads=1)(x.numpy())
+    wanted = network(x)[0].numpy()
+    assert np.abs(made - wanted).max() < 1e-2 * np.abs(wanted).max()

@@ -357,8 +357,8 @@ class Lowering:
         else:
             number = np.array([padded.number], np.float32)
             if grid is not None:
-                number = np.clip(np.rint(number / grid.scale[0]) + grid.zero, -128, 127)
-                number = number.astype(np.int8)
+                exact = number.astype(np.float64) / grid.scale[0]  # no float32 may hold it
+                number = np.clip(np.rint(exact) + grid.zero, -128, 127).astype(np.int8)
             self.file.operator(
                 "PADV2",
                 [source, amounts, self.file.constant(number, grid)],
