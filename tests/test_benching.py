@@ -16,7 +16,7 @@ from packlight.errors import BadInput
 from packlight.judge import Interval
 from packlight.network import Network
 from packlight.runtimes import onnx as onnx_file
-from packlight.runtimes import racing, targets
+from packlight.runtimes import racing, targets, worker
 from packlight.runtimes.worker import Loaded
 from tests.commands import run
 from tests.networks import plain
@@ -151,6 +151,20 @@ def test_a_file_that_fails_says_why_and_the_others_go_on(model, fragile, capsys,
     assert "a runtime's chatter" not in told.out + told.err
     assert told.err.startswith(f"packlight: {broken} was not timed: {reason}")
     assert len(told.err.strip().splitlines()) == 1
+
+
+def test_a_file_that_hangs_is_stopped(model, fragile, monkeypatch):
+    load = worker.Worker.load
+
+    def impatient(self) -> Loaded:
+        """Importing may take long on a busy machine; what comes after it may not."""
+        monkeypatch.setattr(worker, "PATIENCE", 5.0)
+        return load(self)
+
+    monkeypatch.setattr(worker.Worker, "load", impatient)
+    result = packlight.bench([model, fragile("broken", "1 ms, hang")], seconds=QUICK)
+    assert result.files[0].median_ms is not None
+    assert result.files[1].problem == "no answer within 5 seconds; it was stopped"
 
 
 def test_without_the_first_file_there_are_no_ratios(model, fragile):

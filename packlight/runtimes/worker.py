@@ -25,6 +25,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
+from threading import Timer
 from typing import TYPE_CHECKING, Any, TextIO
 
 from packlight.errors import BadInput
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from packlight.runtimes.session import Runnable
     from packlight.types import Array
 
+PATIENCE = 300.0  # seconds for one answer; a runtime that takes longer hangs
 _WARM_UP = 0.2  # seconds, at least
 _WARM_UP_RUNS = 4  # at least
 _SEED = 0
@@ -147,9 +149,15 @@ class Worker:
 
     def _answer(self) -> Any:
         assert self._process.stdout is not None
+        impatient = Timer(PATIENCE, self._process.kill)
+        impatient.start()
         line = self._process.stdout.readline()
+        in_time = impatient.is_alive()
+        impatient.cancel()
         if not line.endswith("\n"):
             code = self._process.wait()
+            if not in_time:
+                raise BadInput(f"no answer within {PATIENCE:g} seconds; it was stopped")
             self._said.seek(0)
             raise BadInput(ending(code, self._said.read()))
         good, answer = json.loads(line)
