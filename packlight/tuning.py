@@ -28,7 +28,7 @@ from packlight.judge import Interval
 from packlight.progress import Progress
 from packlight.readers import load
 from packlight.runtimes.latency import Verdict, verdict
-from packlight.runtimes.racing import processors
+from packlight.runtimes.racing import allowed, processors
 from packlight.runtimes.targets import SUFFIXES, runner_of, targets_of
 from packlight.runtimes.tuning import trials as layer_trials
 from packlight.runtimes.tuning.answers import Judge
@@ -273,7 +273,7 @@ def tune(
         raise BadInput(f"{path.name} was optimised already; give the .onnx that it was made from")
     folder = Path(out) if out is not None else _default_folder(Path(model))
     _free(folder, force)
-    most = threads if threads is not None else _processors()
+    most = threads if threads is not None else len(allowed())
     processors(most)  # refuses numbers that are not possible
     if not 0 < seconds < math.inf:
         raise BadInput(f"{seconds} seconds can not be measured; give more than 0")
@@ -347,11 +347,6 @@ def _free(folder: Path, force: bool) -> None:
         raise BadInput(f"{folder} is not empty; replace it with --force, or say -o elsewhere")
     if not inside <= {RECORD, *(f"{STEM}{suffix}" for suffix in SUFFIXES)}:
         raise BadInput(f"{folder} holds more than an earlier tune wrote; say -o elsewhere")
-
-
-def _processors() -> int:
-    bindable = hasattr(os, "sched_getaffinity")
-    return len(os.sched_getaffinity(0)) if bindable else os.cpu_count() or 1
 
 
 def _names(to: str | Sequence[str] | None, runtime: str) -> list[str]:

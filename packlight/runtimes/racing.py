@@ -21,6 +21,7 @@ from packlight.runtimes.worker import Loaded, Worker
 TURNS = 10  # at least
 TURN = 0.05  # seconds of one file, at most, unless a single run takes longer
 RUNS = 1000  # of one file in a turn, at most
+_BINDABLE = hasattr(os, "sched_getaffinity")
 
 
 @dataclass
@@ -74,11 +75,15 @@ def load(runners: Sequence[Runner]) -> None:
 
 def processors(threads: int) -> list[int]:
     """The last ones this process may use: interrupts tend to come to the first."""
-    bindable = hasattr(os, "sched_getaffinity")
-    allowed = sorted(os.sched_getaffinity(0)) if bindable else range(os.cpu_count() or 1)
-    if not 1 <= threads <= len(allowed):
-        raise BadInput(f"{threads} threads are not possible here; give 1 to {len(allowed)}")
-    return list(allowed[-threads:]) if bindable else []
+    usable = allowed()
+    if not 1 <= threads <= len(usable):
+        raise BadInput(f"{threads} threads are not possible here; give 1 to {len(usable)}")
+    return usable[-threads:] if _BINDABLE else []
+
+
+def allowed() -> list[int]:
+    """All that this process may use."""
+    return sorted(os.sched_getaffinity(0)) if _BINDABLE else list(range(os.cpu_count() or 1))
 
 
 def take_turns(runners: Sequence[Runner], seconds: float) -> int:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from math import lcm
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +57,7 @@ def condensenet(
         raise BadInput(f"blocks={blocks!r} is not possible; give 1 to {len(_GROWTH)} counts >= 1")
     if groups < 1 or condensation < 1:
         raise BadInput(f"groups={groups} and condensation={condensation} must be at least 1")
-    unit = groups * condensation // _common(groups, condensation)
+    unit = lcm(groups, condensation)
     growth = [unit * max(1, round(width * rate / unit)) for rate in _GROWTH]
     inputs = 2 * growth[0]
     layers: list[nn.Module] = [nn.Conv2d(channels, inputs, 3, 2, 1, bias=False)]
@@ -257,9 +258,3 @@ class CondensedConv(nn.Module):
 
 def _learned(network: nn.Module) -> Iterator[LearnedGroupConv]:
     return (layer for layer in network.modules() if isinstance(layer, LearnedGroupConv))
-
-
-def _common(a: int, b: int) -> int:
-    while b:
-        a, b = b, a % b
-    return a

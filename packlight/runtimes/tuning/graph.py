@@ -108,10 +108,3 @@ def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
         if one.name == name:
             return helper.get_attribute_value(one)
     return default
-
-
-def set_attribute(node: onnx.NodeProto, name: str, value: Any) -> None:
-    """Give a node's attribute another value."""
-    kept = [one for one in node.attribute if one.name != name]
-    del node.attribute[:]
-    node.attribute.extend([*kept, helper.make_attribute(name, value)])
