@@ -120,8 +120,9 @@ def _strip(model: onnx.ModelProto, network: Network) -> None:
         node.name = ""
         del node.metadata_props[:]
         _drop_defaults(node)
+    _copy_no_zeros(graph)
     _strip_functions(model)
-    _shorten_values(graph)
+    _shorten_values(graph, {*network.module.state_dict()})
     for value, batched in zip(graph.input, network.dynamic_batch, strict=True):
         if batched:
             old = value.type.tensor_type.shape.dim[0].dim_param
@@ -151,6 +152,15 @@ def _same_value(attribute: onnx.AttributeProto, default: onnx.AttributeProto) ->
         return False
     value: Any = onnx.helper.get_attribute_value(attribute)
     return bool(value == onnx.helper.get_attribute_value(default))
+
+
+def _copy_no_zeros(graph: onnx.GraphProto) -> None:
+    """A shape without zeros needs no word on what its zeros mean."""
+    shapes = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        shape = shapes.get(node.input[1]) if node.op_type == "Reshape" else None
+        if shape is not None and numpy_helper.to_array(shape).all():
+            del node.attribute[:]
 
 
 def _strip_functions(model: onnx.ModelProto) -> None:
@@ -193,9 +203,10 @@ def _name_quantized_constants(graph: onnx.GraphProto) -> None:
     graph.initializer.extend([*kept, *added])
 
 
-def _shorten_values(graph: onnx.GraphProto) -> None:
+def _shorten_values(graph: onnx.GraphProto, named: set[str]) -> None:
+    """Number what only the exporter named; `named` are the user's parameters."""
     fixed = {value.name for value in [*graph.input, *graph.output]}
-    fixed |= {tensor.name for tensor in graph.initializer}
+    fixed |= {tensor.name for tensor in graph.initializer} & named
     taken = iter(f"v{number}" for number in range(10**9))
     short: dict[str, str] = {"": ""}
 
@@ -219,6 +230,8 @@ def _shorten_values(graph: onnx.GraphProto) -> None:
                         value.name = rename(value.name)
 
     walk(graph)
+    for tensor in graph.initializer:
+        tensor.name = rename(tensor.name)
 
 
 def _rename_dim(graph: onnx.GraphProto, old: str, new: str) -> None:

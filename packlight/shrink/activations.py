@@ -30,6 +30,7 @@ from torch import Tensor, fx
 from packlight.graph import CLAMPS, aten, clamp_ends, is_call, is_weight, pads_with_zeros, quantized
 from packlight.network import Network
 from packlight.shrink.layers import Layer
+from packlight.shrink.quantize import short
 from packlight.shrink.workers import HERE, Shared, Workers
 from packlight.types import Array
 
@@ -278,8 +279,13 @@ def best_range(counts: Array, low: float, high: float) -> Grid:
 
 
 def grid_between(low: float, high: float) -> Grid:
-    """The uint8 grid over [low, high] on which zero is exact."""
-    scale = np.float32(max(high - low, 1e-12) / TOP)
+    """The uint8 grid over [low, high] on which zero is exact.
+
+    A little wider, so that its step is a short number; but not over a range that is one, such as
+    that of pixels or of ReLU6: there values may lie on this very grid, or end where it ends.
+    """
+    span = np.float64(max(high - low, 1e-12))
+    scale = np.float32(span / TOP if short(span) == span else short(span / TOP))
     zero = int(np.clip(np.rint(-low / scale), 0, TOP))
     return Grid(float(scale), zero)
 

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from packlight.shrink.layers import Layer
-from packlight.shrink.quantize import LEVELS
+from packlight.shrink.quantize import LEVELS, short
 from packlight.types import Array
 
 STEP = 1.0  # the grid's step, in medians of the weights kept
@@ -131,13 +131,14 @@ class DiscreteWeight(nn.Module):
         through = self.shadow - self.shadow.detach()
         if not self.rounding:
             return self.shadow.detach() * self.kept + through
-        step, levels = self.log_step.exp(), self._levels()
+        levels, step = self._levels(), self.log_step.exp()
+        step = step * (self.step / float(step.detach()))
         # a larger step moves a weight as far as its level is from where its shadow lies
         off = (levels - self.shadow.detach() / step.detach()) * self.kept
         return levels * step.detach() + off * (step - step.detach()) + through
 
     def _levels(self) -> Tensor:
-        scaled = self.shadow.detach() / self.log_step.detach().exp()
+        scaled = self.shadow.detach() / self.step
         # a weight that is kept is not zero
         level = scaled.abs().round().clamp(1, LEVELS) * scaled.sign()
         return level * self.kept
@@ -150,7 +151,7 @@ class DiscreteWeight(nn.Module):
     @property
     def step(self) -> float:
         """The grid's step."""
-        return float(self.log_step.detach().exp())
+        return float(short(np.exp(float(self.log_step.detach()))))
 
     def place_step(self) -> None:
         """Put the step where the weights kept are."""

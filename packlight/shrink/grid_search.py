@@ -154,7 +154,7 @@ def solve(prepared: Prepared, coarseness: float) -> Solved:
     fine = TRELLIS_STEP * wanted
     along_trellis = layer.kind in TRELLIS_KINDS and bool(prepared.factors) and reach.max() <= fine
     step = np.maximum(np.maximum(reach, fine if along_trellis else wanted), 1e-12)
-    step = step.astype(np.float32).astype(np.float64)
+    step = quantize.short(step)
     if prepared.factors:
         price = BIT_PRICE * wanted**2 * prepared.spread
         levels = quantize.quantize(

@@ -38,9 +38,16 @@ and add pairs of products in 16 bits: 2 x 255 x 64 is the most that fits. Larger
 differently there."""
 
 TOP = LEVELS // 2  # the largest index along a trellis
+STEP_BITS = 8  # significant bits of a step: the rest of a float32 would be packed for nothing
 DAMPING = 0.01  # of the mean moment, added to every moment so that H can be inverted
 BLOCK = 64  # columns updated together
 RATE_PASSES = 2  # the histogram that prices levels is estimated, used, and estimated again
+
+
+def short(step: float | Array) -> Array:
+    """Steps in STEP_BITS significant bits, none smaller than it was; float64, positive."""
+    share, exponent = np.frexp(step)
+    return np.asarray(np.ldexp(np.ceil(np.ldexp(share, STEP_BITS)), exponent - STEP_BITS))
 
 
 @dataclass(frozen=True)

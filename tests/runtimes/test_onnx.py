@@ -43,6 +43,31 @@ def test_a_file_holds_little_besides_its_weights():
     assert b".py" not in data
 
 
+def test_what_only_the_exporter_named_is_numbered_in_the_order_of_its_use():
+    class Flat(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.last = torch.nn.Linear(12, 2)
+
+        def forward(self, x):
+            return self.last((x + 0.5).reshape(-1, 12))
+
+    graph = onnx_file.to_proto(Network.from_module(Flat(), (torch.ones(2, 3, 4),))).graph
+    numbers = [
+        int(name[1:])
+        for name in dict.fromkeys(name for node in graph.node for name in reads_and_makes(node))
+        if name not in ("x", "last.weight", "last.bias", graph.output[0].name)
+    ]
+    assert numbers == list(range(len(numbers)))
+    assert len(numbers) == 4  # the sum, its constant, the shape and what has it
+    (reshape,) = [node for node in graph.node if node.op_type == "Reshape"]
+    assert not reshape.attribute
+
+
+def reads_and_makes(node: onnx.NodeProto) -> list[str]:
+    return [*node.input, *node.output]
+
+
 def test_a_template_takes_other_numbers():
     network = plain()
     template = onnx_file.to_proto(network)

@@ -51,6 +51,11 @@ def test_a_grid_holds_zero_exactly():
         assert grid.low <= 0 <= grid.high
 
 
+@pytest.mark.parametrize("high", [1.0, 6.0, 255.0])
+def test_pixels_and_clamped_values_keep_the_grid_that_they_are_on(high):
+    assert grid_between(0.0, high) == Grid(float(np.float32(high / activations.TOP)), 0)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_the_range_has_the_least_squared_error_of_all_tried(seed):
     rng = np.random.default_rng(seed)

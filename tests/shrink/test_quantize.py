@@ -140,3 +140,12 @@ def test_levels_along_the_trellis_are_on_it_in_every_group_and_block():
     )
     assert trellis.indices(levels.reshape(24, 30)) is not None
     assert np.abs(levels).max() > 3
+
+
+def test_short_steps_are_at_most_a_128th_larger_and_leave_two_bytes_of_a_float_empty():
+    step = np.exp(np.random.default_rng(0).uniform(-20, 20, 1000))
+    short = quantize.short(step)
+    assert (short >= step).all()
+    assert (short <= step * (1 + 2**-7)).all()
+    assert not (short.astype(np.float32).view(np.uint32) & 0xFFFF).any()
+    np.testing.assert_array_equal(quantize.short(short), short)
