@@ -105,6 +105,28 @@ class Recipe:
         return module
 
 
+def takes(name: str, argument: str) -> bool:
+    """Whether recipes of a network can tell this argument."""
+    return argument in _arguments(name)
+
+
+def parse_shape(text: str) -> tuple[int, int, int]:
+    """An image's channels, height and width, from 3x96x96.
+
+    Raises:
+        BadInput: it is not such a text.
+    """
+    try:
+        channels, high, wide = (int(size) for size in text.lower().split("x"))
+        if min(channels, high, wide) < 1:
+            raise ValueError
+    except ValueError:
+        raise BadInput(
+            f"{text!r} is not the shape of an image; write channels x height x width, as 3x96x96"
+        ) from None
+    return channels, high, wide
+
+
 def _arguments(name: str) -> dict[str, float]:
     """What a text can tell a function of the zoo, and the defaults."""
     if name not in NETWORKS:

@@ -54,7 +54,9 @@ def shufflenet_v1(
     layers: list[nn.Module] = [conv_bn(channels, _STEM, stride=2), nn.MaxPool2d(3, 2, 1)]
     inputs = _STEM
     for stage, blocks in enumerate(_BLOCKS):
-        outputs = make_divisible(width * _FIRST_STAGE[groups] * 2**stage, _NARROW * groups)
+        unit = _NARROW * groups
+        wanted = make_divisible(width * _FIRST_STAGE[groups] * 2**stage, unit)
+        outputs = max(wanted, (_STEM // unit + 1) * unit * 2**stage)  # what is joined has to grow
         for block in range(repeats(blocks, depth)):
             first = 1 if inputs == _STEM else groups  # 24 channels are too few for groups
             layers.append(ShuffleUnit(inputs, outputs, groups, first, 1 if block else 2))
