@@ -247,7 +247,7 @@ def _best_at(
                 most = replace(most, macs=min(most.macs, bounds.macs))
             if grid.score(most, depth, shape) <= best.score:  # even where it is all used
                 continue
-        guess = narrow - 1 if reached < 0 else reached + 1
+        guess = narrow - 1 if reached < 0 and size is not None else reached + 1
         reached = last_true(partial(fits, shape=shape), reached, narrow, guess=guess)
         if reached < 0:
             continue

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -43,7 +44,7 @@ class Sketch:
     int8_bytes: int
     program: Program
 
-    @property
+    @cached_property
     def ram_bytes(self) -> int:
         """Weights and values of a run in int8, the values by the best plan of memory found."""
         plan = best_plan(lifetimes(self.program).buffers, seconds=SECONDS)
