@@ -39,7 +39,8 @@ def blocks(language: str, page: str = README) -> list[str]:
 
 def commands() -> list[str]:
     """The README's, then those of the pages that go on where it ends."""
-    found = [block for page in (README, EXPORT, BENCH, TUNE, ZOO, NEW) for block in blocks("sh", page)]
+    pages = README, EXPORT, BENCH, TUNE, ZOO, NEW
+    found = [block for page in pages for block in blocks("sh", page)]
     lines = [line.partition("#")[0].strip() for block in found for line in block.splitlines()]
     return [line for line in lines if line]
 
