@@ -21,9 +21,10 @@ from torch.overrides import TorchFunctionMode
 from packlight.weighing.memory import best_plan
 from packlight.weighing.memory.lifetimes import lifetimes
 from packlight.weighing.program import Program, Step, Value
-from packlight.zoo.measuring import SECONDS, fold, int8_bytes
+from packlight.zoo.measuring import fold, int8_bytes
 from packlight.zoo.recipes import Recipe
 
+_SECONDS = 2.0  # for a plan of memory: far more than any takes, so that slow machines find the same
 _ELEMENTWISE = ("add", "batch_norm", "hardsigmoid", "hardswish", "hardtanh", "mul", "relu")
 _RESHAPES = ("flatten", "reshape", "view")
 
@@ -47,7 +48,7 @@ class Sketch:
     @cached_property
     def ram_bytes(self) -> int:
         """Weights and values of a run in int8, the values by the best plan of memory found."""
-        plan = best_plan(lifetimes(self.program).buffers, seconds=SECONDS)
+        plan = best_plan(lifetimes(self.program).buffers, seconds=_SECONDS)
         return self.int8_bytes + plan.peak
 
 
