@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from packlight.errors import BudgetNotMet as BudgetNotMet
     from packlight.errors import PacklightError as PacklightError
     from packlight.exporting import export as export
+    from packlight.founding import new as new
     from packlight.network import Network as Network
     from packlight.parity import check_folder as check_folder
     from packlight.readers import load as load
@@ -44,6 +45,7 @@ _HOME = {
     "export": "packlight.exporting",
     "fit": "packlight.shrink.fit",
     "load": "packlight.readers",
+    "new": "packlight.founding",
     "pack": "packlight.coding.files",
     "unpack": "packlight.coding.files",
     "tune": "packlight.tuning",

@@ -16,6 +16,7 @@ _UNITS = {
     "mib": 1024**2,
     "gib": 1024**3,
 }
+_THOUSANDS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
 
 
 def parse_size(text: str | int | float, name: str = "size") -> int:
@@ -36,6 +37,21 @@ def parse_size(text: str | int | float, name: str = "size") -> int:
         value = float(match[1]) * _UNITS[match[2].lower()]
     if not 1 <= value < 2**63:
         raise BadInput(f"{name} {text!r} is not possible; give at least 1 byte")
+    return int(value)
+
+
+def parse_count(text: str | int | float, name: str = "count") -> int:
+    """How many: K, M and G are thousands, millions and billions.
+
+    Raises:
+        BadInput: not a positive count; `name` says which argument.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([kKmMgG]?)\s*", str(text))
+    value = float(match[1]) * _THOUSANDS[match[2].lower()] if match else 0.0
+    if not 1 <= value < 2**63:
+        raise BadInput(
+            f"{name} {text!r} is not a count; write a number, or one with K, M or G: 10M"
+        )
     return int(value)
 
 
@@ -62,3 +78,11 @@ def show_size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} GB"
+
+
+def show_count(count: float) -> str:
+    """A count for people: three digits, K, M or G."""
+    for power, unit in ((9, "G"), (6, "M")):
+        if count >= 0.9995 * 10**power:
+            return f"{count / 10**power:#.3g} {unit}".replace(". ", " ")
+    return f"{count / 1e3:.3g} K"

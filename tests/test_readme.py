@@ -20,6 +20,7 @@ EXPORT = (ROOT / "docs" / "export.md").read_text()
 BENCH = (ROOT / "docs" / "bench.md").read_text()
 TUNE = (ROOT / "docs" / "tune.md").read_text()
 ZOO = (ROOT / "docs" / "zoo.md").read_text()
+NEW = (ROOT / "docs" / "new.md").read_text()
 
 
 SECONDS = 0.5  # for the files that are timed: no figure is looked at
@@ -38,7 +39,8 @@ def blocks(language: str, page: str = README) -> list[str]:
 
 def commands() -> list[str]:
     """The README's, then those of the pages that go on where it ends."""
-    found = [block for page in (README, EXPORT, BENCH, TUNE, ZOO) for block in blocks("sh", page)]
+    pages = README, EXPORT, BENCH, TUNE, ZOO, NEW
+    found = [block for page in pages for block in blocks("sh", page)]
     lines = [line.partition("#")[0].strip() for block in found for line in block.splitlines()]
     return [line for line in lines if line]
 
@@ -85,6 +87,7 @@ def test_every_command_runs_in_the_order_given(folder, monkeypatch, capsys):
         (BENCH, "small/model.tflite"),
         (TUNE, "(1, 36)"),
         (ZOO, "213,586 parameters"),
+        (NEW, "resnet8:"),
     ],
 )
 def test_the_python_example_runs(page, written, folder, monkeypatch, capsys):

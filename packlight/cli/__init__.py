@@ -24,6 +24,7 @@ JOURNEY = """Fit trained neural networks onto phones: smaller, the same answers,
   packlight bench A.onnx B.tflite                            how fast, in every runtime
   packlight tune MODEL.onnx                                  the fastest way to run it here
   packlight zoo --budget 5MB                                 compact architectures, what they weigh
+  packlight new --classes 10 --input 3x96x96 --target-size 250KB   a compact network to train
   packlight pack MODEL                                       any model file smaller, without loss
 """
 
@@ -47,6 +48,7 @@ for command in (
         networks.tune,
         networks.demo,
         zoo.zoo,
+        zoo.new,
     ),
     *(files.pack, files.unpack, files.info, files.codecs),
 ):

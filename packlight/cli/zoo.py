@@ -1,9 +1,10 @@
-"""The command `zoo`: what compact architectures weigh, beside how good they are said to be."""
+"""The commands `zoo`, what compact architectures weigh, and `new`, one that meets every bound."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -48,3 +49,44 @@ def zoo(
         click.echo(json.dumps([row.to_dict() for row in rows], indent=1))
     else:
         show(table(rows, most))
+
+
+@click.command()
+@click.option("--classes", type=int, required=True, metavar="N", help="Of its answers.")
+@click.option(
+    "--input", "input_shape", required=True, metavar="3x96x96", help="The images that the app has."
+)
+@click.option("--target-size", metavar="SIZE", help="Bound on the weights in int8: 250KB, 1MiB.")
+@click.option("--max-macs", metavar="COUNT", help="Bound on multiplications per image: 10M.")
+@click.option("--max-ram", metavar="SIZE", help="Bound on weights and planned values, in int8.")
+@click.option("--family", metavar="NAME", help="Only this one, as mobilenet_v2.  [default: all]")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("packlight-new"),
+    show_default=True,
+    help="Output folder.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="For the first weights.")
+@click.option("--force", is_flag=True, help="Write into a folder that holds files.")
+@click.option("--json", "as_json", is_flag=True, help="Plain values for other programs.")
+@click.option("--quiet", is_flag=True, help="No progress bars.")
+def new(as_json: bool, quiet: bool, **options: Any) -> None:
+    """The largest compact network inside every bound, written ready to be trained.
+
+    Searches width, depth and resolution in the families of packlight.zoo. Writes the module
+    (network.py, weights.pt), the same as model.onnx with its batch norms, and its layer table.
+    Exit code 3 if no network meets the bounds.
+    """
+    from packlight.founding import new as new_network
+    from packlight.report.founded import sentence
+
+    result = new_network(progress=progress_for(quiet), **options)
+    if as_json:
+        click.echo(json.dumps(result.to_dict(), indent=1))
+    else:
+        show(result)
+        click.echo(sentence(result))
+        click.echo(f"module    {result.module}")
+        click.echo(f"network   {result.model}")

@@ -11,6 +11,7 @@ from packlight.report.charts import WIDTH, _Axis, _label, _line, _px
 from packlight.report.element import Html, element, join
 from packlight.report.style import STYLE
 from packlight.report.words import count, percent, size
+from packlight.units import show_count
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -44,7 +45,7 @@ def table(rows: Sequence[Measured], budget: int | None = None) -> Table:
         shown.add_row(
             one.name,
             count(row.parameters),
-            _macs(row.macs),
+            show_count(row.macs),
             size(row.fp32_bytes),
             size(row.int8_bytes),
             size(row.peak_bytes),
@@ -58,13 +59,6 @@ def table(rows: Sequence[Measured], budget: int | None = None) -> Table:
     ]
     shown.caption, shown.caption_justify = "\n".join(notes), "left"
     return shown
-
-
-def _macs(macs: int) -> str:
-    for power, unit in ((9, "G"), (6, "M")):
-        if macs >= 0.9995 * 10**power:
-            return f"{macs / 10**power:#.3g} {unit}".replace(". ", " ")
-    return f"{macs / 1e3:.3g} K"
 
 
 def _fits(row: Measured, budget: int) -> str:

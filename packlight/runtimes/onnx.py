@@ -27,6 +27,7 @@ from packlight.runtimes.onnx_rewrites import pad_in_convolutions, pool_means
 
 SUFFIX = ".onnx"
 OPSET = 18
+NORM, _UNKNOWN = "BatchNormalization", "packlight.kept"
 IR_VERSION = 10  # the oldest that opset 18 and every runtime of the last two years share
 
 
@@ -50,9 +51,36 @@ def to_bytes(network: Network) -> bytes:
     return data
 
 
-def to_proto(network: Network) -> onnx.ModelProto:
+def to_trainable_bytes(network: Network) -> bytes:
+    """An ONNX file to train from: batch norms are nodes, and every parameter is one of its own.
+
+    First weights are no ordinary ones: many are all zero or all one, so the optimizer of the
+    export would leave them out, or let several layers share them. It is shown other ones.
+    """
+    values = {
+        name: value.detach().numpy()
+        for name, value in network.module.state_dict().items()
+        if value.is_floating_point()
+    }
+    shown = network.copy()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for value in shown.module.state_dict().values():
+            if value.is_floating_point():
+                value.uniform_(0.5, 1.5, generator=generator)
+    model = to_proto(shown, keep_norms=True)
+    lost = values.keys() - {tensor.name for tensor in model.graph.initializer}
+    if lost:
+        raise BadInput(f"{min(lost)} has no place in an ONNX file; train the module instead")
+    data: bytes = refilled(model, values).SerializeToString(deterministic=True)
+    return data
+
+
+def to_proto(network: Network, *, keep_norms: bool = False) -> onnx.ModelProto:
     """Export a Network: same input and output names, same varying batch, opset 18.
 
+    Args:
+        keep_norms: batch norms stay nodes, where they would become part of the layers before them.
     Raises:
         BadInput: the graph holds an operator that ONNX can not express; names it.
     """
@@ -68,7 +96,12 @@ def to_proto(network: Network) -> onnx.ModelProto:
                 verbose=False,
             )
             assert exported is not None
+            norms = [node for node in exported.model.graph if keep_norms and node.op_type == NORM]
+            for node in norms:
+                node.domain = _UNKNOWN  # to the optimizer, which leaves it alone
             optimizer.optimize_ir(exported.model, should_fold=_should_fold)
+            for node in norms:
+                node.domain = ""
         except Exception as problem:
             reason = str(problem.__cause__ or problem).strip().splitlines()[0][:300]
             raise BadInput(f"the network can not be written as ONNX: {reason}") from problem

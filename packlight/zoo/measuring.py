@@ -76,7 +76,7 @@ def measure(one: Published) -> Measured:
         zoo.condense_step(module, 1.0)
         module = zoo.condensed(module).eval()
     parameters = sum(value.numel() for value in module.parameters())
-    _fold(module)
+    fold(module)
     image = torch.empty(1, *module.input_shape, device="meta")
     network = Network.from_module(module, (image,), dynamic_batch=False)
     rows, _ = rows_of(network)
@@ -86,12 +86,12 @@ def measure(one: Published) -> Measured:
         parameters=parameters,
         macs=sum(row.macs for row in rows),
         fp32_bytes=FLOAT32 * parameters,
-        int8_bytes=_int8_bytes(module),
+        int8_bytes=int8_bytes(module),
         peak_bytes=memory_of(program_of(network), seconds=SECONDS).peak,
     )
 
 
-def _fold(module: nn.Module) -> None:
+def fold(module: nn.Module) -> None:
     """Take out batch norms that stand behind a convolution, which gets a bias; values are void."""
     for parent in list(module.modules()):
         if not isinstance(parent, nn.Sequential):
@@ -108,7 +108,7 @@ def _void(size: int) -> Tensor:
     return torch.empty(size, device="meta")
 
 
-def _int8_bytes(module: nn.Module) -> int:
+def int8_bytes(module: nn.Module) -> int:
     """Of a folded network; batch norms that are left keep a factor and an offset in float32."""
     total = 0
     for layer in module.modules():

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 TORCHVISION = "torchvision, IMAGENET1K_V1 weights"
 MOBILENET_V1 = "arXiv:1704.04861, table 6"
 SHUFFLENET_V1 = "arXiv:1707.01083, table 2"
+TENSORFLOW = "tensorflow/models, research/slim/nets, checkpoints of 2018"
 CONDENSENET = "arXiv:1711.09224, on ImageNet"
 DEEP_COMPRESSION = "arXiv:1510.00149, table 1"
 
@@ -68,3 +69,21 @@ PUBLISHED: tuple[Published, ...] = (
     Published("lenet5", 0.9920, DEEP_COMPRESSION, data="MNIST"),
     Published("lenet_300_100", 0.9836, DEEP_COMPRESSION, data="MNIST"),
 )
+
+# MobileNets by width and resolution, each trained alike (TENSORFLOW): top-1 on ImageNet in per cent
+WIDTHS_AND_RESOLUTIONS: Mapping[str, Mapping[float, Mapping[int, float]]] = {
+    "mobilenet_v1": {
+        1.0: {224: 70.9, 192: 70.0, 160: 68.0, 128: 65.2},
+        0.75: {224: 68.4, 192: 67.2, 160: 65.3, 128: 62.1},
+        0.5: {224: 63.3, 192: 61.7, 160: 59.1, 128: 56.3},
+        0.25: {224: 49.8, 192: 47.7, 160: 45.5, 128: 41.5},
+    },
+    "mobilenet_v2": {
+        1.4: {224: 75.0},
+        1.3: {224: 74.4},
+        1.0: {224: 71.8, 192: 70.7, 160: 68.8, 128: 65.3, 96: 60.3},
+        0.75: {224: 69.8, 192: 68.7, 160: 66.4, 128: 63.2, 96: 58.8},
+        0.5: {224: 65.4, 192: 63.9, 160: 61.0, 128: 57.7, 96: 51.2},
+        0.35: {224: 60.3, 192: 58.2, 160: 55.7, 128: 50.8, 96: 45.5},
+    },
+}

@@ -8,6 +8,8 @@ Source: Ma et al., arXiv:1807.11164, fig. 3 and table 5.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -18,36 +20,52 @@ from packlight.zoo.blocks import (
     depthwise,
     image_shape,
     pooled_linear,
+    repeats,
 )
 
 _STEM = 24
-_FIRST_STAGE = {0.5: 48, 1.0: 116, 1.5: 176, 2.0: 244}  # width -> channels, then doubled twice
+_FIRST_STAGE = ((0.0, 0), (0.5, 48), (1.0, 116), (1.5, 176), (2.0, 244))  # then doubled twice
 _BLOCKS = (4, 8, 4)
 
 
 def shufflenet_v2(
-    *, width: float = 1.0, resolution: int = 224, classes: int = 1000, channels: int = 3
+    *,
+    width: float = 1.0,
+    depth: float = 1.0,
+    resolution: int = 224,
+    classes: int = 1000,
+    channels: int = 3,
 ) -> ImageClassifier:
     """ShuffleNet v2, 2,278,604 parameters at width 1.
 
     Args:
-        width: 0.5, 1, 1.5 and 2 have the paper's channels; other factors scale those of width 1.
+        width: 0.5, 1, 1.5 and 2 have the paper's channels; other factors lie on lines between them.
+        depth: factor on the blocks of each stage.
         resolution, channels: of the images.
     Raises:
         BadInput: an argument is not possible.
     """
-    shape = image_shape(resolution, classes, channels, width=width)
-    first = _FIRST_STAGE.get(width) or 2 * max(1, round(width * _FIRST_STAGE[1.0] / 2))
+    shape = image_shape(resolution, classes, channels, width=width, depth=depth)
+    first = _first_stage(width)
     layers: list[nn.Module] = [conv_bn(channels, _STEM, stride=2), nn.MaxPool2d(3, 2, 1)]
     inputs = _STEM
     for stage, blocks in enumerate(_BLOCKS):
         outputs = first * 2**stage
         layers.append(HalvingUnit(inputs, outputs))
-        layers += [ShuffleUnit(outputs) for _ in range(blocks - 1)]
+        layers += [ShuffleUnit(outputs) for _ in range(repeats(blocks, depth) - 1)]
         inputs = outputs
     last = 2048 if width >= 2 else 1024
     layers.append(conv_bn(inputs, last, 1))
     return ImageClassifier(nn.Sequential(*layers), pooled_linear(last, classes), shape)
+
+
+def _first_stage(width: float) -> int:
+    """Channels of the first stage: even, since they are halved."""
+    points = _FIRST_STAGE if width <= 2 else (_FIRST_STAGE[0], _FIRST_STAGE[-1])
+    (left, low), (right, high) = next(
+        pair for pair in pairwise(points) if width <= pair[1][0] or pair[1] == points[-1]
+    )
+    return 2 * max(1, round((low + (high - low) * (width - left) / (right - left)) / 2))
 
 
 class ShuffleUnit(nn.Module):
