@@ -4,6 +4,7 @@
 #   make check   set-up, then format, lint, types, pages and the quick tests: a few minutes
 #   make test    set-up, then what CI runs: the same with every test
 #   make wheel   set-up, then dist/ with the source archive, and the wheel built from it
+#   make docs    set-up, then site/: the pages as HTML, to be opened from the disk
 #   make bench-runtimes    two networks of ../shared on every runtime, beside its own quantiser
 #   make clean   forget the environment and every result
 
@@ -13,7 +14,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo lint check test fix wheel bench-runtimes clean
+.PHONY: setup demo lint check test fix wheel docs bench-runtimes clean
 
 setup: $(READY)
 
@@ -41,6 +42,9 @@ wheel: setup
 	$(BIN)/python -c "from setuptools import build_meta; build_meta.build_sdist('dist')"
 	$(BIN)/python -m pip wheel --disable-pip-version-check --no-deps --no-build-isolation --no-index -w dist dist/*.tar.gz
 
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 fix: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -49,4 +53,4 @@ bench-runtimes: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.runtimes --docs docs
 
 clean:
-	rm -rf $(VENV) demo-out build dist *.egg-info
+	rm -rf $(VENV) demo-out build dist site *.egg-info
