@@ -277,7 +277,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(parity, "bench", _untimed)
 
 
-def _untimed(paths, seconds) -> BenchResult:
+def _untimed(paths, **_) -> BenchResult:
     files = tuple(Timed(path.name, runner_of(path)[0], path.stat().st_size) for path in paths)
     return BenchResult(files, 1, (), 0, None, ())
 
