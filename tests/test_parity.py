@@ -15,6 +15,7 @@ from packlight.runtimes import onnx as onnx_file
 from packlight.runtimes import targets
 from tests.commands import run
 from tests.networks import images, plain
+from tests.schemas import conforms
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +93,7 @@ def test_a_runtime_that_crashes_has_its_reason_in_its_row(folder, data, monkeypa
     assert run("check", folder, "--data", data, "--calibrate", 0, "--json", "--quiet") == 2
     told = capsys.readouterr()
     own, lite = json.loads(told.out)["files"]
+    conforms("check-folder", json.loads(told.out))
     assert own["timed"]["median_ms"]["value"] > 0
     assert lite["problem"] == "the process ended with code -6: no room for the arena"
     assert "model.tflite was not checked: the process ended" in told.err

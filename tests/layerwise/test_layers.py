@@ -28,6 +28,7 @@ from tests.commands import run
 from tests.networks import blocks, images, plain
 from tests.runtimes.at_once import at_once as in_this_process
 from tests.runtimes.quantised import quantised
+from tests.schemas import conforms
 
 SAMPLES = images(16, seed=3).numpy()
 
@@ -289,6 +290,7 @@ def test_the_command_names_the_layer_and_is_content(tmp_path, quick, capsys):
     asked = ["--data", tmp_path / "data.npz", "--calibrate", 0, "--layers"]
     assert not run("check", path, other.parent, *asked, "--json")
     told = json.loads(capsys.readouterr().out)
+    conforms("check-folder", told)
     assert [one["first"] for one in told["layers"]] == [None, "conv2"]
     result = packlight.check_folder(
         other.parent, tmp_path / "data.npz", original=path, calibrate=0, layers=True
