@@ -6,9 +6,11 @@ import copy
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import packlight
+from packlight.plain import to_json
 from tests.networks import plain
 from tests.schemas import FOLDER, conforms
 
@@ -51,3 +53,8 @@ def test_each_schema_holds_something_that_verbs_write():
     sources = [path.read_text() for path in (ROOT / "tests").rglob("test_*.py")]
     for schema in FOLDER.glob("*.json"):
         assert any(f'conforms("{schema.stem}"' in source for source in sources), schema.name
+
+
+def test_numbers_that_json_has_not_are_null():
+    told = {"a": float("nan"), "b": [np.float32(0.5), np.int64(3), float("inf")], "c": (True, None)}
+    assert json.loads(to_json(told)) == {"a": None, "b": [0.5, 3, None], "c": [True, None]}

@@ -14,7 +14,6 @@ import click
 from packlight.cli.opening import constants_of, examples_of, network_options, shapes_of
 from packlight.cli.output import (
     dump,
-    dump_report,
     json_option,
     progress_for,
     quiet_option,
@@ -169,7 +168,7 @@ def fit(
 
 def _show_fit(result: Any, as_json: bool) -> None:
     if as_json:
-        dump_report(result.report)
+        dump(result.report)
         return
     from packlight.report.terminal import blames, comparison
 

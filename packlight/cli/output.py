@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -24,20 +23,15 @@ def show(renderable: Any) -> None:
 
 def dump(value: Any) -> None:
     """Print what a program may read."""
-    click.echo(json.dumps(value, indent=1, ensure_ascii=False))
+    from packlight.plain import to_json
 
-
-def dump_report(report: dict[str, Any]) -> None:
-    """Print a report as report.json holds it: what is not finite is null."""
-    from packlight.shrink.record import to_json
-
-    click.echo(to_json(report).decode())
+    click.echo(to_json(value).decode())
 
 
 def show_or_dump(result: Any, as_json: bool) -> None:
     """Print a result that knows both of its forms."""
     if as_json:
-        dump_report(result.to_dict())
+        dump(result.to_dict())
     else:
         show(result)
 
