@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import packlight
+from tests.conftest import HERE, SLOW
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / ".github").rglob("*.md")]
@@ -58,3 +59,8 @@ def test_the_version_is_the_same_everywhere():
     assert f"project(packlight VERSION {version} " in cmake
     changes = (ROOT / "CHANGELOG.md").read_text()
     assert re.search(r"^## (\S+)", changes, re.MULTILINE)[1] == version
+
+
+def test_every_file_called_slow_exists():
+    assert SLOW
+    assert all((HERE / name).is_file() for name in SLOW)
