@@ -1,7 +1,10 @@
 # Everything starts from a machine with Python 3.11+, make and a C compiler.
 #
 #   make demo    set-up, then the whole journey on data that ships with packlight
-#   make test    set-up, then what CI runs: format, lint, types, tests
+#   make check   set-up, then format, lint, types, pages and the quick tests: a few minutes
+#   make test    set-up, then what CI runs: the same with every test
+#   make wheel   set-up, then dist/ with the source archive, and the wheel built from it
+#   make docs    set-up, then site/: the pages as HTML, to be opened from the disk
 #   make bench-runtimes    two networks of ../shared on every runtime, beside its own quantiser
 #   make clean   forget the environment and every result
 
@@ -9,8 +12,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo test check fix bench-runtimes clean
+.PHONY: setup demo lint check test fix wheel docs bench-runtimes clean
 
 setup: $(READY)
 
@@ -22,13 +26,24 @@ $(READY): pyproject.toml constraints.txt $(wildcard packlight/*/*.c) $(wildcard 
 demo: setup
 	$(BIN)/packlight demo --out demo-out --force
 
-check: setup
+lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: check
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+check: lint
+	$(PYTEST) -m "not slow"
+
+test: lint
+	$(PYTEST)
+
+wheel: setup
+	rm -rf dist
+	$(BIN)/python -c "from setuptools import build_meta; build_meta.build_sdist('dist')"
+	$(BIN)/python -m pip wheel --disable-pip-version-check --no-deps --no-build-isolation --no-index -w dist dist/*.tar.gz
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 fix: setup
 	$(BIN)/ruff format .
@@ -38,4 +53,4 @@ bench-runtimes: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.runtimes --docs docs
 
 clean:
-	rm -rf $(VENV) demo-out build dist *.egg-info
+	rm -rf $(VENV) demo-out build dist site *.egg-info

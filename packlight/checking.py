@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from packlight import data as samples_of
 from packlight.coding.packing import compress
 from packlight.errors import BadInput
 from packlight.judge import Verdict, compare, find_task
+from packlight.progress import Progress
 from packlight.runtimes.latency import Latency
 from packlight.runtimes.onnxruntime import Session, latencies
 from packlight.specs import TensorSpec
@@ -72,6 +74,7 @@ def check(
     preprocess: samples_of.Preprocess | None = None,
     calibrate: int = 300,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> CheckResult:
     """Compare two ONNX files on samples that a fit with the same settings judges on.
 
@@ -82,6 +85,7 @@ def check(
         preprocess: how images become inputs.
         calibrate, seed: as given to `fit`, so that its calibration samples are left out; 0 takes
             every sample.
+        progress: told of every stage.
     Raises:
         BadInput: a file can not be run, or the two do not fit together or the data.
     """
@@ -89,16 +93,21 @@ def check(
     for path in paths:
         if not path.is_file():
             raise BadInput(f"{path} does not exist, or is no file; give two ONNX files")
+    progress = progress or Progress()
     sessions = [Session(path) for path in paths]
     inputs, other = (session.inputs for session in sessions)
-    if [spec.name for spec in inputs] != [spec.name for spec in other]:
+    if not _alike(inputs, other):
         raise BadInput(
             f"{paths[0].name} takes {_names(inputs)} and {paths[1].name} takes {_names(other)}; "
             "compare networks with the same inputs"
         )
     split = samples_of.split(samples_of.open_data(data, inputs, preprocess), calibrate, seed)
     judge = split.judge
-    answers = [session.over(judge.batches(BATCH)) for session in sessions]
+    batches = math.ceil(len(judge) / BATCH)
+    answers = [
+        session.over(progress.each(f"asking {path.name}", judge.batches(BATCH), batches))
+        for session, path in zip(sessions, paths, strict=True)
+    ]
     shapes = [[value.shape[1:] for value in outputs] for outputs in answers]
     if shapes[0] != shapes[1]:
         raise BadInput(f"the outputs differ in shape: {shapes[0]} and {shapes[1]}")
@@ -108,15 +117,29 @@ def check(
         samples_of.check_labels(judge, task.classes)
     verdict = compare(answers[0], answers[1], judge.labels, classifier=task.classifier)
     ((called, _),) = samples_of.runs(sample, inputs, sessions[0].batch)
-    before, after = latencies(paths, called)
+    with progress.stage("timing both"):
+        before, after = latencies(paths, called)
     files = [path.read_bytes() for path in paths]
+    packed = [len(compress(file, "max")) for file in progress.each("packing both", files, 2)]
     return CheckResult(
         names=(paths[0].name, paths[1].name),
         sizes=(len(files[0]), len(files[1])),
-        packed_sizes=(len(compress(files[0], "max")), len(compress(files[1], "max"))),
+        packed_sizes=(packed[0], packed[1]),
         verdict=verdict,
         latency=(before, after),
         judged_on=split.description,
+    )
+
+
+def _alike(specs: Sequence[TensorSpec], others: Sequence[TensorSpec]) -> bool:
+    """Whether two networks' inputs have the same names, and sizes where both files fix them."""
+    return [spec.name for spec in specs] == [spec.name for spec in others] and all(
+        len(spec.shape) == len(other.shape)
+        and all(
+            size == its or size is None or its is None
+            for size, its in zip(spec.shape[1:], other.shape[1:], strict=True)
+        )
+        for spec, other in zip(specs, others, strict=True)
     )
 
 

@@ -24,6 +24,7 @@ from packlight.exporting import PACKED, STEM
 from packlight.files import size_of
 from packlight.judge import Interval, Task, compare, find_task, proportion
 from packlight.layerwise import SAMPLES, RuntimeLayers, compare_layers
+from packlight.progress import Progress
 from packlight.runtimes.apart import apart
 from packlight.runtimes.onnxruntime import Session
 from packlight.runtimes.targets import SUFFIXES, runner_of
@@ -107,6 +108,7 @@ def check_folder(
     seed: int = 0,
     seconds: float = 10.0,
     layers: bool = False,
+    progress: Progress | None = None,
 ) -> ParityResult:
     """Compare the files of a fit's or an export's folder, each on its runtime.
 
@@ -118,6 +120,7 @@ def check_folder(
         seconds: how long to time, all files together.
         layers: whether to compare layer by layer too, and name the first that departs: from the
             original where that has the folder's layers, otherwise from the folder's model.onnx.
+        progress: told of every stage.
     Raises:
         BadInput: there is no model.onnx, or it or the original does not run or fit the data.
     """
@@ -130,6 +133,7 @@ def check_folder(
         raise BadInput(f"{first} does not exist, or is no file")
     found = [path for path in (place / f"{STEM}{suffix}" for suffix in SUFFIXES) if path.is_file()]
     paths = found if first == own else [first, *found]
+    progress = progress or Progress()
     session = Session(first)
     split = samples_of.split(
         samples_of.open_data(data, session.inputs, preprocess), calibrate, seed
@@ -140,22 +144,25 @@ def check_folder(
         inputs = [Path(work) / f"{index}.npy" for index in range(len(session.inputs))]
         for path, values in zip(inputs, judge.arrays(), strict=True):
             np.save(path, values)
-        answers = [_asked(path, inputs) for path in paths]
+        answers = [
+            _asked(path, inputs) for path in progress.each("asking every file", paths, len(paths))
+        ]
     wanted = answers[0]
     if isinstance(wanted, str):
         raise BadInput(f"{first.name}: {wanted}")
     task = find_task(sample, wanted, labelled=judge.labels is not None)
     if task.classifier:
         samples_of.check_labels(judge, task.classes)
-    timed = bench(paths, seconds=seconds)
+    timed = bench(paths, seconds=seconds, progress=progress)
+    files = zip(paths, answers, timed.files, strict=True)
     rows = [
         _row(path, wanted, given, judge.labels, task, one)
-        for path, given, one in zip(paths, answers, timed.files, strict=True)
+        for path, given, one in progress.each("packing every file", files, len(paths))
     ]
     package = place / f"{STEM}{_NOT_HERE}"
     if package.exists():
         rows.append(Checked(package.name, "coreml", *_sizes(package), problem="not run here"))
-    watched = _layers(paths, answers, first, own, judge) if layers else ()
+    watched = _layers(paths, answers, first, own, judge, progress) if layers else ()
     return ParityResult(tuple(rows), len(judge), split.description, timed.notes, watched)
 
 
@@ -165,6 +172,7 @@ def _layers(
     first: Path,
     own: Path,
     judge: samples_of.Samples,
+    progress: Progress,
 ) -> tuple[RuntimeLayers, ...]:
     """What the layers of each file that ran give."""
     from packlight.layerwise.onnx import same_layers
@@ -172,7 +180,8 @@ def _layers(
     reference = first if same_layers(first, own) else own
     samples = judge.take(range(min(SAMPLES, len(judge)))).arrays()
     found = []
-    for path, given in zip(paths, answers, strict=True):
+    asked = progress.each("layer by layer", zip(paths, answers, strict=True), len(paths))
+    for path, given in asked:
         if isinstance(given, str) or (path == first and reference == own != first):
             continue
         runtime, _ = runner_of(path)

@@ -4,29 +4,51 @@ from __future__ import annotations
 
 import sys
 from functools import cache
+from pathlib import Path
 
 import pytest
 
-#: names of files that take more than a minute of a processor, longest first
+HERE = Path(__file__).parent
+#: files that take more than a minute of a processor, longest first
 LONGEST = (
-    "test_fit.py",
+    "shrink/test_fit.py",
     "test_readme.py",
-    "test_onnx_conformance.py",
-    "test_reference.py",
-    "test_executing.py",
-    "test_layers.py",
-    "test_litert.py",
+    "readers/test_onnx_conformance.py",
+    "coding/test_reference.py",
+    "shrink/test_executing.py",
+    "layerwise/test_layers.py",
+    "runtimes/test_litert.py",
 )
+#: files that `make check` leaves out: those, and others that mostly start processes or fit networks
+SLOW = {
+    *LONGEST,
+    "native/test_build.py",
+    "native/test_damage.py",
+    "runtimes/test_coreml.py",
+    "runtimes/test_executorch.py",
+    "runtimes/test_kernels.py",
+    "shrink/test_deep_compression.py",
+    "shrink/test_narrowing.py",
+    "shrink/test_only.py",
+    "shrink/test_recover.py",
+    "test_benching.py",
+    "test_cli.py",
+    "test_parity.py",
+} - {"test_readme.py"}  # what a newcomer types has to work
 MEASURED = 0.1  # seconds that fit and check time networks here; no test looks at the figures
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, or one process would end long after the other.
+    """The longest files first, or one process would end long after the other; mark slow files.
 
     xdist keeps to this order only with --no-loadscope-reorder; else files of few tests come last.
     """
     order = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: order.get(item.path.name, len(order)))
+    names = {item: item.path.relative_to(HERE).as_posix() for item in items}
+    items.sort(key=lambda item: order.get(names[item], len(order)))
+    for item, name in names.items():
+        if name in SLOW:
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_collection_finish() -> None:

@@ -21,6 +21,7 @@ from packlight.runtimes.worker import Loaded
 from tests.commands import run
 from tests.networks import plain
 from tests.runtimes.at_once import at_once
+from tests.schemas import conforms
 
 QUICK = 0.05  # seconds: ten turns
 
@@ -145,6 +146,7 @@ def test_a_file_that_fails_says_why_and_the_others_go_on(model, fragile, capsys,
     assert run("bench", model, broken, "--json", "--quiet", "--seconds", QUICK) == 2
     told = capsys.readouterr()
     good, bad = json.loads(told.out)["files"]
+    conforms("bench", json.loads(told.out))
     assert good["median_ms"]["value"] > 0
     assert bad["problem"].startswith(reason)
     assert bad["median_ms"] is None

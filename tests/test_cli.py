@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import nn
 from packlight.network import Network
 from packlight.runtimes import onnx as onnx_file
 from tests.networks import images, plain
+from tests.schemas import conforms
 
 
 def run(*arguments, cwd=None) -> subprocess.CompletedProcess[str]:
@@ -75,6 +77,7 @@ def test_fit_and_check_print_what_they_found(files, tmp_path):
                   "--json")  # fmt: skip
     assert checked.returncode == 0, checked.stderr
     assert '"agreement"' in checked.stdout
+    conforms("check", json.loads(checked.stdout))
 
 
 def test_a_budget_that_can_not_be_met_is_exit_code_3(files, tmp_path):

@@ -24,6 +24,7 @@ from tests.networks import plain
 from tests.runtimes.at_once import at_once
 from tests.runtimes.fitted import fitted
 from tests.runtimes.quantised import program_holds
+from tests.schemas import conforms
 
 needs_litert = pytest.mark.skipif(
     find_spec("ai_edge_litert") is None, reason="LiteRT is not installed: packlight[litert]"
@@ -78,6 +79,8 @@ def test_a_fit_is_exported_beside_its_own_file_and_its_accuracy_is_recorded(fit,
     assert (fit / "model.onnx").read_bytes() == before
     report = json.loads((fit / "report.json").read_bytes())
     record = json.loads((fit / "export.json").read_bytes())
+    conforms("report", report)
+    conforms("export", record)
     assert record["fit"]["accuracy"] == report["accuracy"]
     assert record["source"]["sha256"] == report["compressed"]["sha256"]
     both = packlight.export(fit, ["onnx", "litert"], tmp_path)

@@ -15,6 +15,7 @@ from packlight.runtimes import onnx as onnx_file
 from packlight.runtimes import targets
 from tests.commands import run
 from tests.networks import images, plain
+from tests.schemas import conforms
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def data(tmp_path_factory) -> Path:
 def timed_briefly(monkeypatch):
     """No figure is looked at."""
     bench = parity.bench
-    monkeypatch.setattr(parity, "bench", lambda paths, seconds: bench(paths, seconds=0.05))
+    monkeypatch.setattr(parity, "bench", lambda paths, **_: bench(paths, seconds=0.05))
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +90,10 @@ def test_an_original_comes_first_and_all_are_compared_with_it(folder, data, tmp_
 def test_a_runtime_that_crashes_has_its_reason_in_its_row(folder, data, monkeypatch, capsys):
     monkeypatch.setitem(targets._RUNS, "litert", "tests.runtimes.fragile")
     (folder / "model.tflite").write_text("1 ms, abort in loading")
-    assert run("check", folder, "--data", data, "--calibrate", 0, "--json") == 2
+    assert run("check", folder, "--data", data, "--calibrate", 0, "--json", "--quiet") == 2
     told = capsys.readouterr()
     own, lite = json.loads(told.out)["files"]
+    conforms("check-folder", json.loads(told.out))
     assert own["timed"]["median_ms"]["value"] > 0
     assert lite["problem"] == "the process ended with code -6: no room for the arena"
     assert "model.tflite was not checked: the process ended" in told.err

@@ -7,6 +7,7 @@ came back. Nothing heavy is imported before a command runs, so `packlight --help
 from __future__ import annotations
 
 import sys
+from typing import IO, Any
 
 import click
 
@@ -29,24 +30,76 @@ JOURNEY = """Fit trained neural networks onto phones: smaller, the same answers,
 """
 
 
+class _Verbs(click.Group):
+    """Commands whose unforeseen errors end in a sentence, or with --verbose in their traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from packlight.errors import PacklightError
+
+        try:
+            return super().invoke(ctx)
+        except (PacklightError, click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except BrokenPipeError:  # whoever read the output has seen enough
+            raise
+        except Exception as problem:
+            if ctx.params["verbose"]:
+                import traceback
+
+                traceback.print_exc()
+            raise _Unforeseen(_told(problem)) from problem
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of the journey."""
+        return list(self.commands)
+
+
+class _Unforeseen(click.ClickException):
+    """Exit code 1, and the sentence alone."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """On standard error."""
+        click.echo(self.message, err=True)
+
+
+def _told(problem: Exception) -> str:
+    if isinstance(problem, MemoryError):
+        return "packlight: there is not enough memory; give a smaller file, or close other programs"
+    said = (str(problem).strip().splitlines() or ["no more is known"])[0]
+    if isinstance(problem, OSError) and problem.strerror:
+        return f"packlight: the system refuses: {said}"
+    return (
+        f"packlight met something it does not know: {type(problem).__name__}: {said}; this is a "
+        "fault of packlight, please open an issue with what `packlight --verbose ...` tells of "
+        "the same command"
+    )
+
+
 @click.group(
-    help=JOURNEY, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=_Verbs,
+    help=JOURNEY,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+@click.option("--verbose", is_flag=True, help="Show the traceback of an unforeseen error.")
 @click.version_option(packlight.__version__, prog_name="packlight")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context, verbose: bool) -> None:
     """Every verb is a command of this group."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 for command in (
     *(
-        networks.fit,
+        networks.demo,
         weighing.weigh,
-        networks.reorder,
+        networks.fit,
         networks.check,
         networks.export,
         networks.bench,
         networks.tune,
-        networks.demo,
+        networks.reorder,
         zoo.zoo,
         zoo.new,
     ),
@@ -60,7 +113,7 @@ def main() -> None:
     from packlight.errors import PacklightError
 
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="packlight", standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
         click.echo(
             "packlight: interrupted; nothing is half written, and a fit goes on when it is "

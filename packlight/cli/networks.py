@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from packlight.cli.opening import constants_of, examples_of, network_options, shapes_of
-from packlight.cli.output import progress_for, show
+from packlight.cli.output import (
+    dump,
+    json_option,
+    progress_for,
+    quiet_option,
+    show,
+    show_or_dump,
+)
 
 if TYPE_CHECKING:
     from packlight.data import Preprocess
@@ -56,7 +63,7 @@ def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_preprocess
 
 
-@click.command()
+@click.command(short_help="Make a network fit a budget, with the proof.")
 @click.argument("model", type=click.Path(path_type=Path))
 @_data_options
 @network_options
@@ -113,12 +120,14 @@ def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--cluster", metavar="ADDRESS", help="A Ray cluster instead: ray://HOST:PORT, ray://local."
 )
-@click.option("--quiet", is_flag=True, help="No progress bars.")
+@json_option
+@quiet_option
 def fit(
     model: Path,
     input_shapes: tuple[str, ...],
     constants: tuple[str, ...],
     to: str | None,
+    as_json: bool,
     quiet: bool,
     **options: Any,
 ) -> None:
@@ -147,15 +156,20 @@ def fit(
         )
     except BudgetNotMet as problem:
         if problem.nearest is not None:
-            _show_fit(problem.nearest)
+            _show_fit(problem.nearest, as_json)
         raise
-    _show_fit(result)
+    _show_fit(result, as_json)
     if to is not None:
         folder = result.model.parent
-        _show_export(export_network(folder, to, force=True, progress=progress_for(quiet)))
+        exported = export_network(folder, to, force=True, progress=progress_for(quiet))
+        if not as_json:  # one document: export.json tells the rest
+            _show_export(exported)
 
 
-def _show_fit(result: Any) -> None:
+def _show_fit(result: Any, as_json: bool) -> None:
+    if as_json:
+        dump(result.report)
+        return
     from packlight.report.terminal import blames, comparison
 
     show(comparison(result.report))
@@ -168,7 +182,7 @@ def _show_fit(result: Any) -> None:
     click.echo(f"report    {result.model.with_name('report.html')}")
 
 
-@click.command()
+@click.command(short_help="Put an ONNX file's nodes into an order that needs less memory.")
 @click.argument("model", metavar="MODEL.onnx", type=click.Path(path_type=Path))
 @click.option(
     "-o",
@@ -181,11 +195,15 @@ def _show_fit(result: Any) -> None:
     "--seconds", type=float, default=30.0, show_default=True, help="Search no longer than this."
 )
 @click.option("--force", is_flag=True, help="Replace what is there.")
+@json_option
+@quiet_option
 def reorder(
     model: Path,
     out: Path | None,
     input_shapes: tuple[str, ...],
     constants: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
     **options: Any,
 ) -> None:
     """Put the nodes of an ONNX file into an order that needs less memory, with the same answers.
@@ -201,8 +219,12 @@ def reorder(
         out,
         input_shapes=shapes_of(input_shapes),
         constants=constants_of(constants),
+        progress=progress_for(quiet),
         **options,
     )
+    if as_json:
+        dump(done.to_dict())
+        return
     known = "no order needs less" if done.proved else "no better order was found in time"
     if done.out is None:
         click.echo(f"{model} is in a good order: {show_size(done.before)} at the peak; {known}")
@@ -214,7 +236,7 @@ def reorder(
         )
 
 
-@click.command()
+@click.command(short_help="Compare two networks, or all files of a folder.")
 @click.argument("first", metavar="A.onnx|FIT_DIR", type=click.Path(path_type=Path))
 @click.argument(
     "second", metavar="[B.onnx|FIT_DIR]", type=click.Path(path_type=Path), required=False
@@ -225,8 +247,11 @@ def reorder(
     is_flag=True,
     help="A folder's files layer by layer: the first that a runtime computes otherwise.",
 )
-@click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
-def check(first: Path, second: Path | None, layers: bool, as_json: bool, **options: Any) -> None:
+@json_option
+@quiet_option
+def check(
+    first: Path, second: Path | None, layers: bool, as_json: bool, quiet: bool, **options: Any
+) -> None:
     """Compare two ONNX files: sizes, answers, speed in onnxruntime.
 
     Or, given a folder that fit or export wrote, its files, each on the runtime that it is for:
@@ -235,6 +260,7 @@ def check(first: Path, second: Path | None, layers: bool, as_json: bool, **optio
     The samples are those that `fit` judges on when it is given the same --calibrate and --seed;
     --calibrate 0 takes them all.
     """
+    options["progress"] = progress_for(quiet)
     if second is None or second.is_dir():
         original = first if second else None
         _check_folder(second or first, original, as_json, layers=layers, **options)
@@ -244,16 +270,7 @@ def check(first: Path, second: Path | None, layers: bool, as_json: bool, **optio
     from packlight.checking import check as check_networks
 
     result = check_networks(first, second, options.pop("data"), **options)
-    _show_or_dump(result, as_json)
-
-
-def _show_or_dump(result: Any, as_json: bool) -> None:
-    if as_json:
-        from packlight.shrink.record import to_json
-
-        click.echo(to_json(result.to_dict()).decode())
-    else:
-        show(result)
+    show_or_dump(result, as_json)
 
 
 def _check_folder(folder: Path, original: Path | None, as_json: bool, **options: Any) -> None:
@@ -262,11 +279,11 @@ def _check_folder(folder: Path, original: Path | None, as_json: bool, **options:
     from packlight.parity import check_folder
 
     result = check_folder(folder, options.pop("data"), original=original, **options)
-    _show_or_dump(result, as_json)
+    show_or_dump(result, as_json)
     result.require()
 
 
-@click.command()
+@click.command(short_help="Write a network as the files that runtimes load.")
 @click.argument("model", metavar="MODEL|FIT_DIR", type=click.Path(path_type=Path))
 @click.option(
     "--to",
@@ -303,11 +320,13 @@ def _check_folder(folder: Path, original: Path | None, as_json: bool, **options:
     help="Core ML: store weights as small as this system can read.  [default: as old as can be]",
 )
 @click.option("--force", is_flag=True, help="Replace what is there.")
-@click.option("--quiet", is_flag=True, help="No progress bars.")
+@json_option
+@quiet_option
 def export(
     model: Path,
     input_shapes: tuple[str, ...],
     constants: tuple[str, ...],
+    as_json: bool,
     quiet: bool,
     **options: Any,
 ) -> None:
@@ -325,7 +344,10 @@ def export(
         progress=progress_for(quiet),
         **options,
     )
-    _show_export(result)
+    if as_json:
+        click.echo(result.record.read_text(encoding="utf-8"))
+    else:
+        _show_export(result)
 
 
 def _show_export(result: Any) -> None:
@@ -340,7 +362,7 @@ def _show_export(result: Any) -> None:
     click.echo(f"{'record':10}  {result.record}")
 
 
-@click.command()
+@click.command(short_help="Time files of any runtimes side by side.")
 @click.argument(
     "models", metavar="MODEL...", type=click.Path(path_type=Path), nargs=-1, required=True
 )
@@ -355,8 +377,8 @@ def _show_export(result: Any) -> None:
 @click.option(
     "--seconds", type=float, default=10.0, show_default=True, help="Measure about this long."
 )
-@click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
-@click.option("--quiet", is_flag=True, help="No progress bars.")
+@json_option
+@quiet_option
 def bench(
     models: tuple[Path, ...], threads: int, seconds: float, as_json: bool, quiet: bool
 ) -> None:
@@ -368,11 +390,11 @@ def bench(
     from packlight.benching import bench as bench_files
 
     result = bench_files(models, threads=threads, seconds=seconds, progress=progress_for(quiet))
-    _show_or_dump(result, as_json)
+    show_or_dump(result, as_json)
     result.require()
 
 
-@click.command()
+@click.command(short_help="Find the fastest way to run a network here.")
 @click.argument("model", metavar="MODEL|FIT_DIR", type=click.Path(path_type=Path))
 @click.option(
     "--to",
@@ -392,8 +414,8 @@ def bench(
     "-o", "--out", type=click.Path(path_type=Path), help="Output folder.  [default: MODEL-tuned]"
 )
 @click.option("--force", is_flag=True, help="Replace what an earlier tune wrote.")
-@click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
-@click.option("--quiet", is_flag=True, help="No progress bars.")
+@json_option
+@quiet_option
 def tune(model: Path, as_json: bool, quiet: bool, **options: Any) -> None:
     """Find the fastest way to run MODEL here: runtime, threads, settings, forms of layers.
 
@@ -402,10 +424,10 @@ def tune(model: Path, as_json: bool, quiet: bool, **options: Any) -> None:
     """
     from packlight.tuning import tune as tune_file
 
-    _show_or_dump(tune_file(model, progress=progress_for(quiet), **options), as_json)
+    show_or_dump(tune_file(model, progress=progress_for(quiet), **options), as_json)
 
 
-@click.command()
+@click.command(short_help="The whole journey on data that ships with packlight.")
 @click.option(
     "-o",
     "--out",
@@ -416,7 +438,7 @@ def tune(model: Path, as_json: bool, quiet: bool, **options: Any) -> None:
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="For every choice.")
 @click.option("--force", is_flag=True, help="Replace what an earlier demo wrote.")
-@click.option("--quiet", is_flag=True, help="No progress bars.")
+@quiet_option
 def demo(out: Path, seed: int, force: bool, quiet: bool) -> None:
     """Train a letter recogniser on images drawn here, fit it to a tenth of its size, check it."""
     from packlight.demo import demo as run_demo

@@ -5,8 +5,13 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+import click
+
 if TYPE_CHECKING:
     from packlight.progress import Progress
+
+quiet_option = click.option("--quiet", is_flag=True, help="No progress bars.")
+json_option = click.option("--json", "as_json", is_flag=True, help="JSON for other programs.")
 
 
 def show(renderable: Any) -> None:
@@ -14,6 +19,21 @@ def show(renderable: Any) -> None:
     from rich.console import Console
 
     Console().print(renderable)
+
+
+def dump(value: Any) -> None:
+    """Print what a program may read."""
+    from packlight.plain import to_json
+
+    click.echo(to_json(value).decode())
+
+
+def show_or_dump(result: Any, as_json: bool) -> None:
+    """Print a result that knows both of its forms."""
+    if as_json:
+        dump(result.to_dict())
+    else:
+        show(result)
 
 
 def progress_for(quiet: bool) -> Progress:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from packlight.cli.opening import constants_of, network_options, shapes_of
-from packlight.cli.output import progress_for
+from packlight.cli.output import dump, json_option, progress_for, quiet_option
 
 if TYPE_CHECKING:
     from packlight.progress import Progress
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from packlight.weighing.table import LayerTable
 
 
-@click.command()
+@click.command(short_help="Where the bytes, the memory and the arithmetic go.")
 @click.argument("model", type=click.Path(path_type=Path))
 @network_options
 @click.option("--batch", type=int, default=1, metavar="N", help="Samples of one run.  [default: 1]")
@@ -34,12 +33,12 @@ if TYPE_CHECKING:
 @click.option("--max-download", metavar="SIZE", help="Exit code 3 if it packs to more than this.")
 @click.option("--max-installed", metavar="SIZE", help="Exit code 3 if the file is larger.")
 @click.option("--max-ram", metavar="SIZE", help="Exit code 3 if a run takes more, with weights.")
-@click.option("--json", "as_json", is_flag=True, help="Plain values for other programs.")
+@json_option
 @click.option("--csv", "as_csv", is_flag=True, help="One line per layer for a spreadsheet.")
 @click.option(
     "--html", "page", type=click.Path(path_type=Path), metavar="FILE", help="One page to keep."
 )
-@click.option("--quiet", is_flag=True, help="No progress bars.")
+@quiet_option
 def weigh(
     model: Path,
     input_shapes: tuple[str, ...],
@@ -63,17 +62,21 @@ def weigh(
     from packlight.weighing import weigh as weigh_network
     from packlight.weighing.shown import arranged
 
+    if as_json + as_csv + (page is not None) > 1:
+        raise click.UsageError("--json, --csv and --html each take the table's place; give one")
     bounds, links = _bounds(limits, **options)
+    progress = progress_for(quiet)
     table = weigh_network(
         model,
         input_shapes=shapes_of(input_shapes),
         constants=constants_of(constants),
         batch=batch,
+        progress=progress,
     )
     arranged(table, sort, folds=False)  # a wrong column is told before anything is packed
     judged = None
     if bounds:
-        table, judged = _judge(table, model, bounds, links, progress_for(quiet))
+        table, judged = _judge(table, model, bounds, links, progress)
     if page is not None:
         from packlight.files import replace_file
         from packlight.report.weighed import render
@@ -81,7 +84,7 @@ def weigh(
         click.echo(replace_file(page, render(table, judged).encode()))
     elif as_json:
         found = table.to_dict() | ({"judged": judged.to_dict()} if judged else {})
-        click.echo(json.dumps(found, indent=1))
+        dump(found)
     elif as_csv:
         click.echo(table.to_csv(), nl=False)
     else:

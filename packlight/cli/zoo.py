@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from packlight.cli.output import progress_for, show
+from packlight.cli.output import dump, json_option, progress_for, quiet_option, show
 
 
-@click.command()
+@click.command(short_help="What compact architectures weigh.")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--budget", metavar="SIZE", help="Tell which networks fit, as fp32 or as int8.")
 @click.option(
@@ -20,8 +19,8 @@ from packlight.cli.output import progress_for, show
     metavar="FILE.svg",
     help="Draw accuracy against size, with the budget's line.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Plain values for other programs.")
-@click.option("--quiet", is_flag=True, help="No progress bars.")
+@json_option
+@quiet_option
 def zoo(
     names: tuple[str, ...], budget: str | None, plot: Path | None, as_json: bool, quiet: bool
 ) -> None:
@@ -46,7 +45,7 @@ def zoo(
 
         replace_file(plot, picture(rows, most).encode())
     if as_json:
-        click.echo(json.dumps([row.to_dict() for row in rows], indent=1))
+        dump([row.to_dict() for row in rows])
     else:
         show(table(rows, most))
 

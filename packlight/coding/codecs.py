@@ -43,7 +43,9 @@ def _library(name: str) -> Any:
     try:
         return import_module(name)
     except ImportError:
-        raise MissingExtra(name, "lzfse") from None
+        if name != "liblzfse":
+            raise  # what packlight always brings
+        raise MissingExtra("pyliblzfse", "lzfse") from None
 
 
 def _huffman(data: bytes) -> bytes:

@@ -52,6 +52,8 @@ def pack(
             raise BadInput(f"{len(paths)} paths become one archive; say which with -o NAME.plt")
         out = Path(f"{paths[0].resolve() if paths[0].name in ('', '..') else paths[0]}{SUFFIX}")
     target = _free(Path(out), force)
+    if target.is_dir():
+        raise BadInput(f"{target} is a folder; say which file to write with -o NAME.plt")
     raw, members = read_paths(paths)
     old, old_members = read_paths([Path(base)]) if base is not None else (None, None)
     packed = compress(
@@ -75,6 +77,7 @@ def unpack(
     base: str | Path | None = None,
     max_output: int = MAX_OUTPUT,
     force: bool = False,
+    progress: Progress | None = None,
 ) -> Path:
     """Restore what `pack` packed: a file, or a folder if it was an archive.
 
@@ -84,6 +87,7 @@ def unpack(
         base: the older version that it was packed as the difference to, if it was.
         max_output: bytes that may be unpacked.
         force: replace `out` if it is there.
+        progress: told of every stage.
     Returns:
         What was written.
     Raises:
@@ -98,7 +102,8 @@ def unpack(
     target = _free(Path(out), force)
     header = container.read(data)
     old = read_paths([Path(base)])[0] if base is not None else None
-    raw = decompress(data, base=old, max_output=max_output)
+    with (progress or Progress()).stage("unpacking"):
+        raw = decompress(data, base=old, max_output=max_output)
     if header.members is None:
         return replace_file(target, raw)
     write_members(raw, header.members, target)

@@ -62,4 +62,6 @@ def codecs_table(rows: Sequence[Row], name: str) -> RenderableType:
             *(f"{value:.3g}" for value in (row.ratio, row.mb_in, row.mb_out)),
             style="bold" if row.packed == smallest else "",
         )
+    if any(row.packed is None for row in rows):
+        table.caption = "a codec that is not installed: pip install 'packlight[lzfse]'"
     return table

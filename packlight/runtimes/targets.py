@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from packlight.errors import BadInput
+from packlight.errors import BadInput, MissingExtra
 
 _MODULES = {
     "onnx": "packlight.runtimes.onnx",
@@ -24,6 +25,11 @@ _MODULES = {
 _RUNS = {  # where it is not the module that writes
     "onnx": "packlight.runtimes.onnxruntime",
     "ort": "packlight.runtimes.onnxruntime",
+}
+_NEEDS = {  # target -> what it imports -> what pip calls that
+    "litert": {"ai_edge_litert": "ai-edge-litert", "flatbuffers": "flatbuffers"},
+    "executorch": {"executorch": "executorch", "torchao": "torchao"},
+    "coreml": {"coremltools": "coremltools"},
 }
 NAMES = tuple(_MODULES)
 SUFFIXES = {  # of files that run here
@@ -60,7 +66,6 @@ def target_of(name: str) -> Target:
 
     Raises:
         BadInput: there is none of that name.
-        MissingExtra: a package that it needs is not installed.
     """
     if name not in _MODULES:
         raise BadInput(f"{name!r} is no runtime to export to; there are {', '.join(NAMES)}")
@@ -71,12 +76,22 @@ def target_of(name: str) -> Target:
 
 
 def targets_of(names: str | Sequence[str]) -> list[Target]:
-    """The targets of a list like "onnx,litert", each once, in the order given."""
+    """The targets of a list like "onnx,litert", each once, in the order given.
+
+    Raises:
+        BadInput: there is none of a name.
+        MissingExtra: a package is not installed: told before any work is done.
+    """
     listed = names.split(",") if isinstance(names, str) else list(names)
     distinct = dict.fromkeys(name.strip().lower() for name in listed if name.strip())
     if not distinct:
         raise BadInput(f"say what to export to: {', '.join(NAMES)}")
-    return [target_of(name) for name in distinct]
+    targets = [target_of(name) for name in distinct]
+    for name in distinct:
+        for module, package in _NEEDS.get(name, {}).items():
+            if find_spec(module) is None:
+                raise MissingExtra(package, name)
+    return targets
 
 
 def runner_of(path: Path) -> tuple[str, str]:

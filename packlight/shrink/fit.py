@@ -25,6 +25,7 @@ from packlight.errors import BadInput, BudgetNotMet
 from packlight.files import replace_file, sha256
 from packlight.fuse import fuse
 from packlight.network import Network
+from packlight.plain import to_json
 from packlight.progress import Progress
 from packlight.report import html
 from packlight.runtimes import onnx as onnx_file
@@ -34,7 +35,7 @@ from packlight.shrink.job import EvalFn, Job, Outcome
 from packlight.shrink.layers import find_layers
 from packlight.shrink.moves import parse as parse_moves
 from packlight.shrink.prune import FREE, Pattern
-from packlight.shrink.record import describe, to_json
+from packlight.shrink.record import describe
 from packlight.shrink.stages import FOLDER, Stages
 from packlight.shrink.teaching import EFFORTS
 from packlight.weighing import weigh

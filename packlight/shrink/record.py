@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sys
@@ -96,21 +95,6 @@ def describe(
         },
         "command": command or " ".join(sys.argv),
     }
-
-
-def to_json(report: dict[str, Any]) -> bytes:
-    """The report as the bytes of report.json; numbers that are not finite become null."""
-    return json.dumps(_finite(report), indent=1, ensure_ascii=False).encode()
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if isinstance(value, (float, np.floating)):
-        return float(value) if np.isfinite(value) else None
-    return int(value) if isinstance(value, np.integer) else value
 
 
 def _layers(job: Job, outcome: Outcome, packed: Path) -> list[dict[str, Any]]:

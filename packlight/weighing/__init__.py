@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from packlight.errors import BadInput
+from packlight.progress import Progress
 from packlight.weighing.table import LayerRow, LayerTable, Totals
 
 __all__ = ["LayerRow", "LayerTable", "Totals", "weigh"]
 
+_SOLVER = "a lower plan of memory may be found after: pip install 'packlight[solver]'"
 SECONDS = 1.0  # for the search of a better plan of memory; most networks take far less
 
 
@@ -22,6 +24,7 @@ def weigh(
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
     constants: Mapping[str, Any] | None = None,
     batch: int = 1,
+    progress: Progress | None = None,
 ) -> LayerTable:
     """Weigh a network: one row per layer, everything for one run.
 
@@ -33,6 +36,7 @@ def weigh(
             stands for the first input.
         constants: values for inputs that steer the graph, such as `{"sr": 16000}`.
         batch: samples of the run: data, MACs and memory grow with them.
+        progress: told of every stage.
     Raises:
         BadInput: the model can not be read, or not run with this batch.
     """
@@ -41,16 +45,24 @@ def weigh(
 
     if batch < 1:
         raise BadInput(f"a batch of {batch} is not possible; give at least 1")
-    listing = None
-    if example_inputs is None:
-        listing = listing_of(model, input_shapes, constants)
+    progress = progress or Progress()
     path = Path(model) if isinstance(model, (str, Path)) else None
-    if listing is not None:
-        table = _weigh_listing(listing, path, batch)
-    else:
-        table, path = _weigh_graph(model, example_inputs, input_shapes, constants, batch)
+    with progress.stage("weighing the layers"):
+        listing = None
+        if example_inputs is None:
+            listing = listing_of(model, input_shapes, constants)
+        if listing is not None:
+            table = _weigh_listing(listing, path, batch)
+        else:
+            table, path = _weigh_graph(model, example_inputs, input_shapes, constants, batch)
     if path is not None and path.exists():
-        table = replace(table, file=bytes_of(path))
+        with progress.stage("weighing the file"):
+            table = replace(table, file=bytes_of(path))
+    if table.memory is not None and table.memory.peak > table.memory.lower_bound:
+        from packlight.weighing.memory import solver
+
+        if not solver.is_installed():
+            table = replace(table, notes=(*table.notes, _SOLVER))
     return table.for_batch(batch)
 
 

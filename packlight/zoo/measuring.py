@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import torch
@@ -65,7 +66,12 @@ def chosen(names: Sequence[str]) -> tuple[Published, ...]:
     known = [one.name for one in PUBLISHED]
     for name in names:
         if name not in known:
-            raise BadInput(f"there is no {name!r} in the zoo; there are {', '.join(known)}")
+            near = get_close_matches(name, known, cutoff=0.5) or known
+            raise BadInput(
+                f"there is no {name!r} in the zoo; did you mean {' or '.join(near)}?"
+                if near != known
+                else f"there is no {name!r} in the zoo; there are {', '.join(known)}"
+            )
     return tuple(one for one in PUBLISHED if not names or one.name in names)
 
 

@@ -28,6 +28,7 @@ from tests.commands import run
 from tests.networks import blocks, images, plain
 from tests.runtimes.at_once import at_once as in_this_process
 from tests.runtimes.quantised import quantised
+from tests.schemas import conforms
 
 SAMPLES = images(16, seed=3).numpy()
 
@@ -277,7 +278,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(parity, "bench", _untimed)
 
 
-def _untimed(paths, seconds) -> BenchResult:
+def _untimed(paths, **_) -> BenchResult:
     files = tuple(Timed(path.name, runner_of(path)[0], path.stat().st_size) for path in paths)
     return BenchResult(files, 1, (), 0, None, ())
 
@@ -289,6 +290,7 @@ def test_the_command_names_the_layer_and_is_content(tmp_path, quick, capsys):
     asked = ["--data", tmp_path / "data.npz", "--calibrate", 0, "--layers"]
     assert not run("check", path, other.parent, *asked, "--json")
     told = json.loads(capsys.readouterr().out)
+    conforms("check-folder", told)
     assert [one["first"] for one in told["layers"]] == [None, "conv2"]
     result = packlight.check_folder(
         other.parent, tmp_path / "data.npz", original=path, calibrate=0, layers=True

@@ -22,6 +22,7 @@ from packlight.runtimes.tuning.answers import Judge
 from packlight.runtimes.tuning.choices import Choice, Race
 from tests.commands import run
 from tests.runtimes.test_forms import made, numbers, padded_conv, rounded_pad
+from tests.schemas import conforms
 
 SAME = Interval(1.0, 0.99, 1.01)
 
@@ -93,6 +94,7 @@ def test_the_command_prints_what_it_wrote(model, tmp_path, capsys, made_up):
     assert "1.25xasfastasthedefault" in told
     assert not run("tune", model, "--threads", 1, "--quiet", "--force", "--json")
     record = json.loads(capsys.readouterr().out)
+    conforms("tuned", record)
     assert record["verdict"] == "faster"
     assert record["folder"] == str(tmp_path / "net-tuned")
 
@@ -287,6 +289,7 @@ def test_another_processor_is_told(tuned, monkeypatch):
 )
 def test_a_record_that_tune_did_not_write_is_refused(tuned, change, words):
     record = json.loads((tuned / "tuned.json").read_bytes())
+    conforms("tuned", record)
     (tuned / "tuned.json").write_text(json.dumps(record | change))
     with pytest.raises(BadInput, match=words):
         packlight.runtimes.open(tuned)

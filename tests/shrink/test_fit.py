@@ -28,6 +28,7 @@ from packlight.runtimes.onnxruntime import Session
 from packlight.shrink import narrowing, teaching
 from tests import networks
 from tests.networks import blocks, images, plain
+from tests.schemas import conforms
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,7 @@ def test_the_download_is_within_the_size_asked_for(fitted, model):
 
 def test_every_figure_of_the_report_is_of_the_files_on_disk(fitted, model):
     report = json.loads((fitted.model.parent / "report.json").read_text())
+    conforms("report", report)
     assert report["compressed"]["bytes"] == fitted.model.stat().st_size
     assert report["compressed"]["packed_bytes"] == fitted.packed.stat().st_size
     assert report["compressed"]["sha256"] == files.sha256(fitted.model)

@@ -15,6 +15,7 @@ from torch import nn
 from packlight import load, weigh
 from packlight.network import Network
 from packlight.runtimes import onnx as onnx_file
+from tests.schemas import conforms
 
 DOCS = (Path(__file__).parents[2] / "docs" / "weigh.md").read_text()
 
@@ -157,6 +158,7 @@ def test_json_is_what_the_documentation_says(model: Path) -> None:
     done = run(model, "--max-download", "1MB", "--json", "--quiet")
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)
+    conforms("weigh", data)
     found = {key for key in keys(data) if not key.startswith("judged.")}
     named = {key for key in documented() if not re.match(r"summary\.(copies|dead)\[\]", key)}
     assert found == named

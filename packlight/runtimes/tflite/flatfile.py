@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import flatbuffers
 import numpy as np
 
-from packlight.runtimes.tflite.schema import schema
+from packlight.runtimes.tflite.schema import flatbuffers, schema
 from packlight.types import Array
 
 IDENTIFIER = b"TFL3"

@@ -34,7 +34,11 @@ def listing_of(
     if not (path.is_file() or (suffix == ".mlpackage" and path.is_dir())):
         if not path.is_dir():
             return None  # `packlight.load` has the words for it
-        raise BadInput(f"{path} is a folder; of folders, weigh takes .mlpackage alone")
+        inside = path / "model.onnx"
+        hint = f", or give {inside}" if inside.is_file() else ""
+        raise BadInput(f"{path} is a folder; of folders, weigh takes .mlpackage alone{hint}")
+    if path.is_file() and not path.stat().st_size:
+        raise BadInput(f"{path.name} is empty; download or export it again")
     match suffix:
         case ".onnx":
             from packlight.weighing.formats import onnx
@@ -62,6 +66,8 @@ def listing_of(
             return tensors.read_listing(path)
         case ".pt2":
             return None
+        case ".plt":
+            raise BadInput(f"{path.name} is packed; weigh what unpack makes of it")
     raise BadInput(
         f"{path.name} ends in {suffix or 'nothing'}; weigh takes .onnx, .pt2, .keras, .tflite, "
         ".mlpackage, .mlmodel, .pte, .safetensors, .gguf, .npz and PyTorch's .pt and .pth"

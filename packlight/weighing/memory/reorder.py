@@ -20,6 +20,7 @@ import onnxruntime
 
 from packlight.errors import BadInput
 from packlight.files import replace_file
+from packlight.progress import Progress
 from packlight.readers.shapes import examples_of
 from packlight.weighing.integers import on_integers
 from packlight.weighing.memory.lifetimes import ALIGNMENT
@@ -54,6 +55,10 @@ class Reordering:
     after: int
     proved: bool
 
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able; bytes."""
+        return vars(self) | {"out": None if self.out is None else str(self.out)}
+
 
 def reorder(
     model: str | os.PathLike[str],
@@ -63,6 +68,7 @@ def reorder(
     constants: Mapping[str, Any] | None = None,
     seconds: float = 30.0,
     force: bool = False,
+    progress: Progress | None = None,
 ) -> Reordering:
     """Write an ONNX file with its nodes in the order with the lowest peak of live memory.
 
@@ -75,6 +81,7 @@ def reorder(
             takes the first.
         seconds: how long to search at most.
         force: replace what is there.
+        progress: told of every stage.
     Raises:
         BadInput: the file can not be read or run, or the new one would answer differently.
     """
@@ -94,8 +101,11 @@ def reorder(
         if name not in examples:
             raise BadInput(f"{path.name} has no input {name!r}; it has {', '.join(examples)}")
         examples[name] = np.full_like(examples[name], value)
-    program = program_of_proto(proto, examples)
-    order = best_order(program, seconds=seconds)
+    progress = progress or Progress()
+    with progress.stage("measuring values"):
+        program = program_of_proto(proto, examples)
+    with progress.stage("searching orders"):
+        order = best_order(program, seconds=seconds)
     before = peak_of(program, ALIGNMENT)
     if order.peak >= before:
         return Reordering(None, before, before, order.proved)
@@ -105,7 +115,8 @@ def reorder(
     del other.graph.node[:]
     other.graph.node.extend(nodes[index] for index in order.steps)
     data = other.SerializeToString()
-    _compare(proto.SerializeToString(), data, examples, path.name)
+    with progress.stage("comparing answers"):
+        _compare(proto.SerializeToString(), data, examples, path.name)
     return Reordering(replace_file(target, data), before, order.peak, order.proved)
 
 
