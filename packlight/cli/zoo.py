@@ -83,7 +83,7 @@ def new(as_json: bool, quiet: bool, **options: Any) -> None:
 
     result = new_network(progress=progress_for(quiet), **options)
     if as_json:
-        click.echo(json.dumps(result.to_dict(), indent=1))
+        dump(result.to_dict())
     else:
         show(result)
         click.echo(sentence(result))
