@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Callable, Sequence
+from itertools import groupby, pairwise
+from math import ceil
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from packlight.errors import BadInput
+
+MOST = 16  # times as wide or deep as the paper's
 
 
 class ImageClassifier(nn.Module):
@@ -35,7 +38,13 @@ class ImageClassifier(nn.Module):
 
 
 def image_shape(
-    resolution: int, classes: int, channels: int, *, width: float = 1.0, least: int = 32
+    resolution: int,
+    classes: int,
+    channels: int,
+    *,
+    width: float = 1.0,
+    depth: float = 1.0,
+    least: int = 32,
 ) -> tuple[int, int, int]:
     """Channels, height and width of the input, once every argument is possible.
 
@@ -51,8 +60,11 @@ def image_shape(
     ):
         if not isinstance(value, int) or value < bound:
             raise BadInput(f"{name}={value!r} is not possible here; give a whole number >= {bound}")
-    if not 0 < width <= 16:
-        raise BadInput(f"width={width!r} is not possible; give a factor above 0, 16 at most")
+    for name, factor in (("width", width), ("depth", depth)):
+        if not 0 < factor <= MOST:
+            raise BadInput(
+                f"{name}={factor!r} is not possible; give a factor above 0, {MOST} at most"
+            )
     return channels, resolution, resolution
 
 
@@ -63,6 +75,32 @@ def make_divisible(channels: float, divisor: int = 8) -> int:
     """
     nearest = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return nearest if nearest >= 0.9 * channels else nearest + divisor
+
+
+def repeats(blocks: int, depth: float) -> int:
+    """How many blocks a stage of `blocks` has at another depth; at least one.
+
+    Source: Tan and Le, arXiv:1905.11946, their code: rounded up.
+    """
+    return max(1, ceil(round(depth * blocks, 6)))  # 1.1 x 10 is no more than 11
+
+
+def deepened(
+    rows: Sequence[tuple[Any, ...]], depth: float, channels: Callable[[tuple[Any, ...]], int]
+) -> list[tuple[Any, ...]]:
+    """A table of blocks at another depth: stages lose their last blocks, or repeat the last one.
+
+    Args:
+        rows: one per block, the stride last.
+        channels: of a row's output; rows in sequence that make as many are a stage.
+    """
+    made: list[tuple[Any, ...]] = []
+    for _, rows_of_stage in groupby(rows, channels):
+        stage = list(rows_of_stage)
+        count = repeats(len(stage), depth)
+        again = (*stage[-1][:-1], 1)
+        made += [*stage[:count], *[again] * (count - len(stage))]
+    return made
 
 
 def conv_bn(

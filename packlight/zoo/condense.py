@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from packlight.errors import BadInput
-from packlight.zoo.blocks import ImageClassifier, channel_shuffle, image_shape
+from packlight.zoo.blocks import ImageClassifier, channel_shuffle, image_shape, repeats
 
 _BLOCKS, _GROWTH = (4, 6, 8, 10, 8), (8, 16, 32, 64, 128)  # by stage: layers, channels of each
 _BOTTLENECK = 4  # a 1x1 convolution makes this many times the growth
@@ -34,6 +34,7 @@ _CONDENSING = 0.5  # share of the training in which inputs are dropped (sec. 3.2
 def condensenet(
     *,
     width: float = 1.0,
+    depth: float = 1.0,
     resolution: int = 224,
     classes: int = 1000,
     channels: int = 3,
@@ -45,6 +46,7 @@ def condensenet(
 
     Args:
         width: factor on the growth rates, which stay multiples of `groups` and `condensation`.
+        depth: factor on `blocks`.
         resolution, channels: of the images.
         groups: G, of all convolutions but the first.
         condensation: C; 1/C of the inputs of every group are kept. Of the classifier's, a half.
@@ -52,7 +54,7 @@ def condensenet(
     Raises:
         BadInput: an argument is not possible.
     """
-    shape = image_shape(resolution, classes, channels, width=width)
+    shape = image_shape(resolution, classes, channels, width=width, depth=depth)
     if not 1 <= len(blocks) <= len(_GROWTH) or min(blocks) < 1:
         raise BadInput(f"blocks={blocks!r} is not possible; give 1 to {len(_GROWTH)} counts >= 1")
     if groups < 1 or condensation < 1:
@@ -64,7 +66,7 @@ def condensenet(
     for stage, count in enumerate(blocks):
         if stage:
             layers.append(nn.AvgPool2d(2))
-        for _ in range(count):
+        for _ in range(repeats(count, depth)):
             layers.append(DenseLayer(inputs, growth[stage], groups, condensation))
             inputs += growth[stage]
     classifier = nn.Sequential(

@@ -16,6 +16,7 @@ from packlight.zoo.blocks import (
     image_shape,
     make_divisible,
     pooled_linear,
+    repeats,
 )
 from packlight.zoo.mobilenet2 import inverted_residual
 
@@ -27,22 +28,28 @@ _STAGES = (  # expansion, kernel, channels, blocks, stride of the first
 
 
 def efficientnet_lite0(
-    *, width: float = 1.0, resolution: int = 224, classes: int = 1000, channels: int = 3
+    *,
+    width: float = 1.0,
+    depth: float = 1.0,
+    resolution: int = 224,
+    classes: int = 1000,
+    channels: int = 3,
 ) -> ImageClassifier:
     """EfficientNet-Lite0, 4.7 M parameters.
 
     Args:
         width: factor on every layer's channels but the first and the last.
+        depth: factor on the blocks of each stage.
         resolution, channels: of the images.
     Raises:
         BadInput: an argument is not possible.
     """
-    shape = image_shape(resolution, classes, channels, width=width)
+    shape = image_shape(resolution, classes, channels, width=width, depth=depth)
     layers: list[nn.Module] = [conv_bn(channels, _STEM, stride=2, activation=nn.ReLU6)]
     inputs = _STEM
     for expansion, kernel, count, blocks, first in _STAGES:
         outputs = make_divisible(width * count)
-        for block in range(blocks):
+        for block in range(repeats(blocks, depth)):
             stride = 1 if block else first
             layers.append(inverted_residual(inputs, outputs, expansion, stride, kernel))
             inputs = outputs

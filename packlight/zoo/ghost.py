@@ -14,6 +14,7 @@ from packlight.zoo.blocks import (
     ImageClassifier,
     SqueezeExcite,
     conv_bn,
+    deepened,
     depthwise,
     image_shape,
     make_divisible,
@@ -42,20 +43,27 @@ _POOLED, _LAST = 960, 1280
 
 
 def ghostnet(
-    *, width: float = 1.0, resolution: int = 224, classes: int = 1000, channels: int = 3
+    *,
+    width: float = 1.0,
+    depth: float = 1.0,
+    resolution: int = 224,
+    classes: int = 1000,
+    channels: int = 3,
 ) -> ImageClassifier:
     """GhostNet, 5.2 M parameters at width 1.
 
     Args:
         width: factor on every layer's channels but the last.
+        depth: factor on the blocks of each stage.
         resolution, channels: of the images.
     Raises:
         BadInput: an argument is not possible.
     """
-    shape = image_shape(resolution, classes, channels, width=width)
+    shape = image_shape(resolution, classes, channels, width=width, depth=depth)
     inputs = make_divisible(width * _STEM, 4)
     layers: list[nn.Module] = [conv_bn(channels, inputs, stride=2)]
-    for kernel, expanded, count, attention, stride in _BLOCKS:
+    rows = deepened(_BLOCKS, depth, lambda row: int(row[2]))
+    for kernel, expanded, count, attention, stride in rows:
         hidden, outputs = make_divisible(width * expanded, 4), make_divisible(width * count, 4)
         layers.append(GhostBottleneck(inputs, hidden, outputs, kernel, stride, attention))
         inputs = outputs

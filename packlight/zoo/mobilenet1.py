@@ -13,6 +13,7 @@ from torch import nn
 from packlight.zoo.blocks import (
     ImageClassifier,
     conv_bn,
+    deepened,
     depthwise,
     image_shape,
     make_divisible,
@@ -27,20 +28,26 @@ _LAYERS = (  # channels, stride
 
 
 def mobilenet_v1(
-    *, width: float = 1.0, resolution: int = 224, classes: int = 1000, channels: int = 3
+    *,
+    width: float = 1.0,
+    depth: float = 1.0,
+    resolution: int = 224,
+    classes: int = 1000,
+    channels: int = 3,
 ) -> ImageClassifier:
     """MobileNet v1, 4,231,976 parameters at width 1.
 
     Args:
         width: factor on every layer's channels; 1, 0.75, 0.5 and 0.25 are published.
+        depth: factor on the blocks of each stage.
         resolution, channels: of the images.
     Raises:
         BadInput: an argument is not possible.
     """
-    shape = image_shape(resolution, classes, channels, width=width)
+    shape = image_shape(resolution, classes, channels, width=width, depth=depth)
     inputs = make_divisible(width * _STEM)
     layers = [conv_bn(channels, inputs, stride=2)]
-    for count, stride in _LAYERS:
+    for count, stride in deepened(_LAYERS, depth, lambda row: int(row[0])):
         outputs = make_divisible(width * count)
         layers += [
             depthwise(inputs, stride=stride, activation=nn.ReLU),

@@ -18,6 +18,7 @@ from packlight.zoo.blocks import (
     image_shape,
     make_divisible,
     pooled_linear,
+    repeats,
 )
 
 _STEM = 32
@@ -29,22 +30,28 @@ _LAST = 1280
 
 
 def mobilenet_v2(
-    *, width: float = 1.0, resolution: int = 224, classes: int = 1000, channels: int = 3
+    *,
+    width: float = 1.0,
+    depth: float = 1.0,
+    resolution: int = 224,
+    classes: int = 1000,
+    channels: int = 3,
 ) -> ImageClassifier:
     """MobileNet v2, 3,504,872 parameters at width 1.
 
     Args:
         width: factor on every layer's channels; below 1 the last layer keeps its 1280.
+        depth: factor on the blocks of each stage.
         resolution, channels: of the images.
     Raises:
         BadInput: an argument is not possible.
     """
-    shape = image_shape(resolution, classes, channels, width=width)
+    shape = image_shape(resolution, classes, channels, width=width, depth=depth)
     inputs = make_divisible(width * _STEM)
     layers: list[nn.Module] = [conv_bn(channels, inputs, stride=2, activation=nn.ReLU6)]
     for expansion, count, blocks, first in _STAGES:
         outputs = make_divisible(width * count)
-        for block in range(blocks):
+        for block in range(repeats(blocks, depth)):
             layers.append(inverted_residual(inputs, outputs, expansion, 1 if block else first))
             inputs = outputs
     last = make_divisible(max(width, 1.0) * _LAST)

@@ -17,6 +17,7 @@ from packlight.zoo.blocks import (
     Residual,
     SqueezeExcite,
     conv_bn,
+    deepened,
     depthwise,
     image_shape,
     make_divisible,
@@ -60,38 +61,51 @@ _LARGE: tuple[_Block, ...] = (
 
 
 def mobilenet_v3_small(
-    *, width: float = 1.0, resolution: int = 224, classes: int = 1000, channels: int = 3
+    *,
+    width: float = 1.0,
+    depth: float = 1.0,
+    resolution: int = 224,
+    classes: int = 1000,
+    channels: int = 3,
 ) -> ImageClassifier:
     """MobileNet v3 small, 2,542,856 parameters at width 1.
 
     Args:
         width: factor on every layer's channels.
+        depth: factor on the blocks of each stage.
         resolution, channels: of the images.
     Raises:
         BadInput: an argument is not possible.
     """
-    return _mobilenet_v3(_SMALL, 1024, width, resolution, classes, channels)
+    return _mobilenet_v3(_SMALL, 1024, width, depth, resolution, classes, channels)
 
 
 def mobilenet_v3_large(
-    *, width: float = 1.0, resolution: int = 224, classes: int = 1000, channels: int = 3
+    *,
+    width: float = 1.0,
+    depth: float = 1.0,
+    resolution: int = 224,
+    classes: int = 1000,
+    channels: int = 3,
 ) -> ImageClassifier:
     """MobileNet v3 large, 5,483,032 parameters at width 1. Args: as of `mobilenet_v3_small`."""
-    return _mobilenet_v3(_LARGE, 1280, width, resolution, classes, channels)
+    return _mobilenet_v3(_LARGE, 1280, width, depth, resolution, classes, channels)
 
 
 def _mobilenet_v3(
     blocks: tuple[_Block, ...],
     last: int,
     width: float,
+    depth: float,
     resolution: int,
     classes: int,
     channels: int,
 ) -> ImageClassifier:
-    shape = image_shape(resolution, classes, channels, width=width)
+    shape = image_shape(resolution, classes, channels, width=width, depth=depth)
     inputs = make_divisible(width * _STEM)
     layers: list[nn.Module] = [conv_bn(channels, inputs, stride=2, activation=_HS, **_NORM)]
-    for kernel, expanded, count, attention, activation, stride in blocks:
+    rows = deepened(blocks, depth, lambda row: int(row[2]))
+    for kernel, expanded, count, attention, activation, stride in rows:
         hidden, outputs = make_divisible(width * expanded), make_divisible(width * count)
         body = nn.Sequential(depthwise(hidden, kernel, stride, activation, **_NORM))
         if hidden != inputs:

@@ -15,6 +15,7 @@ from packlight.zoo.blocks import (
     ImageClassifier,
     Residual,
     conv_bn,
+    deepened,
     depthwise,
     image_shape,
     make_divisible,
@@ -36,24 +37,31 @@ _POOLED, _LAST = 960, 1280
 
 
 def mobilenet_v4_conv_small(
-    *, width: float = 1.0, resolution: int = 224, classes: int = 1000, channels: int = 3
+    *,
+    width: float = 1.0,
+    depth: float = 1.0,
+    resolution: int = 224,
+    classes: int = 1000,
+    channels: int = 3,
 ) -> ImageClassifier:
     """MobileNet v4 conv small, 3,774,024 parameters at width 1.
 
     Args:
         width: factor on every layer's channels; the last two keep their 960 and 1280.
+        depth: factor on the blocks of each stage.
         resolution, channels: of the images.
     Raises:
         BadInput: an argument is not possible.
     """
-    shape = image_shape(resolution, classes, channels, width=width)
+    shape = image_shape(resolution, classes, channels, width=width, depth=depth)
     inputs = make_divisible(width * _STEM)
     layers: list[nn.Module] = [conv_bn(channels, inputs, stride=2)]
     for wide, narrow in _FUSED:
         hidden, outputs = make_divisible(width * wide), make_divisible(width * narrow)
         layers += [conv_bn(inputs, hidden, 3, 2), conv_bn(hidden, outputs, 1)]
         inputs = outputs
-    for before, inside, expansion, count, stride in _BLOCKS:
+    rows = deepened(_BLOCKS, depth, lambda row: int(row[3]))
+    for before, inside, expansion, count, stride in rows:
         outputs = make_divisible(width * count)
         layers.append(_universal_bottleneck(inputs, outputs, before, inside, expansion, stride))
         inputs = outputs

@@ -19,6 +19,7 @@ from packlight.zoo.blocks import (
     image_shape,
     make_divisible,
     pooled_linear,
+    repeats,
 )
 
 _STEM = 24  # whatever the width: what a first unit adds has to divide into groups
@@ -30,6 +31,7 @@ _NARROW = 4  # a unit works on a quarter of its channels
 def shufflenet_v1(
     *,
     width: float = 1.0,
+    depth: float = 1.0,
     resolution: int = 224,
     classes: int = 1000,
     channels: int = 3,
@@ -39,12 +41,13 @@ def shufflenet_v1(
 
     Args:
         width: factor on the channels of the three stages.
+        depth: factor on the blocks of each stage.
         resolution, channels: of the images.
         groups: of the 1x1 convolutions; 1, 2, 3, 4 or 8. More groups allow more channels.
     Raises:
         BadInput: an argument is not possible.
     """
-    shape = image_shape(resolution, classes, channels, width=width)
+    shape = image_shape(resolution, classes, channels, width=width, depth=depth)
     if groups not in _FIRST_STAGE:
         allowed = ", ".join(map(str, _FIRST_STAGE))
         raise BadInput(f"groups={groups!r} is not in the paper; give one of {allowed}")
@@ -52,7 +55,7 @@ def shufflenet_v1(
     inputs = _STEM
     for stage, blocks in enumerate(_BLOCKS):
         outputs = make_divisible(width * _FIRST_STAGE[groups] * 2**stage, _NARROW * groups)
-        for block in range(blocks):
+        for block in range(repeats(blocks, depth)):
             first = 1 if inputs == _STEM else groups  # 24 channels are too few for groups
             layers.append(ShuffleUnit(inputs, outputs, groups, first, 1 if block else 2))
             inputs = outputs

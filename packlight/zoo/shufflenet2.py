@@ -18,6 +18,7 @@ from packlight.zoo.blocks import (
     depthwise,
     image_shape,
     pooled_linear,
+    repeats,
 )
 
 _STEM = 24
@@ -26,24 +27,30 @@ _BLOCKS = (4, 8, 4)
 
 
 def shufflenet_v2(
-    *, width: float = 1.0, resolution: int = 224, classes: int = 1000, channels: int = 3
+    *,
+    width: float = 1.0,
+    depth: float = 1.0,
+    resolution: int = 224,
+    classes: int = 1000,
+    channels: int = 3,
 ) -> ImageClassifier:
     """ShuffleNet v2, 2,278,604 parameters at width 1.
 
     Args:
         width: 0.5, 1, 1.5 and 2 have the paper's channels; other factors scale those of width 1.
+        depth: factor on the blocks of each stage.
         resolution, channels: of the images.
     Raises:
         BadInput: an argument is not possible.
     """
-    shape = image_shape(resolution, classes, channels, width=width)
+    shape = image_shape(resolution, classes, channels, width=width, depth=depth)
     first = _FIRST_STAGE.get(width) or 2 * max(1, round(width * _FIRST_STAGE[1.0] / 2))
     layers: list[nn.Module] = [conv_bn(channels, _STEM, stride=2), nn.MaxPool2d(3, 2, 1)]
     inputs = _STEM
     for stage, blocks in enumerate(_BLOCKS):
         outputs = first * 2**stage
         layers.append(HalvingUnit(inputs, outputs))
-        layers += [ShuffleUnit(outputs) for _ in range(blocks - 1)]
+        layers += [ShuffleUnit(outputs) for _ in range(repeats(blocks, depth) - 1)]
         inputs = outputs
     last = 2048 if width >= 2 else 1024
     layers.append(conv_bn(inputs, last, 1))
