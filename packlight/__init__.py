@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from packlight.errors import BudgetNotMet as BudgetNotMet
     from packlight.errors import PacklightError as PacklightError
     from packlight.exporting import export as export
+    from packlight.learning.distilling import distill as distill
     from packlight.network import Network as Network
     from packlight.parity import check_folder as check_folder
     from packlight.readers import load as load
@@ -41,6 +42,7 @@ _HOME = {
     "bench": "packlight.benching",
     "check": "packlight.checking",
     "check_folder": "packlight.parity",
+    "distill": "packlight.learning.distilling",
     "export": "packlight.exporting",
     "fit": "packlight.shrink.fit",
     "load": "packlight.readers",

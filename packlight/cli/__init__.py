@@ -11,7 +11,7 @@ import sys
 import click
 
 import packlight
-from packlight.cli import files, networks, weighing, zoo
+from packlight.cli import files, learning, networks, weighing, zoo
 
 JOURNEY = """Fit trained neural networks onto phones: smaller, the same answers, with the proof.
 
@@ -19,6 +19,7 @@ JOURNEY = """Fit trained neural networks onto phones: smaller, the same answers,
   packlight demo                                             the whole journey, in two minutes
   packlight weigh MODEL.onnx                                 where the bytes and multiplications go
   packlight fit MODEL.onnx --data D --target-size 700KB      the main job
+  packlight distill MODEL.onnx --student S --data D          a small network taught by a big one
   packlight check A.onnx B.onnx --data D                     two networks side by side
   packlight export FIT_DIR --to onnx,litert                  the files that runtimes load
   packlight bench A.onnx B.tflite                            how fast, in every runtime
@@ -39,6 +40,7 @@ def cli() -> None:
 for command in (
     *(
         networks.fit,
+        learning.distill,
         weighing.weigh,
         networks.reorder,
         networks.check,

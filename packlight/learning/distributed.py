@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from packlight.errors import BadInput
+
+PATIENCE = timedelta(days=1)  # with a leader that fits or judges; torchrun ends those left over
 
 Batch = tuple[Tensor, ...]
 """Tensors that count samples along their first axis."""
@@ -73,6 +76,11 @@ class World:
         return held[0]
 
 
+def leads() -> bool:
+    """Whether this process is the only one, or the one that speaks for all."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def joined() -> Iterator[World]:
     """Meet the other processes, if torchrun started several; nested calls meet the same."""
@@ -82,7 +90,7 @@ def joined() -> Iterator[World]:
         return
     first = not dist.is_initialized()
     if first:
-        dist.init_process_group("gloo")
+        dist.init_process_group("gloo", timeout=PATIENCE)
     try:
         yield World(dist.get_rank(), dist.get_world_size())
     finally:

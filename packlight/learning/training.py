@@ -94,6 +94,15 @@ class History:
     best: int
     stopped: bool
 
+    def to_dict(self) -> dict[str, Any]:
+        """As files hold it."""
+        return {**vars(self), "scores": [list(pair) for pair in self.scores]}
+
+    @classmethod
+    def of(cls, held: dict[str, Any]) -> History:
+        """From what a file holds."""
+        return cls(**{**held, "scores": [(step, score) for step, score in held["scores"]]})
+
     def curve(self, points: int = CURVE) -> list[tuple[int, float]]:
         """(steps done, mean loss of the steps since the last point), at most so many points."""
         length = max(math.ceil(len(self.losses) / points), 1)
