@@ -42,7 +42,7 @@ from packlight.cli.output import progress_for, show
 @click.option(
     "--rate",
     type=float,
-    help="Of learning, at its highest.  [default: 0.004, of a file 0.001]",
+    help="Of learning, at its highest.  [default: 0.006, of a file 0.0012]",
 )
 @click.option("--target-size", metavar="SIZE", help="Then fit the student into this download.")
 @click.option(

@@ -53,7 +53,7 @@ BATCH = 128  # samples of a step
 EPOCHS, LEAST_STEPS = 30, 3000  # by default: whichever takes longer
 LOOKS, PATIENCE = 25, 10  # validations of a training, and how many without gain end it
 TRIED = 512  # samples on which views are tried
-RATE, LEARNT_ON = 4e-3, 0.25  # of fresh weights; of a file's, as a share of that
+RATE, LEARNT_ON = 6e-3, 0.2  # of fresh weights; of a file's, as a share of that
 TEMPERATURE = 4.0
 
 
@@ -374,7 +374,7 @@ class _Job:
         kept = self.world.from_leader(kept)
         if kept is None:
             history = train(
-                *(pupil, self._batches(plan.seed), lesson, plan),
+                *(pupil, self._batches(plan.steps, plan.seed), lesson, plan),
                 validate=self._score,
                 memory=memory,
                 progress=self.progress,
@@ -400,7 +400,7 @@ class _Job:
             "settings": [str(self.asked), str(self.preprocess), str(plan), str(self.views)],
         }
 
-    def _batches(self, seed: int) -> Callable[[int], Batch]:
+    def _batches(self, steps: int, seed: int) -> Callable[[int], Batch]:
         """Every sample comes once in an epoch, in an order of the epoch's own."""
         labels = self.parts.learn.labels if self.asked.labels else None
         targets = None if labels is None else torch.from_numpy(labels)
@@ -414,9 +414,9 @@ class _Job:
                 orders[epoch] = torch.randperm(len(self.shelf), generator=generator)
             chosen = orders[epoch][place * self.batch : (place + 1) * self.batch]
             taken = self.shelf.take(chosen)
-            if self.views != Views(last=self.views.last):
-                generator = _generator(seed, epoch, place)
-                taken = (self.views(taken[0], generator),)
+            if len(taken) == 1:
+                views = self.views.fading(step / steps)
+                taken = (views(taken[0], _generator(seed, epoch, place)),)
             return taken if targets is None else (*taken, targets[chosen])
 
         return batch_of

@@ -26,6 +26,7 @@ class Teacher:
 
     def __init__(self, network: Network, task: Task, *, features: bool = False) -> None:
         self.network = network.copy()
+        self.network.module.to(memory_format=torch.channels_last)  # as batches have them
         self.task = task
         self.tap = Tap() if features else None
         if self.tap is not None:

@@ -23,6 +23,7 @@ from packlight.learning.averages import Average, copied, put_state
 from packlight.learning.batch_norms import over_all_processes
 from packlight.learning.checkpoints import Checkpoints
 from packlight.learning.distributed import Batch, World, joined
+from packlight.learning.memory_order import fastest_order
 from packlight.learning.schedule import share_of_rate
 from packlight.progress import Progress
 
@@ -126,7 +127,7 @@ def train(
 
     Args:
         module: left in eval mode, with the best validated weights, or without `validate` with the
-            last ones. Tensors of four dimensions have their channels last in memory meanwhile.
+            last ones. Tensors of four dimensions lie in `memory_order` meanwhile.
         batch_of: gives every step's samples; the same for the same number, on every process.
         loss: what to make small; a mean over samples.
         plan: for how long, and how fast.
@@ -139,10 +140,11 @@ def train(
     """
     with joined() as world, torch.random.fork_rng(devices=[]):
         shown = (progress if world.leads else None) or Progress()
-        module.to(memory_format=torch.channels_last)
+        order = fastest_order(module)
+        module.to(memory_format=order)
         try:
             with over_all_processes(module, world.size), shown.stage(name, plan.steps) as tick:
-                training = _Training(module, batch_of, loss, plan, validate, memory, world)
+                training = _Training(module, batch_of, loss, plan, validate, memory, world, order)
                 training.run(tick)
         finally:
             module.to(memory_format=torch.contiguous_format).eval()
@@ -161,9 +163,10 @@ class _Training:
         validate: Validate | None,
         memory: Checkpoints | None,
         world: World,
+        order: torch.memory_format,
     ) -> None:
         self.module, self.batch_of, self.loss, self.plan = module, batch_of, loss, plan
-        self.validate, self.world = validate, world
+        self.validate, self.world, self.order = validate, world, order
         self.memory = memory if world.leads else None
         self.parameters = [value for value in module.parameters() if value.requires_grad]
         self.optimizer = torch.optim.AdamW(
@@ -235,7 +238,7 @@ class _Training:
         torch.manual_seed((plan.seed * plan.steps + self.step) * world.size + world.rank)
         batch, share = world.slice_of(self.batch_of(self.step))
         self.module.train()
-        value = self.loss(self.module, tuple(map(_channels_last, batch))) * share
+        value = self.loss(self.module, tuple(map(self._ordered, batch))) * share
         self.optimizer.zero_grad()
         value.backward()
         gradients = [p.grad for p in self.parameters if p.grad is not None]
@@ -248,6 +251,9 @@ class _Training:
         self.average.follow()
         self.losses.append(float(total))
         self.step += 1
+
+    def _ordered(self, value: Tensor) -> Tensor:
+        return value.contiguous(memory_format=self.order) if value.ndim == 4 else value
 
     def _diverged(self, value: float) -> str:
         what = "the gradient of the loss" if math.isfinite(value) else "the loss"
@@ -288,9 +294,3 @@ def _groups(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[st
         {"params": weights, "weight_decay": weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-
-
-def _channels_last(value: Tensor) -> Tensor:
-    if value.ndim != 4:
-        return value
-    return value.contiguous(memory_format=torch.channels_last)

@@ -8,7 +8,7 @@ border is the picture's own edge, mirrored.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -44,6 +44,13 @@ class Views:
             turned = torch.rand(len(pictures), 1, generator=generator) < 0.5
             columns = torch.where(turned, columns.flip(1), columns)
         return _gathered(pictures, rows, columns, self.last)
+
+    def fading(self, done: float) -> Views:
+        """The views when a share of the training is done: the smaller a move, the more is.
+
+        Towards the end a small network learns the pictures as they will come.
+        """
+        return replace(self, move=round(self.move * (1 - done)))
 
     def _places(self, count: int, side: int, generator: torch.Generator) -> Tensor:
         """(count, side): where every pixel of a view comes from."""

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from packlight.errors import BadInput, PacklightError
 from packlight.learning.checkpoints import Checkpoints
+from packlight.learning.memory_order import fastest_order
 from packlight.learning.schedule import share_of_rate
 from packlight.learning.training import Plan, train
+from packlight.network import Network
 from tests.learning.task import Small, batch_of, cross_entropy
 
 PLAN = Plan(steps=30, rate=1e-2, every=10)
@@ -190,3 +193,17 @@ def test_two_processes_learn_as_one(tmp_path):
     assert two["losses"][-1] < two["losses"][0]
     for name, values in one["state"].items():
         assert two["state"][name] == pytest.approx(values, abs=1e-4), name
+
+
+def test_strided_pointwise_convolutions_of_few_channels_keep_the_usual_order():
+    """In the other order, torch's gradient of one writes outside its memory."""
+    for channels, stride, kernel, wanted in (
+        (4, 2, 1, torch.contiguous_format),
+        (4, 1, 1, torch.channels_last),
+        (16, 2, 1, torch.channels_last),
+        (4, 2, 3, torch.channels_last),
+    ):
+        layer = nn.Conv2d(channels, 8, kernel, stride)
+        graph = Network.from_module(layer, (torch.rand(2, channels, 8, 8),)).module
+        assert fastest_order(nn.Sequential(layer)) == wanted
+        assert fastest_order(graph) == wanted
