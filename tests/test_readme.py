@@ -19,6 +19,7 @@ README = (ROOT / "README.md").read_text()
 EXPORT = (ROOT / "docs" / "export.md").read_text()
 BENCH = (ROOT / "docs" / "bench.md").read_text()
 TUNE = (ROOT / "docs" / "tune.md").read_text()
+DISTILL = (ROOT / "docs" / "distill.md").read_text()
 ZOO = (ROOT / "docs" / "zoo.md").read_text()
 
 
@@ -38,7 +39,11 @@ def blocks(language: str, page: str = README) -> list[str]:
 
 def commands() -> list[str]:
     """The README's, then those of the pages that go on where it ends."""
-    found = [block for page in (README, EXPORT, BENCH, TUNE, ZOO) for block in blocks("sh", page)]
+    found = [
+        block
+        for page in (README, EXPORT, BENCH, TUNE, ZOO, DISTILL)
+        for block in blocks("sh", page)
+    ]
     lines = [line.partition("#")[0].strip() for block in found for line in block.splitlines()]
     return [line for line in lines if line]
 
@@ -85,6 +90,7 @@ def test_every_command_runs_in_the_order_given(folder, monkeypatch, capsys):
         (BENCH, "small/model.tflite"),
         (TUNE, "(1, 36)"),
         (ZOO, "213,586 parameters"),
+        (DISTILL, "taught-on/student.onnx"),
     ],
 )
 def test_the_python_example_runs(page, written, folder, monkeypatch, capsys):

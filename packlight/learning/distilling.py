@@ -34,6 +34,7 @@ from packlight.learning.averages import copied, put_state
 from packlight.learning.checkpoints import Checkpoints
 from packlight.learning.distributed import Batch, World, joined
 from packlight.learning.lessons import BALANCE, Lesson
+from packlight.learning.memory_order import in_usual_order
 from packlight.learning.parting import part
 from packlight.learning.pupils import Pupil
 from packlight.learning.shelves import Shelf, open_pixels, shelve
@@ -446,7 +447,7 @@ class _Job:
         pupil.finish(self.inputs)
         network = Network.from_module(
             pupil,
-            [value[:2] for value in self.inputs],
+            [in_usual_order(value[:2]) for value in self.inputs],
             input_names=self.original.input_names,
             output_names=self.original.output_names,
         )

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from packlight.graph import argument, aten, is_call, is_weight, value_of
 
@@ -27,6 +27,21 @@ def fastest_order(module: nn.Module) -> torch.memory_format:
         if pointwise and strided and weight_shape[1] < LEAST_CHANNELS:
             return torch.contiguous_format
     return torch.channels_last
+
+
+def in_usual_order(value: Tensor) -> Tensor:
+    """A copy with the strides of a fresh tensor.
+
+    With one channel both orders are the same numbers, but not the same strides: torch.export takes
+    the other strides for channels last, and writes a pooling as a gather.
+    """
+    return value.detach().clone(memory_format=torch.contiguous_format)
+
+
+def put_in_usual_order(module: nn.Module) -> None:
+    """Give every parameter and buffer of a module the strides of a fresh tensor."""
+    for value in (*module.parameters(), *module.buffers()):
+        value.data = in_usual_order(value)
 
 
 def _convolutions(module: nn.Module) -> Iterator[tuple[tuple[int, ...], Any]]:

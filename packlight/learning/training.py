@@ -23,7 +23,7 @@ from packlight.learning.averages import Average, copied, put_state
 from packlight.learning.batch_norms import over_all_processes
 from packlight.learning.checkpoints import Checkpoints
 from packlight.learning.distributed import Batch, World, joined
-from packlight.learning.memory_order import fastest_order
+from packlight.learning.memory_order import fastest_order, put_in_usual_order
 from packlight.learning.schedule import share_of_rate
 from packlight.progress import Progress
 
@@ -147,7 +147,8 @@ def train(
                 training = _Training(module, batch_of, loss, plan, validate, memory, world, order)
                 training.run(tick)
         finally:
-            module.to(memory_format=torch.contiguous_format).eval()
+            put_in_usual_order(module)
+            module.eval()
         return History(training.losses, training.scores, training.best_step, training.stopped)
 
 

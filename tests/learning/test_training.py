@@ -207,3 +207,14 @@ def test_strided_pointwise_convolutions_of_few_channels_keep_the_usual_order():
         graph = Network.from_module(layer, (torch.rand(2, channels, 8, 8),)).module
         assert fastest_order(nn.Sequential(layer)) == wanted
         assert fastest_order(graph) == wanted
+
+
+def test_a_trained_module_has_the_strides_of_a_fresh_one():
+    """Also where its sizes leave two orders possible, which torch.export would tell apart."""
+    module = nn.Sequential(nn.Conv2d(1, 16, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
+
+    def loss(module, batch):
+        return module(batch[0][:, :1]).square().mean()
+
+    train(module, batch_of, loss, Plan(steps=2))
+    assert module[0].weight.stride() == torch.empty(16, 1, 3, 3).stride()
