@@ -9,13 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-import torch.distributed.nn.functional as dist
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 _PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+class _Sum(torch.autograd.Function):
+    """The sum of all processes' tensors; its gradient is the sum of their gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        total = value.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _Sum.apply(gradient)
 
 
 class GlobalBatchNorm(_BatchNorm):
@@ -38,10 +53,10 @@ class GlobalBatchNorm(_BatchNorm):
             return super().forward(x)
         axes = [axis for axis in range(x.ndim) if axis != 1]
         shape = [1, -1, *[1] * (x.ndim - 2)]
-        count = dist.all_reduce(torch.tensor(float(x.numel() // x.shape[1])))
-        mean = dist.all_reduce(x.sum(axes)) / count
+        count = _Sum.apply(torch.tensor(float(x.numel() // x.shape[1])))
+        mean = _Sum.apply(x.sum(axes)) / count
         centred = x - mean.view(shape)
-        variance = dist.all_reduce(centred.square().sum(axes)) / count
+        variance = _Sum.apply(centred.square().sum(axes)) / count
         if self.track_running_stats:
             self._remember(mean.detach(), variance.detach() * count / (count - 1))
         scaled = centred * torch.rsqrt(variance + self.eps).view(shape)

@@ -53,6 +53,7 @@ MODEL, PROGRAM, RECORD, FITTED = "student.onnx", "student.pt2", "distill.json", 
 BATCH = 128  # samples of a step
 EPOCHS, LEAST_STEPS = 30, 3000  # by default: whichever takes longer
 LOOKS, PATIENCE = 25, 10  # validations of a training, and how many without gain end it
+LEAST_EVERY = 20  # steps between two: a short training does not stop before it began
 TRIED = 512  # samples on which views are tried
 RATE, LEARNT_ON = 6e-3, 0.2  # of fresh weights; of a file's, as a share of that
 TEMPERATURE = 4.0
@@ -359,7 +360,7 @@ class _Job:
         return Plan(
             steps,
             rate=asked.rate or usual,
-            every=max(steps // LOOKS, 1),
+            every=max(steps // LOOKS, LEAST_EVERY),
             patience=PATIENCE,
             seed=asked.seed,
         )
