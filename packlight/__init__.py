@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from packlight.errors import PacklightError as PacklightError
     from packlight.exporting import export as export
     from packlight.founding import new as new
+    from packlight.learning.distilling import distill as distill
     from packlight.network import Network as Network
     from packlight.parity import check_folder as check_folder
     from packlight.readers import load as load
@@ -42,6 +43,7 @@ _HOME = {
     "bench": "packlight.benching",
     "check": "packlight.checking",
     "check_folder": "packlight.parity",
+    "distill": "packlight.learning.distilling",
     "export": "packlight.exporting",
     "fit": "packlight.shrink.fit",
     "load": "packlight.readers",

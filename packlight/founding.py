@@ -8,9 +8,7 @@
 from __future__ import annotations
 
 import io
-import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +18,7 @@ import torch
 from packlight.errors import BadInput, BudgetNotMet
 from packlight.files import replace_file
 from packlight.network import Network
+from packlight.plain import to_json
 from packlight.progress import Progress
 from packlight.runtimes import onnx as onnx_file
 from packlight.weighing import weigh
@@ -216,9 +215,5 @@ def _write(result: NewResult, seed: int) -> None:
     replace_file(folder / MODEL, model)
     table = weigh(folder / MODEL)
     replace_file(folder / TABLE, (table.text() + "\n").encode())
-    replace_file(folder / VALUES, _json(table.to_dict()))
-    replace_file(folder / RECORD, _json(result.to_dict()))
-
-
-def _json(values: Mapping[str, Any]) -> bytes:
-    return (json.dumps(values, indent=1) + "\n").encode()
+    replace_file(folder / VALUES, to_json(table.to_dict()))
+    replace_file(folder / RECORD, to_json(result.to_dict()))

@@ -19,6 +19,7 @@ README = (ROOT / "README.md").read_text()
 EXPORT = (ROOT / "docs" / "export.md").read_text()
 BENCH = (ROOT / "docs" / "bench.md").read_text()
 TUNE = (ROOT / "docs" / "tune.md").read_text()
+DISTILL = (ROOT / "docs" / "distill.md").read_text()
 ZOO = (ROOT / "docs" / "zoo.md").read_text()
 NEW = (ROOT / "docs" / "new.md").read_text()
 
@@ -39,7 +40,7 @@ def blocks(language: str, page: str = README) -> list[str]:
 
 def commands() -> list[str]:
     """The README's, then those of the pages that go on where it ends."""
-    pages = README, EXPORT, BENCH, TUNE, ZOO, NEW
+    pages = README, EXPORT, BENCH, TUNE, ZOO, NEW, DISTILL
     found = [block for page in pages for block in blocks("sh", page)]
     lines = [line.partition("#")[0].strip() for block in found for line in block.splitlines()]
     return [line for line in lines if line]

@@ -12,7 +12,7 @@ from typing import IO, Any
 import click
 
 import packlight
-from packlight.cli import files, networks, weighing, zoo
+from packlight.cli import files, learning, networks, weighing, zoo
 
 JOURNEY = """Fit trained neural networks onto phones: smaller, the same answers, with the proof.
 
@@ -20,12 +20,14 @@ JOURNEY = """Fit trained neural networks onto phones: smaller, the same answers,
   packlight demo                                             the whole journey, in two minutes
   packlight weigh MODEL.onnx                                 where the bytes and multiplications go
   packlight fit MODEL.onnx --data D --target-size 700KB      the main job
+  packlight distill MODEL.onnx --student S --data D          a small network taught by a big one
   packlight check A.onnx B.onnx --data D                     two networks side by side
   packlight export FIT_DIR --to onnx,litert                  the files that runtimes load
   packlight bench A.onnx B.tflite                            how fast, in every runtime
   packlight tune MODEL.onnx                                  the fastest way to run it here
   packlight zoo --budget 5MB                                 compact architectures, what they weigh
   packlight new --classes 10 --input 3x96x96 --target-size 250KB   a compact network to train
+  packlight distill TEACHER --student resnet8 --data D       a small network taught by a big one
   packlight pack MODEL                                       any model file smaller, without loss
 """
 
@@ -102,6 +104,7 @@ for command in (
         networks.reorder,
         zoo.zoo,
         zoo.new,
+        learning.distill,
     ),
     *(files.pack, files.unpack, files.info, files.codecs),
 ):

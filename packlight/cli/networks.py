@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from packlight.data import Preprocess
 
 
-def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def sample_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that say where samples come from and how images become inputs."""
     options = [
         click.option(
@@ -41,14 +41,6 @@ def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--mean", metavar="R,G,B", help="Subtracted after scaling."),
         click.option("--std", metavar="R,G,B", help="Divides after the mean."),
         click.option("--bgr", is_flag=True, help="The network takes blue first."),
-        click.option(
-            "--calibrate",
-            type=click.IntRange(min=0),
-            default=300,
-            show_default=True,
-            metavar="N",
-            help="Samples that are fitted on; all others judge.",
-        ),
         click.option("--seed", type=int, default=0, show_default=True, help="For every choice."),
     ]
 
@@ -61,6 +53,19 @@ def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(options):
         with_preprocess = option(with_preprocess)
     return with_preprocess
+
+
+def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Those, and how many samples are fitted on."""
+    calibrate = click.option(
+        "--calibrate",
+        type=click.IntRange(min=0),
+        default=300,
+        show_default=True,
+        metavar="N",
+        help="Samples that are fitted on; all others judge.",
+    )
+    return sample_options(calibrate(command))
 
 
 @click.command(short_help="Make a network fit a budget, with the proof.")

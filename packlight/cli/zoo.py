@@ -7,7 +7,14 @@ from typing import Any
 
 import click
 
-from packlight.cli.output import dump, json_option, progress_for, quiet_option, show
+from packlight.cli.output import (
+    dump,
+    json_option,
+    progress_for,
+    quiet_option,
+    show,
+    show_or_dump,
+)
 
 
 @click.command(short_help="What compact architectures weigh.")
@@ -50,7 +57,7 @@ def zoo(
         show(table(rows, most))
 
 
-@click.command()
+@click.command(short_help="The largest compact network inside every bound.")
 @click.option("--classes", type=int, required=True, metavar="N", help="Of its answers.")
 @click.option(
     "--input", "input_shape", required=True, metavar="3x96x96", help="The images that the app has."
@@ -69,8 +76,8 @@ def zoo(
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="For the first weights.")
 @click.option("--force", is_flag=True, help="Write into a folder that holds files.")
-@click.option("--json", "as_json", is_flag=True, help="Plain values for other programs.")
-@click.option("--quiet", is_flag=True, help="No progress bars.")
+@json_option
+@quiet_option
 def new(as_json: bool, quiet: bool, **options: Any) -> None:
     """The largest compact network inside every bound, written ready to be trained.
 
@@ -82,10 +89,8 @@ def new(as_json: bool, quiet: bool, **options: Any) -> None:
     from packlight.report.founded import sentence
 
     result = new_network(progress=progress_for(quiet), **options)
-    if as_json:
-        dump(result.to_dict())
-    else:
-        show(result)
+    show_or_dump(result, as_json)
+    if not as_json:
         click.echo(sentence(result))
         click.echo(f"module    {result.module}")
         click.echo(f"network   {result.model}")

@@ -45,6 +45,13 @@ def from_onnx(data: bytes, path: str | os.PathLike[str], *, bits: int = 8) -> Pa
     return replace_file(Path(path), narrowed(data, bits))
 
 
+def source_of(network: Network) -> str | bytes:
+    """What a network is judged by: the user's own ONNX file, or the network written as one."""
+    if network.source is not None and network.source.suffix == SUFFIX:
+        return str(network.source)
+    return to_bytes(network)
+
+
 def to_bytes(network: Network) -> bytes:
     """The ONNX file of a Network, as `write` writes it."""
     data: bytes = to_proto(network).SerializeToString(deterministic=True)

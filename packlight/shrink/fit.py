@@ -36,7 +36,7 @@ from packlight.shrink.layers import find_layers
 from packlight.shrink.moves import parse as parse_moves
 from packlight.shrink.prune import FREE, Pattern
 from packlight.shrink.record import describe
-from packlight.shrink.stages import FOLDER, Stages
+from packlight.shrink.stages import Stages, output_folder
 from packlight.shrink.teaching import EFFORTS
 from packlight.weighing import weigh
 
@@ -165,8 +165,8 @@ def fit(
             dataset, calibrate, seed, _steering(macs), learning=effort != "fast"
         )
         fused = fuse(network)
-    folder = _output_folder(out, network, force)
-    original = _original(network)
+    folder = output_folder(out or f"{_stem(network)}-fitted", force, "a fit writes")
+    original = onnx_file.source_of(network)
     stages = Stages(
         folder,
         {
@@ -269,11 +269,8 @@ def _name(network: Network) -> str:
     return network.source.name if network.source else "the network"
 
 
-def _original(network: Network) -> str | bytes:
-    """What answers are compared with: the user's own ONNX file, or the network written as one."""
-    if network.source is not None and network.source.suffix == ".onnx":
-        return str(network.source)
-    return onnx_file.to_bytes(network)
+def _stem(network: Network) -> str:
+    return network.source.stem if network.source else "network"
 
 
 def _bytes_of(model: str | bytes) -> bytes:
@@ -283,25 +280,3 @@ def _bytes_of(model: str | bytes) -> bytes:
 def _fingerprint(samples: samples_of.Samples) -> str:
     few = samples.take(range(min(len(samples), 16)))
     return sha256(b"".join(value.tobytes() for value in few.arrays()) + str(len(samples)).encode())
-
-
-def _output_folder(out: str | os.PathLike[str] | None, network: Network, force: bool) -> Path:
-    """Make the output folder, or make sure that nothing of the user's is in it."""
-    if out is None:
-        stem = network.source.stem if network.source else "network"
-        out = f"{stem}-fitted"
-    folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise BadInput(f"{folder} is a file; give a folder for the output")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise BadInput(f"{folder} can not be made ({problem.strerror})") from problem
-    others = sorted(path.name for path in folder.iterdir() if path.name != FOLDER)
-    if others and not force:
-        raise BadInput(
-            f"{folder} already holds {others[0]}"
-            + (f" and {len(others) - 1} more" if len(others) > 1 else "")
-            + "; give another folder, or --force to replace what a fit writes"
-        )
-    return folder

@@ -86,14 +86,19 @@ def describe(
             {"name": name, "seconds": round(seconds, 2)}
             for name, seconds in job.progress.seconds.items()
         ],
-        "environment": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "onnxruntime": VERSION.split()[-1],
-            "numpy": np.__version__,
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        },
+        "environment": environment(),
         "command": command or " ".join(sys.argv),
+    }
+
+
+def environment() -> dict[str, str]:
+    """What computed: versions and machine, as a report holds them."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "onnxruntime": VERSION.split()[-1],
+        "numpy": np.__version__,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
 
 

@@ -8,10 +8,7 @@ not. What is compared here are samples that were not trained on.
 
 from __future__ import annotations
 
-import io
-import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +17,7 @@ from torch import Tensor, nn
 
 from packlight import data as samples_of
 from packlight.coding.packing import compress
-from packlight.files import replace_file
+from packlight.learning.checkpoints import Checkpoints
 from packlight.network import Network
 from packlight.shrink import recover
 from packlight.shrink.assembly import Assembly, Integers
@@ -47,7 +44,6 @@ SHRINK = 0.5  # factor on the size at the first of them
 CLOSE_SIZE = 0.95  # sizes this near to each other are not worth a training
 DISTORTED = 512  # samples on which distortions are tried
 HELD = 512  # samples that decide whether teaching floats helped
-CHECKPOINT = 60.0  # seconds between two
 
 
 Trained = Callable[[int, int, str], "Point"]
@@ -55,7 +51,7 @@ Trained = Callable[[int, int, str], "Point"]
 
 
 Tick = Callable[[], None]
-Train = Callable[[recover.Plan, "Checkpoints", Tick], Any]
+Train = Callable[[recover.Plan, Checkpoints, Tick], Any]
 
 
 class Teaching:
@@ -277,37 +273,3 @@ class Levels:
             scale = np.full(layer.shape[layer.axis], one.scale[0])
             left.append(Solved(levels, scale, bias, float("nan")))
         return swept, left
-
-
-class Checkpoints:
-    """Keeps a training under way in a file, so that one that is cut off goes on.
-
-    Args:
-        path: of the file; a damaged one is not used.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.last = time.monotonic()
-
-    def restore(self, training: Any) -> None:
-        """Go on where the last training of this name was cut off."""
-        if not self.path.exists():
-            return
-        try:
-            training.load_state(torch.load(self.path, weights_only=True))
-        except Exception:  # damaged, or of another plan: start anew
-            self.path.unlink()
-
-    def keep(self, training: Any) -> None:
-        """Write the state, now and then."""
-        if time.monotonic() - self.last < CHECKPOINT:
-            return
-        buffer = io.BytesIO()
-        torch.save(training.state(), buffer)
-        replace_file(self.path, buffer.getvalue())
-        self.last = time.monotonic()
-
-    def forget(self) -> None:
-        """The training is done."""
-        self.path.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Training: networks that learn, whatever they are taught by."""
