@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from packlight.learning.memory_order import fastest_order
 from packlight.network import Network
 from packlight.shrink.augment import Distortion
 from packlight.shrink.grid_search import Solved
@@ -203,8 +204,9 @@ class _Training:
     def __init__(self, student: Student, lesson: Lesson, plan: Plan, cost: Cost) -> None:
         self.student, self.lesson, self.plan, self.cost = student, lesson, plan, cost
         # convolutions train a third faster with channels last
+        order = fastest_order(student.module)
         self.inputs = [
-            value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
+            value.contiguous(memory_format=order) if value.ndim == 4 else value
             for value in lesson.inputs
         ]
         self.generator = torch.Generator().manual_seed(plan.seed)
