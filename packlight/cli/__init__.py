@@ -11,7 +11,7 @@ import sys
 import click
 
 import packlight
-from packlight.cli import files, networks, weighing, zoo
+from packlight.cli import files, letters, networks, weighing, zoo
 
 JOURNEY = """Fit trained neural networks onto phones: smaller, the same answers, with the proof.
 
@@ -24,6 +24,7 @@ JOURNEY = """Fit trained neural networks onto phones: smaller, the same answers,
   packlight bench A.onnx B.tflite                            how fast, in every runtime
   packlight tune MODEL.onnx                                  the fastest way to run it here
   packlight zoo --budget 5MB                                 compact architectures, what they weigh
+  packlight letters --charset A-Z0-9 --target-size 10KB      a letter recogniser, from nothing
   packlight pack MODEL                                       any model file smaller, without loss
 """
 
@@ -47,6 +48,7 @@ for command in (
         networks.tune,
         networks.demo,
         zoo.zoo,
+        letters.letters,
     ),
     *(files.pack, files.unpack, files.info, files.codecs),
 ):

@@ -35,7 +35,7 @@ from packlight.shrink.layers import find_layers
 from packlight.shrink.moves import parse as parse_moves
 from packlight.shrink.prune import FREE, Pattern
 from packlight.shrink.record import describe, to_json
-from packlight.shrink.stages import FOLDER, Stages
+from packlight.shrink.stages import Stages, output_folder
 from packlight.shrink.teaching import EFFORTS
 from packlight.weighing import weigh
 
@@ -76,6 +76,7 @@ def fit(
     pattern: str = "free",
     recipe: str | None = None,
     labels: bool = False,
+    lessons: int | None = None,
     explain: bool = False,
     out: str | os.PathLike[str] | None = None,
     preprocess: samples_of.Preprocess | None = None,
@@ -117,6 +118,9 @@ def fit(
             compared with.
         labels: retraining learns from the samples' labels as well; needs the effort "normal" or
             "best".
+        lessons: how many samples retraining sees, repeats included, and each as it is: for samples
+            made to measure. By default the effort says how many, and they are distorted as far as
+            the original's answers allow.
         explain: measure which layer does the damage, and the bytes that mending it would cost.
         out: the output folder; default: the model's name with `-fitted`.
         preprocess: how images become inputs.
@@ -150,6 +154,11 @@ def fit(
             "--labels says what to learn from, and effort 'fast' learns nothing; "
             "give --effort normal or best"
         )
+    if lessons is not None and (effort == "fast" or lessons < 1):
+        raise BadInput(
+            f"lessons={lessons} with effort {effort!r} is not possible; give 1 or more, and the "
+            "effort normal or best"
+        )
     progress = progress or Progress()
     torch.manual_seed(seed)
     preprocess = preprocess or samples_of.Preprocess()
@@ -164,7 +173,8 @@ def fit(
             dataset, calibrate, seed, _steering(macs), learning=effort != "fast"
         )
         fused = fuse(network)
-    folder = _output_folder(out, network, force)
+    stem = network.source.stem if network.source else "network"
+    folder = output_folder(Path(f"{stem}-fitted" if out is None else out), force)
     original = _original(network)
     stages = Stages(
         folder,
@@ -183,6 +193,7 @@ def fit(
                 pattern,
                 recipe,
                 labels,
+                lessons,
             ],
         },
     )
@@ -196,6 +207,7 @@ def fit(
         pattern=together,
         recipe=recipe,
         labels=labels,
+        lessons=lessons,
         explain=explain,
         macs=macs,
         seed=seed,
@@ -218,6 +230,7 @@ def fit(
             "pattern": None if together == FREE else pattern,
             "recipe": recipe,
             "labels": labels or None,
+            "lessons": lessons,
             "calibrate": calibrate,
             "seed": seed,
             "model": _name(network),
@@ -282,25 +295,3 @@ def _bytes_of(model: str | bytes) -> bytes:
 def _fingerprint(samples: samples_of.Samples) -> str:
     few = samples.take(range(min(len(samples), 16)))
     return sha256(b"".join(value.tobytes() for value in few.arrays()) + str(len(samples)).encode())
-
-
-def _output_folder(out: str | os.PathLike[str] | None, network: Network, force: bool) -> Path:
-    """Make the output folder, or make sure that nothing of the user's is in it."""
-    if out is None:
-        stem = network.source.stem if network.source else "network"
-        out = f"{stem}-fitted"
-    folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise BadInput(f"{folder} is a file; give a folder for the output")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise BadInput(f"{folder} can not be made ({problem.strerror})") from problem
-    others = sorted(path.name for path in folder.iterdir() if path.name != FOLDER)
-    if others and not force:
-        raise BadInput(
-            f"{folder} already holds {others[0]}"
-            + (f" and {len(others) - 1} more" if len(others) > 1 else "")
-            + "; give another folder, or --force to replace what a fit writes"
-        )
-    return folder

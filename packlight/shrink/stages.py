@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from packlight.errors import BadInput
 from packlight.files import replace_file, sha256
 
 FOLDER = ".packlight"
@@ -27,10 +28,11 @@ class Stages:
     Args:
         out: the output folder; exists.
         key: what the stages depend on, JSON-able.
+        name: of the folder in it; begins with FOLDER.
     """
 
-    def __init__(self, out: Path, key: dict[str, Any]) -> None:
-        self.folder = out / FOLDER
+    def __init__(self, out: Path, key: dict[str, Any], name: str = FOLDER) -> None:
+        self.folder = out / name
         self.resumed: list[str] = []
         digest = sha256(json.dumps(key, sort_keys=True, default=str).encode())
         mark = self.folder / "key"
@@ -61,3 +63,29 @@ class Stages:
     def clear(self) -> None:
         """Forget every stage: the fit is done."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def output_folder(folder: Path, force: bool) -> Path:
+    """Make the output folder, or make sure that nothing of the user's is in it.
+
+    Args:
+        folder: may hold stages of work that was cut off.
+        force: it may hold anything.
+    Raises:
+        BadInput: it is a file, can not be made, or holds something.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"{folder} is a file; give a folder for the output")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = sorted(path.name for path in folder.iterdir())
+    except OSError as problem:
+        raise BadInput(f"{folder} can not be used as a folder ({problem.strerror})") from problem
+    others = [name for name in held if not name.startswith(FOLDER)]
+    if others and not force:
+        raise BadInput(
+            f"{folder} already holds {others[0]}"
+            + (f" and {len(others) - 1} more" if len(others) > 1 else "")
+            + "; give another folder, or --force to replace what is written there"
+        )
+    return folder
