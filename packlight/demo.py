@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from packlight.shrink.fit import FitResult
 
 STEPS = 1200  # batches of training: half a minute
-SMALLER = 8  # times: what the demo asks of `fit`
+SMALLER = 10  # times: what the demo asks of `fit`
 FIT_IMAGES = 2000
 JUDGE_IMAGES = 5000
 

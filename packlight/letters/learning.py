@@ -22,7 +22,7 @@ from packlight.letters.network import LetterNet, scaled
 from packlight.progress import Progress
 from packlight.types import Array
 
-STEPS = 2400  # batches, where nothing else is said
+STEPS = 1600  # batches, where nothing else is said
 BATCH = 128  # images
 RATE = 1e-2  # of learning, at its highest
 WARMUP = 0.2  # share of the steps in which it rises

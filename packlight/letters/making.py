@@ -13,13 +13,14 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 import packlight
+from packlight.data import Dataset, open_data
 from packlight.errors import BudgetNotMet
 from packlight.files import replace_file
 from packlight.judge import Interval, proportion
@@ -30,6 +31,7 @@ from packlight.letters.drawing import SIZE
 from packlight.letters.fonts import Font, twins
 from packlight.letters.learning import FITTING, JUDGING, STEPS, Sight, train
 from packlight.letters.network import BESIDE, LetterNet, channels_for
+from packlight.network import Network
 from packlight.progress import Progress
 from packlight.runtimes import onnx
 from packlight.runtimes.onnxruntime import Session
@@ -39,10 +41,11 @@ from packlight.types import Array
 from packlight.units import parse_size, show_size
 
 FIT_IMAGES = 50_000  # of which a fifth says where the fit stands
-LESSONS = 250_000  # images that it learns through its rounded weights
+LESSONS = 200_000  # images that it learns through its rounded weights
 JUDGES = 20_000  # images that say how good it is
 BATCH = 256  # images run at once
 SHOWN = 5  # confusions
+STAGES = f"{FOLDER}-letters"  # folder in the output, until all is done
 NOTES = 3  # twins that are named
 
 
@@ -138,31 +141,37 @@ def make(
     _look_at_size(most, len(characters))
     notes = _twin_notes(sight)
     channels = channels_for(most, len(characters), size)
-    folder = output_folder(Path(out), force)
+    begun = (Path(out) / STAGES).is_dir()  # what it holds, a run that was cut off has written
+    folder = output_folder(Path(out), force or begun)
     progress = progress or Progress()
 
-    network = _trained(sight, channels, seed, steps, folder, progress)
+    trained = _trained(sight, channels, seed, steps, folder, progress)
     replace_file(folder / "labels.txt", "".join(f"{one}\n" for one in characters).encode())
-    example = [torch.zeros(1, 1, size, size)]
-    model = onnx.write(packlight.load(network, example), folder / "trained.onnx")
+    network = packlight.load(trained, [torch.zeros(1, 1, size, size)])
+    model = onnx.write(network, folder / "trained.onnx")
     with progress.stage("draw images"):
         learnt, unseen = sight.draw(images, (FITTING, seed)), sight.draw(judges, (JUDGING, seed))
-    fitted = packlight.fit(
-        model,
-        {"x_train": learnt[0], "y_train": learnt[1], "x_test": unseen[0], "y_test": unseen[1]},
-        target_size=most,
-        effort="normal",
-        labels=True,
-        lessons=lessons,
-        out=folder,
-        seed=seed,
-        force=True,
-        progress=progress,
-        command=command,
-    )
+    stages = _stages(sight, channels, seed, steps, folder)
+    try:
+        fitted = packlight.fit(
+            model,
+            _dataset(learnt, unseen, network),
+            target_size=most,
+            effort="normal",
+            labels=True,
+            lessons=lessons,
+            out=folder,
+            seed=seed,
+            force=True,
+            progress=progress,
+            command=command,
+        )
+    except BudgetNotMet:
+        stages.clear()
+        raise
+    stages.clear()
     answers = read(fitted.model, unseen[0])
     right = int((answers == unseen[1]).sum())
-    _stages(sight, channels, seed, steps, folder).clear()
     return Recogniser(
         fitted,
         characters,
@@ -170,7 +179,7 @@ def make(
         proportion(right, judges),
         judges,
         _confused(characters, unseen[1], answers),
-        notes,
+        notes + _repeats(learnt[0], unseen[0]),
     )
 
 
@@ -187,6 +196,27 @@ def read(model: Path, images: Array) -> Array:
     (scores,) = Session(str(model)).over([piece / np.float32(255)] for piece in pieces)
     classes: Array = scores.argmax(1)
     return classes
+
+
+def _dataset(learnt: tuple[Array, Array], unseen: tuple[Array, Array], network: Network) -> Dataset:
+    """Images and labels as `fit` takes them.
+
+    The judges are drawn as the camera will take them, and stay whole where that repeats an image.
+    """
+    dataset = open_data(
+        {"x_train": learnt[0], "y_train": learnt[1], "x_test": unseen[0], "y_test": unseen[1]},
+        network.inputs,
+    )
+    return replace(dataset, test=replace(dataset.test, content=None), name="images drawn for it")
+
+
+def _repeats(learnt: Array, unseen: Array) -> list[str]:
+    """A note where the bounds leave so little to vary that unseen images are not new."""
+    seen = {image.tobytes() for image in learnt}
+    count = sum(image.tobytes() in seen for image in unseen)
+    if not count:
+        return []
+    return [f"{count:,} of the unseen images equal one that was learnt: the bounds vary little"]
 
 
 def _look_at_size(most: int, classes: int) -> None:
@@ -233,7 +263,7 @@ def _trained(
 def _stages(sight: Sight, channels: list[int], seed: int, steps: int, folder: Path) -> Stages:
     fonts = None if sight.fonts is None else [str(font) for font in sight.fonts]
     asked = {**asdict(sight), "fonts": fonts, "channels": channels, "seed": seed, "steps": steps}
-    return Stages(folder, {"packlight": packlight.__version__, **asked}, f"{FOLDER}-letters")
+    return Stages(folder, {"packlight": packlight.__version__, **asked}, STAGES)
 
 
 def _confused(charset: str, labels: Array, answers: Array) -> list[tuple[str, str, int]]:
