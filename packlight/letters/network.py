@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 BASE = (16, 8, 64)  # channels of the first convolution, what each further one adds, of the last
 SMALLEST_SIDE = 4  # pixels: what the image is halved down to, about
-BITS = 2.3  # packed, a weight: fewer and finer weights did worse, and so did more of one bit
+BITS = 2.3  # packed, a weight: what the figures in docs/letters.md were reached with
 BESIDE = 1000  # bytes of a packed file that are no weights
 WIDEST, NARROWEST = 3.0, 0.25  # times BASE: beyond, letters gain nothing, and below they are lost
 STEP = 1 / 16  # between two widths that are tried
