@@ -1,27 +1,17 @@
-"""Train a letter recogniser, fit it to a tenth of its size, and check it.
+"""Train a letter recogniser from nothing, fit it into 10 KB, and let it read.
 
 python examples/letters.py
 """
 
-import torch
+from packlight.letters import Bounds, make, render
+from packlight.letters.making import read
+from packlight.progress import Lines
 
-import packlight
-from packlight.demo import train
-from packlight.letters import render
+bounds = Bounds(rotation=8)  # degrees: what your camera does, and no more
+made = make("A-Z0-9", "10KB", bounds=bounds, out="letters-made", progress=Lines())
+print(made)
 
-network = train()  # any torch.nn.Module, ONNX file or .pt2 will do
-photographs = render(5000, seed=7)  # images and labels; the labels only measure
-
-result = packlight.fit(
-    network,
-    photographs,
-    target_size="28KB",
-    example_inputs=[torch.zeros(1, 1, 32, 32)],
-    out="letters-fitted",
-)
-accuracy = result.report["accuracy"]
-print(
-    f"{result.packed}: {result.packed.stat().st_size} bytes, "
-    f"{accuracy['compressed']['top1']:.2%} right (was {accuracy['original']['top1']:.2%}) "
-    f"on {accuracy['n']} photographs that nothing was fitted on"
-)
+images, labels = render(36, seed=7, bounds=bounds)  # uint8 (36, 1, 32, 32)
+classes = read(made.fitted.model, images)
+print("shown", "".join(made.charset[label] for label in labels))
+print("read ", "".join(made.charset[index] for index in classes))

@@ -15,73 +15,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 import packlight
-from packlight.errors import BadInput
 from packlight.files import replace_file
-from packlight.letters import CHARSET, SIZE, render
+from packlight.letters.drawing import SIZE, render
+from packlight.letters.learning import FITTING, JUDGING, train
 from packlight.progress import Progress
 from packlight.runtimes import onnx
+from packlight.shrink.stages import output_folder
 
 if TYPE_CHECKING:
     from packlight.checking import CheckResult
     from packlight.shrink.fit import FitResult
 
-STEPS = 1200  # batches
-BATCH = 128  # images
-LEARNING_RATE = 1e-2  # at the top of its cycle
+STEPS = 1200  # batches of training: half a minute
 SMALLER = 10  # times: what the demo asks of `fit`
-
-# Streams of images, so that no part of the demo sees an image of another.
-TRAINING, FITTING, JUDGING = 1, 2, 3
 FIT_IMAGES = 2000
 JUDGE_IMAGES = 5000
-
-
-class LetterNet(nn.Module):
-    """Photographs (n, 1, 32, 32) in 0..1 -> scores (n, 36); 72,000 weights."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.features = nn.Sequential(
-            *_convolution(1, 16, 5, stride=2),  # (n, 16, 16, 16)
-            *_convolution(16, 48, 3),
-            nn.MaxPool2d(2),  # (n, 48, 8, 8)
-            *_convolution(48, 64, 3),
-            nn.MaxPool2d(2),  # (n, 64, 4, 4)
-        )
-        self.classify = nn.Linear(64 * (SIZE // 8) ** 2, len(CHARSET))
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.classify(self.features(image).flatten(1))
-
-
-def train(*, seed: int = 0, steps: int = STEPS, progress: Progress | None = None) -> LetterNet:
-    """Teach a LetterNet to read, in under a minute on two cores; every batch is drawn afresh.
-
-    Args:
-        seed: for the first weights and for every image.
-        steps: batches to learn from.
-        progress: told of every batch.
-    Returns:
-        LetterNet: in eval mode.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = LetterNet()
-    network.to(memory_format=torch.channels_last)  # the faster order on a CPU
-    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
-    for step in (progress or Progress()).each("train", range(1, steps + 1), steps):
-        images, labels = map(torch.from_numpy, render(BATCH, (TRAINING, seed, step)))
-        loss = F.cross_entropy(network(images / 255), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    return network.to(memory_format=torch.contiguous_format).eval()
 
 
 @dataclass(frozen=True)
@@ -136,8 +86,10 @@ def demo(
         BadInput: the folder can not be used.
         BudgetNotMet: a tenth was too small; the nearest network is in fitted/.
     """
-    folder = _folder(Path(out), force)
-    network = packlight.load(train(seed=seed, progress=progress), [torch.zeros(1, 1, SIZE, SIZE)])
+    folder = output_folder(out, force, "the demo writes")
+    network = packlight.load(
+        train(seed=seed, steps=STEPS, progress=progress), [torch.zeros(1, 1, SIZE, SIZE)]
+    )
     model = onnx.write(network, folder / "letters.onnx")
     data = write_images(folder / "letters.npz", seed)
 
@@ -161,23 +113,3 @@ def write_images(path: Path, seed: int) -> Path:
     file = io.BytesIO()
     np.savez_compressed(file, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
     return replace_file(path, file.getvalue())
-
-
-def _convolution(inputs: int, outputs: int, side: int, stride: int = 1) -> list[nn.Module]:
-    return [
-        nn.Conv2d(inputs, outputs, side, stride, padding=side // 2, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(),
-    ]
-
-
-def _folder(folder: Path, force: bool) -> Path:
-    """Make the folder before a minute of training, or say why it can not be used."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        held = sorted(path.name for path in folder.iterdir())
-    except OSError as problem:
-        raise BadInput(f"{folder} can not be used as a folder ({problem.strerror})") from problem
-    if held and not force:
-        raise BadInput(f"{folder} already holds {held[0]}; give another folder, or --force")
-    return folder

@@ -12,7 +12,7 @@ from typing import IO, Any
 import click
 
 import packlight
-from packlight.cli import files, learning, networks, weighing, zoo
+from packlight.cli import files, learning, letters, networks, weighing, zoo
 
 JOURNEY = """Fit trained neural networks onto phones: smaller, the same answers, with the proof.
 
@@ -27,7 +27,7 @@ JOURNEY = """Fit trained neural networks onto phones: smaller, the same answers,
   packlight tune MODEL.onnx                                  the fastest way to run it here
   packlight zoo --budget 5MB                                 compact architectures, what they weigh
   packlight new --classes 10 --input 3x96x96 --target-size 250KB   a compact network to train
-  packlight distill TEACHER --student resnet8 --data D       a small network taught by a big one
+  packlight letters --charset A-Z0-9 --target-size 10KB      a letter recogniser, from nothing
   packlight pack MODEL                                       any model file smaller, without loss
 """
 
@@ -105,6 +105,7 @@ for command in (
         zoo.zoo,
         zoo.new,
         learning.distill,
+        letters.letters,
     ),
     *(files.pack, files.unpack, files.info, files.codecs),
 ):

@@ -77,6 +77,7 @@ def fit(
     pattern: str = "free",
     recipe: str | None = None,
     labels: bool = False,
+    lessons: int | None = None,
     explain: bool = False,
     out: str | os.PathLike[str] | None = None,
     preprocess: samples_of.Preprocess | None = None,
@@ -118,6 +119,9 @@ def fit(
             compared with.
         labels: retraining learns from the samples' labels as well; needs the effort "normal" or
             "best".
+        lessons: how many samples retraining sees, repeats included, and each as it is: for samples
+            made to measure. By default the effort says how many, and they are distorted as far as
+            the original's answers allow.
         explain: measure which layer does the damage, and the bytes that mending it would cost.
         out: the output folder; default: the model's name with `-fitted`.
         preprocess: how images become inputs.
@@ -150,6 +154,11 @@ def fit(
         raise BadInput(
             "--labels says what to learn from, and effort 'fast' learns nothing; "
             "give --effort normal or best"
+        )
+    if lessons is not None and (effort == "fast" or lessons < 1):
+        raise BadInput(
+            f"lessons={lessons} with effort {effort!r} is not possible; give 1 or more, and the "
+            "effort normal or best"
         )
     progress = progress or Progress()
     torch.manual_seed(seed)
@@ -184,6 +193,7 @@ def fit(
                 pattern,
                 recipe,
                 labels,
+                lessons,
             ],
         },
     )
@@ -197,6 +207,7 @@ def fit(
         pattern=together,
         recipe=recipe,
         labels=labels,
+        lessons=lessons,
         explain=explain,
         macs=macs,
         seed=seed,
@@ -219,6 +230,7 @@ def fit(
             "pattern": None if together == FREE else pattern,
             "recipe": recipe,
             "labels": labels or None,
+            "lessons": lessons,
             "calibrate": calibrate,
             "seed": seed,
             "model": _name(network),

@@ -104,6 +104,7 @@ class Job:
         pattern: of what pruning takes together.
         recipe: one of `moves.RECIPES`, or None.
         labels: whether training is to learn from labels as well.
+        lessons: how many samples training sees, as they are; None where the effort says it.
         explain: whether to measure each layer's damage.
         macs: multiply-adds of one sample, if known.
         seed: for every random choice.
@@ -122,6 +123,7 @@ class Job:
     pattern: Pattern
     recipe: str | None
     labels: bool
+    lessons: int | None
     explain: bool
     macs: int | None
     seed: int

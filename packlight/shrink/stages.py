@@ -29,10 +29,11 @@ class Stages:
     Args:
         out: the output folder; exists.
         key: what the stages depend on, JSON-able.
+        name: of the folder in it; begins with FOLDER.
     """
 
-    def __init__(self, out: Path, key: dict[str, Any]) -> None:
-        self.folder = out / FOLDER
+    def __init__(self, out: Path, key: dict[str, Any], name: str = FOLDER) -> None:
+        self.folder = out / name
         self.resumed: list[str] = []
         digest = sha256(json.dumps(key, sort_keys=True, default=str).encode())
         mark = self.folder / "key"
@@ -87,9 +88,10 @@ def output_folder(out: str | os.PathLike[str], force: bool, what: str) -> Path:
         raise BadInput(f"{folder} is a file; give a folder for the output")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        held = sorted(path.name for path in folder.iterdir())
     except OSError as problem:
-        raise BadInput(f"{folder} can not be made ({problem.strerror})") from problem
-    others = sorted(path.name for path in folder.iterdir() if path.name != FOLDER)
+        raise BadInput(f"{folder} can not be used as a folder ({problem.strerror})") from problem
+    others = [name for name in held if not name.startswith(FOLDER)]
     if others and not force:
         raise BadInput(
             f"{folder} already holds {others[0]}"

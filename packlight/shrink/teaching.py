@@ -188,7 +188,7 @@ class Teaching:
         )
         few = tuple(value[:DISTORTED] for value in inputs)
         self.distortion = Distortion()
-        if job.task.classifier:
+        if job.task.classifier and job.lessons is None:
             self.distortion = find_distortion(few, self._answers, job.seed)
 
     def _answers(self, batch: Tensor) -> Tensor:
@@ -210,6 +210,7 @@ class Teaching:
         """Of one training, where the effort is shared by so many."""
         effort = self.job.effort
         samples = min(MACS[effort] / (BACKWARD * max(self.job.macs or 0, 1)), SAMPLES[effort])
+        samples = self.job.lessons or samples
         return max(int(samples / self.batch / parts), FEWEST_STEPS)
 
 

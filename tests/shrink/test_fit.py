@@ -351,6 +351,33 @@ def test_retraining_is_tried_into_the_size_asked_for_and_never_taken_for_worse(
     assert agreement[1] >= agreement[0] - 0.03
 
 
+def test_lessons_are_as_many_as_asked_and_as_they_are(model, data, tmp_path, monkeypatch):
+    seen = []
+
+    def teach(network, layers, lesson, plan, cost, **rest):
+        seen.append(plan)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(teaching.recover, "recover", teach)
+    monkeypatch.setattr(teaching, "find_distortion", lambda *_: pytest.fail("distorted"))
+    with pytest.raises(KeyboardInterrupt):
+        packlight.fit(
+            *(model, data[0]),
+            target_size="2KB",
+            effort="normal",
+            lessons=128 * 500,
+            out=tmp_path,
+        )
+    (plan,) = seen
+    assert plan.steps * plan.batch == 128 * 500
+
+
+@pytest.mark.parametrize(("effort", "lessons"), [("fast", 1000), ("normal", 0)])
+def test_lessons_that_make_no_sense_are_refused(effort, lessons, model, data, tmp_path):
+    with pytest.raises(BadInput, match="give 1 or more, and the effort normal or best"):
+        packlight.fit(model, data, target_size=9000, effort=effort, lessons=lessons, out=tmp_path)
+
+
 @pytest.mark.usefixtures("brief")
 def test_retraining_finds_a_smaller_network_with_the_same_drop(model, data, tmp_path):
     rounded, taught = (

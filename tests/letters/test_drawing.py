@@ -217,6 +217,6 @@ def test_other_bad_arguments_are_refused_by_name(arguments, message):
 
 
 def test_a_typeface_that_is_not_installed_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("packlight.letters.find_spec", lambda name: None)
+    monkeypatch.setattr("packlight.letters.fonts.find_spec", lambda name: None)
     with pytest.raises(BadInput, match="pip install font-caladea"):
         render(1, 0, charset="QXZ")  # a charset that is not cached yet
