@@ -41,6 +41,7 @@ BYTES = 2_000_000_000  # of samples held at once
 HELD_BACK = 0.2  # of the samples, where no others can say whether training helped
 RUNS = 4  # trainings of a bisection
 SHRINK = 0.5  # factor on the size at the first of them
+SPARE = 8  # bytes, and one of 2,000, that a training leaves of its size
 CLOSE_SIZE = 0.95  # sizes this near to each other are not worth a training
 DISTORTED = 512  # samples on which distortions are tried
 HELD = 512  # samples that decide whether teaching floats helped
@@ -242,7 +243,8 @@ class Levels:
             )
             return [one.state() for one in solved]
 
-        taught = self.teaching.run(stage, "teach", size, steps, train)
+        # activations are calibrated anew afterwards, which costs some bytes more, or less
+        taught = self.teaching.run(stage, "teach", size - SPARE - size // 2000, steps, train)
         return self._point([Solved.of(state) for state in taught], stage)
 
     def _point(self, solved: list[Solved], stage: str) -> Point:
