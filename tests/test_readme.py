@@ -89,6 +89,7 @@ def test_every_command_runs_in_the_order_given(folder, monkeypatch, capsys):
         (TUNE, "(1, 36)"),
         (ZOO, "213,586 parameters"),
         (NEW, "resnet8:"),
+        (DISTILL, "taught-on/student.onnx"),
     ],
 )
 def test_the_python_example_runs(page, written, folder, monkeypatch, capsys):
