@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from packlight.learning.pupils import Pupil
 from packlight.learning.shelves import Shelf, open_pixels, shelve
 from packlight.learning.students import student_of
 from packlight.learning.teachers import Teacher
+from packlight.learning.threads import threads_for
 from packlight.learning.training import History, Plan, train
 from packlight.learning.views import Views, find_views
 from packlight.network import Network, quiet_torch
@@ -47,6 +48,7 @@ from packlight.progress import Progress
 from packlight.runtimes import onnx as onnx_file
 from packlight.shrink.stages import Stages, output_folder
 from packlight.units import parse_size
+from packlight.weighing import weigh
 
 MODEL, PROGRAM, RECORD, FITTED = "student.onnx", "student.pt2", "distill.json", "fitted"
 
@@ -375,13 +377,15 @@ class _Job:
             kept = self.stages.finished("student")
         kept = self.world.from_leader(kept)
         if kept is None:
-            history = train(
-                *(pupil, self._batches(plan.steps, plan.seed), lesson, plan),
-                validate=self._score,
-                memory=memory,
-                progress=self.progress,
-                name="teach",
-            )
+            macs = weigh(self.original).totals.macs or inf
+            with threads_for(macs * self.batch):
+                history = train(
+                    *(pupil, self._batches(plan.steps, plan.seed), lesson, plan),
+                    validate=self._score,
+                    memory=memory,
+                    progress=self.progress,
+                    name="teach",
+                )
             kept = {"state": copied(pupil), "history": history.to_dict()}
             if self.world.leads:
                 assert memory is not None

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from packlight.learning.checkpoints import Checkpoints
+from packlight.learning.threads import threads_for
 from packlight.learning.training import Plan
 from packlight.learning.training import train as train_network
 from packlight.letters.bounds import Bounds
@@ -93,7 +94,7 @@ def train(
         return torch.from_numpy(images) / 255, torch.from_numpy(labels)
 
     plan = Plan(steps, rate=RATE, warmup=WARMUP, seed=seed)
-    with Ahead(batch_of, steps) as batches:
+    with threads_for(0), Ahead(batch_of, steps) as batches:  # one learns, one draws
         train_network(network, batches, _missed, plan, memory=memory, progress=progress)
     return network
 

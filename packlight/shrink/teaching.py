@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from packlight import data as samples_of
 from packlight.coding.packing import compress
 from packlight.learning.checkpoints import Checkpoints
+from packlight.learning.threads import threads_for
 from packlight.network import Network
 from packlight.shrink import recover
 from packlight.shrink.assembly import Assembly, Integers
@@ -146,7 +147,8 @@ class Teaching:
         def compute() -> Any:
             plan = recover.Plan(8.0 * size, steps, self.batch, self.distortion, job.seed)
             memory = Checkpoints(job.stages.folder / f"{stage}.part")
-            with job.progress.stage(shown, steps) as tick:
+            work = (job.macs or np.inf) * self.batch
+            with threads_for(work), job.progress.stage(shown, steps) as tick:
                 result = train(plan, memory, tick)
             memory.forget()
             return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from packlight.errors import BadInput, PacklightError
 from packlight.learning.checkpoints import Checkpoints
 from packlight.learning.memory_order import fastest_order
 from packlight.learning.schedule import share_of_rate
+from packlight.learning.threads import WORTH, threads_for
 from packlight.learning.training import Plan, train
 from packlight.network import Network
 from tests.learning.task import Small, batch_of, cross_entropy
@@ -218,3 +220,15 @@ def test_a_trained_module_has_the_strides_of_a_fresh_one():
 
     train(module, batch_of, loss, Plan(steps=2))
     assert module[0].weight.stride() == torch.empty(16, 1, 3, 3).stride()
+
+
+def test_little_work_is_not_shared_among_threads_and_their_number_comes_back():
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        for macs, threads in [(0, 1), (3 * WORTH, 3), (100 * WORTH, 4), (math.inf, 4)]:
+            with threads_for(macs):
+                assert torch.get_num_threads() == threads
+            assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
