@@ -46,6 +46,15 @@ class Spot:
     hint: str
 
 
+@dataclass(frozen=True)
+class Peer:
+    """What another tool made of the same network."""
+
+    name: str
+    size: float
+    score: float
+
+
 def bars(rows: Sequence[Bar]) -> Html:
     """Paired horizontal bars: grey before, and below it what is left of it."""
     left, right, pitch, top = 214, 612, 32, 8
@@ -80,18 +89,20 @@ def bars(rows: Sequence[Bar]) -> Html:
     return _svg("bars", "Bytes of each layer, before and after", description, height, drawn)
 
 
-def curve(spots: Sequence[Spot], *, budget: float | None, metric: str) -> Html:
-    """Score over packed bytes; the chosen one is filled, the budget a dashed line."""
+def curve(
+    spots: Sequence[Spot], *, budget: float | None, metric: str, peers: Sequence[Peer] = ()
+) -> Html:
+    """Score over packed bytes; the chosen one is filled, the budget a dashed line, peers square."""
     left, right, top, bottom, height = 70, WIDTH - 24, 34, 300, 356
     as_share = metric != "sqnr_db"
 
     def shown(score: float) -> str:
         return percent(score) if as_share else f"{short(score)} dB"
 
-    reach = [spot.size for spot in spots] + ([budget] if budget else [])
+    reach = [spot.size for spot in (*spots, *peers)] + ([budget] if budget else [])
     x_axis = _Axis.around(reach, left, right, least=0.0)
     y_axis = _Axis.around(
-        [spot.score for spot in spots], bottom, top, most=1.0 if as_share else None
+        [spot.score for spot in (*spots, *peers)], bottom, top, most=1.0 if as_share else None
     )
     grid = []
     for value in y_axis.ticks():
@@ -132,11 +143,19 @@ def curve(spots: Sequence[Spot], *, budget: float | None, metric: str) -> Html:
             drop = 20 if y < (top + bottom) / 2 else -16
             words = f"chosen: {size(spot.size)}, {shown(spot.score)}"
             drawn.append(_label(x + shift, y + drop, words, side, "strong halo"))
+    for peer in peers:
+        x, y = x_axis.at(peer.size), y_axis.at(peer.score)
+        hint = f"{peer.name}: {size(peer.size)}, {shown(peer.score)}"
+        place = {"x": _px(x - 4), "y": _px(y - 4), "width": 8, "height": 8}
+        drawn.append(element("rect", element("title", hint), **place, class_="visited"))
+        side, shift = ("end", -10) if x > (left + right) / 2 else ("start", 10)
+        drawn.append(_label(x + shift, y, elided(peer.name, 24), side, "halo"))
     chosen = [spot for spot in spots if spot.chosen]
     description = (
         f"{len(spots)} networks from {size(min(reach))} to {size(max(reach))}. "
         + "".join(f"Chosen: {size(spot.size)} at {shown(spot.score)}. " for spot in chosen)
-        + (f"The budget is {size(budget)}." if budget else "")
+        + (f"The budget is {size(budget)}. " if budget else "")
+        + "".join(f"{peer.name}: {size(peer.size)} at {shown(peer.score)}. " for peer in peers)
     )
     title = f"{_METRICS.get(metric, metric)} against packed size"
     return _svg("curve", title, description.strip(), height, join(grid, drawn))

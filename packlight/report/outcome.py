@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from packlight.report import charts
-from packlight.report.blocks import Report, figure, file_name, get, pair, section, table
+from packlight.report.blocks import Report, Section, figure, file_name, get, pair, section, table
+from packlight.report.budgets import wishes
 from packlight.report.element import Html, element
 from packlight.report.words import NONE, count, finite, percent, points, ratio, short, size, span
 
@@ -32,6 +33,9 @@ def header(report: Report) -> Html:
 
 
 def _lede(report: Report) -> Iterable[str]:
+    asked = " and ".join(wishes(report))
+    if asked:
+        yield f"Asked for: {asked}."
     original, compressed = get(report, "original"), get(report, "compressed")
     before, after = get(original, "bytes"), get(compressed, "packed_bytes")
     if finite(before) and finite(after):
@@ -81,7 +85,7 @@ def _verdict(report: Report) -> Html | None:
     )
 
 
-def outcome(report: Report) -> Html:
+def outcome(report: Report) -> Section:
     """Original against compressed, in figures, and the accuracy as a picture."""
     original, compressed = get(report, "original"), get(report, "compressed")
     lines = [
@@ -186,4 +190,6 @@ _BUDGETS = {
     "target_size": "download",
     "target_installed_size": "installed size",
     "max_drop": "accuracy lost",
+    "speedup": "speed",
+    "max_ram": "RAM",
 }

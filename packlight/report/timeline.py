@@ -66,8 +66,10 @@ def timeline(memory: Timeline, better: Timeline | None = None, *, name: str = "m
 
 def _stairs(live: Sequence[int], at: _At, axis: _Axis) -> str:
     corners = []
-    for step, value in enumerate(live):
-        corners += [(at(step), axis.at(value)), (at(step + 1), axis.at(value))]
+    together = -(-len(live) // WIDTH)  # steps that share a pixel, of which the highest is seen
+    for step in range(0, len(live), together or 1):
+        value = axis.at(max(live[step : step + together]))
+        corners += [(at(step), value), (at(min(step + together, len(live))), value)]
     return " ".join(f"{_px(x)},{_px(y)}" for x, y in corners)
 
 
