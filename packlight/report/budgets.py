@@ -28,8 +28,8 @@ class _Budget:
 
 
 def wishes(report: Report) -> list[str]:
-    """What was asked for, in words."""
-    return [budget.wish for budget in _budgets(report)]
+    """What was asked for and what came of it, in words."""
+    return [f"{budget.wish} (got {budget.got})" for budget in _budgets(report)]
 
 
 def budgets(report: Report) -> Section | None:

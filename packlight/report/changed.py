@@ -38,13 +38,13 @@ def _words(flips: Report, n: str) -> str:
     total = flips.get("count") or 0
     if not total:
         return f"All {n} samples are answered as by the original."
-    words = f"{count(total)} of {n} samples are answered differently."
+    words = f"Of {n} samples, {count(total)} changed their answer."
     lost, won = flips.get("lost"), flips.get("won")
     if lost is None or won is None:
         return words
     return (
-        f"{words} {count(lost)} had been right, {count(won)} are right now, and "
-        f"{count(total - lost - won)} are wrong in another way."
+        f"{words} Right before, and wrong now: {count(lost)}. Wrong before, and right now: "
+        f"{count(won)}. Wrong both times: {count(total - lost - won)}."
     )
 
 

@@ -100,4 +100,6 @@ def _seconds(value: object) -> str:
     number = finite(value)
     if number is None:
         return NONE
+    if 0 < number < 0.01:
+        return "under 0.01 s"
     return f"{fixed(number, 2 if number < 10 else 0)} s"

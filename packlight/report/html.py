@@ -136,7 +136,8 @@ def _curve(report: Report) -> Section | None:
     return section(
         "curve",
         "Size against accuracy",
-        f"{words if on else ''}The further a point lies up and to the left, the better.",
+        f"{words if on else ''}The further a point lies up and to the left, the "
+        "better; the line joins those that no other beats.",
         figure(
             "Score of each network visited, by its size.",
             charts.curve(spots, budget=budget, metric=metric, peers=peers),

@@ -64,6 +64,7 @@ tbody tr { border-bottom: 1px solid var(--line); }
 td.n { white-space: nowrap; }
 tr.chosen > * { color: var(--accent); font-weight: 600; }
 .large { font-size: 1rem; }
+.together { white-space: nowrap; }
 .wide { font-size: .8rem; }
 .wide th, .wide td { padding-left: .4rem; padding-right: .4rem; }
 .wide tbody th { min-width: 7.5rem; }
@@ -121,7 +122,7 @@ summary { cursor: pointer; color: var(--accent); padding: .5rem 0; }
 .command { user-select: all; -webkit-user-select: all; }
 .gallery {
   list-style: none; padding: 0; max-width: none; display: grid; gap: 1.25rem 1rem;
-  grid-template-columns: repeat(auto-fill, minmax(7rem, 1fr));
+  grid-template-columns: repeat(auto-fill, minmax(6.25rem, 1fr));
 }
 .gallery li { margin: 0; font-size: .8rem; line-height: 1.35; }
 .gallery img {
@@ -146,9 +147,17 @@ body > footer {
   dt { border: 0; padding-bottom: 0; }
   dd { padding-top: 0; }
   th, td { padding: .45rem .4rem; }
-  tbody th { min-width: 6.5rem; }
-  .large { font-size: .9rem; }
+  tbody th { min-width: 5.5rem; }
+  .large { font-size: .8rem; }
+  .large tbody th { min-width: 4.5rem; }
   .large td:last-child { white-space: normal; }
+  .gallery { gap: 1rem .75rem; }
+  /* pictures shrink with the screen, their letters less */
+  svg { min-width: 0; }
+  svg text { font-size: 19px; }
+  svg.bars, svg.treemap { min-width: 28rem; }
+  svg.bars text { font-size: 16px; }
+  svg.treemap text { font-size: 12.5px; }
 }
 @media print {
   :root {

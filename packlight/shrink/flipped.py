@@ -23,7 +23,7 @@ def describe(flips: Sequence[Flip], judge: Samples) -> dict[str, Any]:
         judge: the samples compared.
     """
     labelled = judge.labels is not None
-    told = first_lost(flips)[:MOST_SAMPLES]
+    told = telling(flips)[:MOST_SAMPLES]
     names = judge.names if judge.all_names else None
     pairs = _pairs(flips, labelled)[:MOST_PAIRS]
     classes = {flip.before for flip in told} | {flip.after for flip in told}
@@ -52,13 +52,21 @@ def pictures(
     flips: Sequence[Flip], judge: Samples, inputs: Sequence[Any], how: Preprocess
 ) -> list[bytes]:
     """PNG files of the first samples that `describe` tells, where they are pictures."""
-    shown = judge.take(flip.sample for flip in first_lost(flips)[:SHOWN])
+    shown = judge.take(flip.sample for flip in telling(flips)[:SHOWN])
     return thumbnails(shown, inputs, how)
 
 
-def first_lost(flips: Sequence[Flip]) -> list[Flip]:
-    """Those that were right before come first: they are what a user loses."""
-    return sorted(flips, key=lambda flip: not flip.lost)
+def telling(flips: Sequence[Flip]) -> list[Flip]:
+    """In the order to look at: first those that were right before, which are what a user loses, and
+    of these and the others one of each pair of classes before a second one."""
+    seen: Counter[tuple[bool, int, int]] = Counter()
+    turns = []
+    for flip in flips:
+        kind = (flip.lost, flip.before, flip.after)
+        turns.append((not flip.lost, seen[kind]))
+        seen[kind] += 1
+    order = sorted(range(len(flips)), key=turns.__getitem__)
+    return [flips[index] for index in order]
 
 
 def _pairs(flips: Sequence[Flip], labelled: bool) -> list[dict[str, Any]]:

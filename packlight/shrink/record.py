@@ -55,7 +55,9 @@ def describe(
     original = job.original_file
     parameters = sum(value.numel() for value in job.teacher.module.parameters())
     memory = memory_of(file)
-    sizes = Sizes(packed.stat().st_size, file.stat().st_size, memory and memory["ram_bytes"])
+    sizes = Sizes(
+        packed.stat().st_size, file.stat().st_size, memory["ram_bytes"] if memory else None
+    )
     accuracy = outcome.verdict.to_dict() | {
         "looks": outcome.looks,
         "judged_on": job.split.description,
