@@ -93,7 +93,7 @@ def curve(
     spots: Sequence[Spot], *, budget: float | None, metric: str, peers: Sequence[Peer] = ()
 ) -> Html:
     """Score over packed bytes; the chosen one is filled, the budget a dashed line, peers square."""
-    left, right, top, bottom, height = 90, WIDTH - 24, 34, 300, 356
+    left, right, top, bottom, height = 90, WIDTH - 40, 34, 300, 356
     as_share = metric != "sqnr_db"
 
     def shown(score: float) -> str:
