@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from packlight.report.blocks import Report, Section, figure, more, section, table
-from packlight.report.element import Html
+from packlight.report.element import Html, element
 from packlight.report.limits import MEASURED
 from packlight.report.timeline import timeline
 from packlight.report.words import NONE, finite, fixed, short, size
@@ -78,8 +78,8 @@ def _limits(limits: list[Report]) -> list[Html]:
             MEASURED.get(str(limit.get("measures")), NONE),
             size(limit.get("original")),
             size(limit.get("compressed")),
-            _MARKS.get(limit.get("met"), NONE),
-            f"{limit.get('source')}, as of {limit.get('as_of')}",
+            element("span", _MARKS.get(limit.get("met"), NONE), class_="together"),
+            element("span", ", as of ".join(_source(limit)) or NONE, class_="source"),
         )
         for limit in limits
     ]
@@ -94,6 +94,10 @@ def _limits(limits: list[Report]) -> list[Html]:
     ]
     caption = "What stores and systems allow a whole app."
     return [more("The limits one by one", table(caption, header, lines, class_="wide"))]
+
+
+def _source(limit: Report) -> list[str]:
+    return [str(limit[key]) for key in ("source", "as_of") if limit.get(key)]
 
 
 def _seconds(value: object) -> str:

@@ -164,7 +164,7 @@ def _decisions(report: Report) -> Section | None:
             table(
                 "Layers whose inputs stay in floating point, because integers would cost too much.",
                 [("layer", False), ("why", False)],
-                [(layer.get("name"), layer["why_float"]) for layer in floats],
+                [(layer.get("name"), layer["why_float"]) for layer in floats[: layers.MOST_LAYERS]],
             )
         )
     return section("decisions", "What was decided", None, *parts) if parts else None

@@ -12,6 +12,7 @@ from packlight.report.words import NONE, count, finite, fixed, percent, short, s
 
 TOP_LAYERS = 24  # shown at once; the rest folds away
 WORST_LAYERS = 10
+MOST_LAYERS = 300  # folded away: the page stays below 400 KB, and report.json holds all
 
 
 def sizes(report: Report) -> Section | None:
@@ -164,8 +165,10 @@ def bits(report: Report) -> Section | None:
             shown,
         ),
         more(
-            f"The other {len(rest):,} layers",
-            _layer_table("The smaller layers, as the network runs them.", rest),
+            f"The other {len(rest):,} layers"
+            if len(rest) <= MOST_LAYERS
+            else f"{MOST_LAYERS} of the other {len(rest):,} layers; report.json holds all",
+            _layer_table("The smaller layers, as the network runs them.", rest[:MOST_LAYERS]),
         )
         if rest
         else None,

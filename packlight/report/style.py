@@ -65,6 +65,7 @@ td.n { white-space: nowrap; }
 tr.chosen > * { color: var(--accent); font-weight: 600; }
 .large { font-size: 1rem; }
 .together { white-space: nowrap; }
+.source { display: inline-block; min-width: 12rem; }
 .wide { font-size: .8rem; }
 .wide th, .wide td { padding-left: .4rem; padding-right: .4rem; }
 .wide tbody th { min-width: 7.5rem; }
@@ -147,17 +148,17 @@ body > footer {
   dt { border: 0; padding-bottom: 0; }
   dd { padding-top: 0; }
   th, td { padding: .45rem .4rem; }
-  tbody th { min-width: 5.5rem; }
+  tbody th { min-width: 6.5rem; }
   .large { font-size: .8rem; }
   .large tbody th { min-width: 4.5rem; }
   .large td:last-child { white-space: normal; }
   .gallery { gap: 1rem .75rem; }
   /* pictures shrink with the screen, their letters less */
-  svg { min-width: 0; }
-  svg text { font-size: 19px; }
-  svg.bars, svg.treemap { min-width: 28rem; }
-  svg.bars text { font-size: 16px; }
-  svg.treemap text { font-size: 12.5px; }
+  figure svg { min-width: 0; }
+  figure svg text { font-size: 19px; }
+  figure svg.bars, figure svg.treemap { min-width: 28rem; }
+  figure svg.bars text { font-size: 16px; }
+  figure svg.treemap text { font-size: 12.5px; }
 }
 @media print {
   :root {
@@ -170,6 +171,10 @@ body > footer {
   section { margin-top: 2.5rem; }
   h2, section > p, caption { break-after: avoid; }
   th, td, dt, dd { padding-top: .3rem; padding-bottom: .3rem; }
+  table { font-size: 8pt; }
+  .large { font-size: 10pt; }
+  .wide { font-size: 7pt; }
+  tbody th, .wide tbody th, .source { min-width: 0; }
   tr, figure, dt, dd, .gallery li { break-inside: avoid; }
   .scroll { overflow: visible; }
   svg { min-width: 0; }

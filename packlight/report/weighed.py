@@ -151,7 +151,7 @@ def _limits(judged: Judged | None) -> Section | None:
             size(verdict.limit.at_most),
             f"{MEASURED[verdict.limit.measures]} {takes(verdict)}",
             outcome(verdict),
-            _source(verdict.limit),
+            element("span", _source(verdict.limit), class_="source"),
         )
         for verdict in judged.verdicts
     ]

@@ -85,7 +85,8 @@ def test_dark_is_dark_and_light_is_light(browser: Browser) -> None:
 
 
 def test_paper_shows_what_is_folded_away_and_no_links(browser: Browser) -> None:
-    browser.show(1100, media="print")
+    browser.show(700, media="print")  # as wide as A4 within its margins
+    assert browser.run("document.documentElement.scrollWidth") <= 700
     heights = browser.run(
         "[...document.querySelectorAll('details table')].map(t => t.getBoundingClientRect().height)"
     )

@@ -73,7 +73,7 @@ def emptied() -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "report",
-    [example(), example(1, 1), example(500, 100), without_labels(), emptied(), {}],
+    [example(), example(1, 1), example(3000, 300), without_labels(), emptied(), {}],
     ids=["typical", "one layer", "large", "no labels", "all null", "empty"],
 )
 def test_the_page_is_well_formed_and_stands_alone(report: dict[str, Any]) -> None:
