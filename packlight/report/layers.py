@@ -12,7 +12,7 @@ from packlight.report.words import NONE, count, finite, fixed, percent, short, s
 
 TOP_LAYERS = 24  # shown at once; the rest folds away
 WORST_LAYERS = 10
-MOST_LAYERS = 300  # folded away: the page stays below 400 KB, and report.json holds all
+MOST_LAYERS = 200  # folded away: the page stays below 400 KB, and report.json holds all
 
 
 def sizes(report: Report) -> Section | None:
