@@ -111,5 +111,12 @@ def write_images(path: Path, seed: int) -> Path:
     x_train, y_train = render(FIT_IMAGES, (FITTING, seed))
     x_test, y_test = render(JUDGE_IMAGES, (JUDGING, seed))
     file = io.BytesIO()
-    np.savez_compressed(file, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+    np.savez_compressed(
+        file,
+        x_train=x_train,
+        y_train=y_train,
+        x_test=x_test,
+        y_test=y_test,
+        class_names=np.array(list(CHARSET)),
+    )
     return replace_file(path, file.getvalue())

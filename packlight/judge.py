@@ -91,6 +91,32 @@ class Task:
     classes: int = 0
 
 
+@dataclass(frozen=True)
+class Flip:
+    """A sample that two classifiers answer differently.
+
+    Args:
+        sample: its position among those compared.
+        before, after: the class that the first and the second network put first.
+        label: the right one, or None.
+    """
+
+    sample: int
+    before: int
+    after: int
+    label: int | None
+
+    @property
+    def lost(self) -> bool:
+        """Right before, and no longer."""
+        return self.before == self.label
+
+    @property
+    def won(self) -> bool:
+        """Wrong before, and no longer."""
+        return self.after == self.label
+
+
 def find_task(inputs: Sequence[Array], outputs: Sequence[Array], *, labelled: bool) -> Task:
     """Tell a classifier from other networks by what it returns on real samples.
 
@@ -141,6 +167,21 @@ def compare(
         agreement=agreement,
         sqnr_db=sqnr,
     )
+
+
+def flips(first: Sequence[Array], second: Sequence[Array], labels: Array | None) -> list[Flip]:
+    """The samples whose first choice differs, in order.
+
+    Args:
+        first, second: one array per output; the first one holds a score per class.
+        labels: (n,) or None.
+    """
+    n = len(first[0])
+    a, b = (outputs[0].reshape(n, -1).argmax(1) for outputs in (first, second))
+    return [
+        Flip(int(i), int(a[i]), int(b[i]), None if labels is None else int(labels[i]))
+        for i in np.flatnonzero(a != b)
+    ]
 
 
 def _right(scores: Array, labels: Array, k: int) -> Array:

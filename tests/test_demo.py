@@ -29,6 +29,7 @@ def test_the_data_is_written_the_same_every_time(tmp_path, monkeypatch):
         "y_train": ((40,), "int64"),
         "x_test": ((50, 1, 32, 32), "uint8"),
         "y_test": ((50,), "int64"),
+        "class_names": ((36,), "<U1"),
     }
 
 

@@ -74,3 +74,29 @@ def test_a_task_is_told_from_the_outputs():
     assert judge.find_task(x, [logits], labelled=False) == judge.Task(True, False, 5)
     assert judge.find_task(x, [wide], labelled=False) == judge.Task(False)
     assert judge.find_task(x, [boxes], labelled=False) == judge.Task(False)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_flips_are_the_samples_whose_first_choice_differs(labelled):
+    rng = np.random.default_rng(1)
+    a = rng.integers(0, 9, (60, 1, 4)).astype(np.float32)  # with ties
+    b = np.where(rng.random(a.shape) < 0.3, a + 3, a)
+    labels = rng.integers(0, 4, 60) if labelled else None
+    expected = []
+    for index in range(60):
+        first, second = (list(scores[index, 0]) for scores in (a, b))
+        before, after = first.index(max(first)), second.index(max(second))
+        if before != after:
+            label = int(labels[index]) if labelled else None
+            expected.append(judge.Flip(index, before, after, label))
+    found = judge.flips([a], [b], labels)
+    assert found == expected
+    assert len(found) > 10
+    agreement = judge.compare([a], [b], labels, classifier=True).agreement
+    assert agreement.value == pytest.approx(1 - len(found) / 60)
+    if labelled:
+        drop = judge.compare([a], [b], labels, classifier=True).drop1
+        lost, won = sum(flip.lost for flip in found), sum(flip.won for flip in found)
+        assert drop.value == pytest.approx((lost - won) / 60)
+    else:
+        assert not any(flip.lost or flip.won for flip in found)

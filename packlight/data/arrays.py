@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from packlight.data.inputs import layout_of, numpy_dtype, short, sizes_text
 from packlight.data.samples import Dataset, Read, Samples
 from packlight.errors import BadInput
 from packlight.types import Array
+
+CLASS_NAMES = "class_names"  # array of texts, what the labels 0, 1, ... stand for
 
 
 def open_object(source: Any, inputs: Sequence[Any], how: Preprocess) -> Dataset:
@@ -88,9 +91,11 @@ def open_arrays(
     names = [spec.name for spec in inputs]
     keys = ", ".join(arrays) or "nothing"
     needed = [spec.name for spec in inputs if spec.value is None] or names
+    classes = {} if CLASS_NAMES in names else _classes(arrays.get(CLASS_NAMES), name)
 
     def samples(given: dict[str, Array], labels: Array | None, part: str) -> Samples:
-        return from_arrays(_filled(given, inputs, name), labels, inputs, how, part)
+        found = from_arrays(_filled(given, inputs, name), labels, inputs, how, part)
+        return replace(found, classes=classes)
 
     if len(needed) == 1:
         (only,) = needed
@@ -119,6 +124,18 @@ def open_arrays(
         f"{name} holds {keys}; expected x and y, or x_train, y_train, x_test and y_test, or "
         f"{needed[0]}"
     )
+
+
+def _classes(called: Array | None, name: str) -> dict[int, str]:
+    """What classes are called, in the order of their numbers, where the source says so."""
+    if called is None:
+        return {}
+    if called.ndim != 1 or called.dtype.kind != "U":
+        raise BadInput(
+            f"{name}: {CLASS_NAMES} is {called.dtype} of shape {called.shape}; give one text per "
+            "class, or leave it out"
+        )
+    return {number: str(text) for number, text in enumerate(called)}
 
 
 def _filled(arrays: dict[str, Array], inputs: Sequence[Any], name: str) -> dict[str, Array]:

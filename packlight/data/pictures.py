@@ -6,7 +6,7 @@ import csv
 import io
 import threading
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,6 +21,7 @@ from packlight.types import Array
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"}
 TRAIN, TEST = ("train", "training"), ("test", "val", "valid", "validation")
 LABELS = "labels.csv"
+NAMES = ("name", "class_name")  # columns of it that may say what a class is called
 FILE_BYTES = (
     256 * 2**20
 )  # of one file in a zip once unpacked; a camera's largest image is far below
@@ -141,7 +142,8 @@ def _image_samples(
     if classes is not None:
         labels = np.array([classes[name.split("/")[0]] for name in names], dtype=np.int64)
     full = [prefix + name for name in names]
-    return _decoded(full, read, labels, layout, how)
+    called = {number: name for name, number in (classes or {}).items()}
+    return _decoded(full, read, labels, layout, how, called)
 
 
 def _decoded(
@@ -150,6 +152,7 @@ def _decoded(
     labels: Array | None,
     layout: Layout,
     how: Preprocess,
+    classes: Mapping[int, str],
 ) -> Samples:
     return Samples(
         Decoder(names, read, layout, how),
@@ -157,6 +160,7 @@ def _decoded(
         labels,
         names,
         content=lambda index: read(names[index]),
+        classes=classes,
     )
 
 
@@ -183,6 +187,8 @@ def _open_labelled(
         )
     folder = table[: -len(LABELS)]
     names, labels = [], []
+    called = next((column for column in NAMES if column in columns), None)
+    classes: dict[int, str] = {}
     seen: set[str] = set()
     for number, row in enumerate(rows, start=2):
         name, index = folder + str(row["filename"]), str(row["class_index"]).strip()
@@ -197,7 +203,9 @@ def _open_labelled(
             )
         names.append(name)
         labels.append(int(index))
-    samples = _decoded(names, read, np.array(labels, np.int64), layout, how)
+        if called and row[called]:
+            classes.setdefault(int(index), str(row[called]))
+    samples = _decoded(names, read, np.array(labels, np.int64), layout, how, classes)
     below, _ = _below_common_folder(names)
     parts = [set(_part(below, folders)) for folders in (TRAIN, TEST)]
     if not all(parts):

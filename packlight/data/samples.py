@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -54,6 +54,7 @@ class Samples:
         all_labels: (of the whole source) or None.
         all_names: of the whole source, for messages.
         content: number of one of the source's samples -> its bytes as they lie there, unchanged.
+        classes: label -> what the source calls that class, where it does.
     """
 
     read: Read = field(repr=False)
@@ -61,6 +62,7 @@ class Samples:
     all_labels: Array | None = field(default=None, repr=False)
     all_names: Sequence[str] = field(default=(), repr=False)
     content: Callable[[int], bytes] | None = field(default=None, repr=False, kw_only=True)
+    classes: Mapping[int, str] = field(default_factory=dict, repr=False, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -1,7 +1,8 @@
 """Every kind of source, opened for a network's inputs.
 
 - a folder or zip of images: class sub-folders, train/ and test/ above them, a labels.csv, or flat;
-- .npz with x, y or x_train, y_train, x_test, y_test, or with the network's input names; .npy;
+- .npz with x, y or x_train, y_train, x_test, y_test, or with the network's input names, and
+  perhaps class_names; .npy;
 - arrays, (inputs, labels), a dict by input name, any iterable of such batches;
 - `random` or `random:512`: noise, to try things with.
 """

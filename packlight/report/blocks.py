@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from packlight.report.element import Html, breakable, element, join
@@ -11,8 +12,24 @@ from packlight.report.style import STYLE
 Report = dict[str, Any]
 
 
-def page(title: str, *parts: Html | None) -> str:
+@dataclass(frozen=True)
+class Section:
+    """A part of a page.
+
+    Args:
+        name: its anchor.
+        title: its heading.
+        body: all of it, the heading included.
+    """
+
+    name: str
+    title: str
+    body: Html
+
+
+def page(title: str, header: Html, sections: Iterable[Section | None], footer: Html) -> str:
     """A whole page: one file without scripts, and nothing in it comes from elsewhere."""
+    parts = [part for part in sections if part is not None]
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -21,20 +38,36 @@ def page(title: str, *parts: Html | None) -> str:
         element(
             "meta",
             http_equiv="Content-Security-Policy",
-            content="default-src 'none'; style-src 'unsafe-inline'",
+            content="default-src 'none'; style-src 'unsafe-inline'; img-src data:",
         ),
         element("title", title),
         element("style", Html(STYLE)),
     )
-    body = element("body", element("main", *parts))
+    body = element(
+        "body",
+        element("a", "Skip to the results", href="#results", class_="skip"),
+        header,
+        _contents(parts),
+        element("main", [part.body for part in parts], id="results", tabindex="-1"),
+        footer,
+    )
     return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
 
 
-def section(name: str, title: str, words: str | None, *parts: Html | None) -> Html:
+def _contents(parts: Sequence[Section]) -> Html | None:
+    """Links to every part, where there are more than a few."""
+    if len(parts) < 2:
+        return None
+    links = [element("li", element("a", part.title, href=f"#{part.name}")) for part in parts]
+    return element("nav", element("ul", links), aria_label="On this page")
+
+
+def section(name: str, title: str, words: str | None, *parts: Html | None) -> Section:
     """A part of the page under a heading; `name` is its anchor."""
     heading = element("h2", title, id=name)
     lead = element("p", words) if words else None
-    return element("section", heading, lead, *parts, aria_labelledby=name)
+    body = element("section", heading, lead, *parts, aria_labelledby=name)
+    return Section(name, title, body)
 
 
 def table(
@@ -92,7 +125,7 @@ def figure(caption: str, picture: Html, key: Html | None = None) -> Html:
 
 def _scroll(name: str, wide: Html) -> Html:
     """What may be wider than the screen, to be scrolled by hand or by key."""
-    return element("div", wide, class_="scroll", role="region", aria_label=name, tabindex="0")
+    return element("div", wide, class_="scroll", role="group", aria_label=name, tabindex="0")
 
 
 def more(words: str, part: Html) -> Html:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import ceil, floor, log10
 
 from packlight.report.element import Html, element, join
-from packlight.report.words import elided, percent, points, short, size, span
+from packlight.report.words import elided, minus, percent, points, short, size, span
 
 WIDTH = 760
 
@@ -46,6 +46,15 @@ class Spot:
     hint: str
 
 
+@dataclass(frozen=True)
+class Peer:
+    """What another tool made of the same network."""
+
+    name: str
+    size: float
+    score: float
+
+
 def bars(rows: Sequence[Bar]) -> Html:
     """Paired horizontal bars: grey before, and below it what is left of it."""
     left, right, pitch, top = 214, 612, 32, 8
@@ -62,7 +71,7 @@ def bars(rows: Sequence[Bar]) -> Html:
             element(
                 "g",
                 element("title", f"{row.name}: {size(row.before)}, now {size(row.installed)}"),
-                _label(left - 12, middle, elided(row.name, 30), "end"),
+                _label(left - 12, middle, elided(row.name, 24), "end"),
                 _box(left, y, length(row.before), 10, "before"),
                 _box(left, y + 12, length(row.installed), 10, "installed"),
                 _box(left, y + 12, length(row.packed), 10, "packed"),
@@ -80,19 +89,21 @@ def bars(rows: Sequence[Bar]) -> Html:
     return _svg("bars", "Bytes of each layer, before and after", description, height, drawn)
 
 
-def curve(spots: Sequence[Spot], *, budget: float | None, metric: str) -> Html:
-    """Score over packed bytes; the chosen one is filled, the budget a dashed line."""
-    left, right, top, bottom, height = 70, WIDTH - 24, 34, 300, 356
+def curve(
+    spots: Sequence[Spot], *, budget: float | None, metric: str, peers: Sequence[Peer] = ()
+) -> Html:
+    """Score over packed bytes; the chosen one is filled, the budget a dashed line, peers square."""
+    left, right, top, bottom, height = 90, WIDTH - 40, 34, 300, 356
     as_share = metric != "sqnr_db"
 
     def shown(score: float) -> str:
         return percent(score) if as_share else f"{short(score)} dB"
 
-    reach = [spot.size for spot in spots] + ([budget] if budget else [])
+    reach = [*(spot.size for spot in spots), *(peer.size for peer in peers)]
+    reach += [budget] if budget else []
+    scores = [*(spot.score for spot in spots), *(peer.score for peer in peers)]
     x_axis = _Axis.around(reach, left, right, least=0.0)
-    y_axis = _Axis.around(
-        [spot.score for spot in spots], bottom, top, most=1.0 if as_share else None
-    )
+    y_axis = _Axis.around(scores, bottom, top, most=1.0 if as_share else None)
     grid = []
     for value in y_axis.ticks():
         y = y_axis.at(value)
@@ -112,8 +123,7 @@ def curve(spots: Sequence[Spot], *, budget: float | None, metric: str) -> Html:
         grid.append(_label(x + shift, bottom - 14, f"budget {size(budget)}", side, "halo"))
 
     path = " ".join(
-        f"{_px(x_axis.at(spot.size))},{_px(y_axis.at(spot.score))}"
-        for spot in sorted(spots, key=lambda spot: spot.size)
+        f"{_px(x_axis.at(spot.size))},{_px(y_axis.at(spot.score))}" for spot in _frontier(spots)
     )
     drawn = [element("polyline", points=path, class_="trail")]
     for spot in sorted(spots, key=lambda spot: spot.chosen):
@@ -132,11 +142,19 @@ def curve(spots: Sequence[Spot], *, budget: float | None, metric: str) -> Html:
             drop = 20 if y < (top + bottom) / 2 else -16
             words = f"chosen: {size(spot.size)}, {shown(spot.score)}"
             drawn.append(_label(x + shift, y + drop, words, side, "strong halo"))
+    for peer in peers:
+        x, y = x_axis.at(peer.size), y_axis.at(peer.score)
+        hint = f"{peer.name}: {size(peer.size)}, {shown(peer.score)}"
+        place = {"x": _px(x - 4), "y": _px(y - 4), "width": 8, "height": 8}
+        drawn.append(element("rect", element("title", hint), **place, class_="visited"))
+        side, shift = ("end", -10) if x > (left + right) / 2 else ("start", 10)
+        drawn.append(_label(x + shift, y, elided(peer.name, 24), side, "halo"))
     chosen = [spot for spot in spots if spot.chosen]
     description = (
         f"{len(spots)} networks from {size(min(reach))} to {size(max(reach))}. "
         + "".join(f"Chosen: {size(spot.size)} at {shown(spot.score)}. " for spot in chosen)
-        + (f"The budget is {size(budget)}." if budget else "")
+        + (f"The budget is {size(budget)}. " if budget else "")
+        + "".join(f"{peer.name}: {size(peer.size)} at {shown(peer.score)}. " for peer in peers)
     )
     title = f"{_METRICS.get(metric, metric)} against packed size"
     return _svg("curve", title, description.strip(), height, join(grid, drawn))
@@ -154,8 +172,8 @@ def intervals(rows: Sequence[Change], *, allowed: float | None) -> Html:
     for value in axis.ticks():
         x = axis.at(value)
         grid.append(_line(x, top, x, bottom, "axis" if value == 0 else "grid"))
-        grid.append(_label(x, bottom + 18, points(value / 100), "middle"))
-    grid.append(_label(right, bottom + 40, "change in percentage points", "end", "soft"))
+        grid.append(_label(x, bottom + 18, minus(f"{value:+.3g}") if value else "0", "middle"))
+    grid.append(_label(right, bottom + 44, "change in percentage points", "end", "soft"))
     if allowed is not None:
         x = axis.at(-100 * allowed)
         grid.append(_line(x, top - 10, x, bottom, "budget"))
@@ -175,7 +193,16 @@ def intervals(rows: Sequence[Change], *, allowed: float | None) -> Html:
         f"{row.name}: {points(row.value)} points, 95% interval {span(row.low, row.high)}."
         for row in rows
     )
-    return _svg("intervals", "Change of accuracy", description, bottom + 52, join(grid, drawn))
+    return _svg("intervals", "Change of accuracy", description, bottom + 58, join(grid, drawn))
+
+
+def _frontier(spots: Sequence[Spot]) -> list[Spot]:
+    """Those that no other beats in both size and score, the smallest first."""
+    best: list[Spot] = []
+    for spot in sorted(spots, key=lambda spot: (spot.size, -spot.score)):
+        if not best or spot.score > best[-1].score:
+            best.append(spot)
+    return best
 
 
 _METRICS = {
@@ -232,6 +259,7 @@ def _svg(name: str, title: str, description: str, height: float, children: objec
         element("title", title, id=f"{name}-title"),
         element("desc", description, id=f"{name}-desc"),
         children,
+        class_=name,
         role="img",
         aria_labelledby=f"{name}-title {name}-desc",
         viewBox=f"0 0 {WIDTH} {_px(height)}",

@@ -10,7 +10,7 @@ import re
 from html import escape
 from typing import Any
 
-_VOID = ("meta", "br")
+_VOID = ("meta", "br", "img")
 
 
 class Html(str):

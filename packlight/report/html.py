@@ -7,11 +7,13 @@ were not measured (no labels, no latency) are left out; numbers that are missing
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from packlight.report import charts, layers
 from packlight.report.blocks import (
     Report,
+    Section,
     definitions,
     figure,
     file_name,
@@ -21,42 +23,49 @@ from packlight.report.blocks import (
     section,
     table,
 )
+from packlight.report.budgets import budgets
+from packlight.report.changed import changed
+from packlight.report.delivery import delivery, memory
 from packlight.report.element import Html, element, join
 from packlight.report.outcome import header, outcome
-from packlight.report.words import NONE, count, finite, fixed, percent, points, short, size
+from packlight.report.words import NONE, count, finite, fixed, percent, short, size
 
 
-def render(report: Report) -> str:
-    """The page.
+def render(report: Report, pictures: Sequence[bytes] = ()) -> str:
+    """The page, from what everyone asks to what few do.
 
     Args:
         report: as in report.json; every key may be missing or None.
+        pictures: PNG files of the first of the samples in `flips`, in their order.
     """
     sections = (
+        budgets(report),
         outcome(report),
-        _asked(report),
+        changed(report, pictures),
+        delivery(report),
         layers.sizes(report),
         _curve(report),
         layers.worst(report),
         layers.mended(report),
+        memory(report),
         layers.bits(report),
         _decisions(report),
         _provenance(report),
     )
     footer = element("footer", f"packlight {report.get('packlight') or ''}".strip())
     title = f"{file_name(report, 'original') or 'network'}, packed by packlight"
-    return page(title, header(report), *sections, footer)
+    return page(title, header(report), sections, footer)
 
 
-def _asked(report: Report) -> Html | None:
+def _settings(report: Report) -> list[tuple[str, Any]]:
+    """What was asked besides the budgets."""
     asked = report.get("asked") or {}
     lines: list[tuple[str, Any]] = []
     for key, value in asked.items():
-        if value is not None and value != {}:
-            name, shown = _QUESTIONS.get(key, (key.replace("_", " "), _plain))
+        if value is not None and value != {} and key not in _BOUNDS:
+            name, shown = _QUESTIONS.get(key, (key.replace("_", " ").capitalize(), _plain))
             lines.append((name, shown(value)))
-    said = [(name, text) for name, text in lines if text]
-    return section("asked", "What was asked", None, definitions(said))
+    return lines
 
 
 def _plain(value: Any) -> str:
@@ -74,7 +83,7 @@ def _plain(value: Any) -> str:
     return short(value) if isinstance(value, float) else json.dumps(value, default=str)
 
 
-def _curve(report: Report) -> Html | None:
+def _curve(report: Report) -> Section | None:
     visited = report.get("visited") or []
     chosen = [visit for visit in visited if visit.get("chosen")]
     metric = str((chosen or visited or [{}])[0].get("metric"))
@@ -88,6 +97,13 @@ def _curve(report: Report) -> Html | None:
     if not spots:
         return None
     budget = finite(get(report, "asked", "target_size"))
+    peers = [
+        charts.Peer(str(peer.get("name")), x, y)
+        for peer in report.get("peers") or []
+        if peer.get("metric") == metric
+        and (x := finite(peer.get("packed_bytes"))) is not None
+        and (y := finite(peer.get("score"))) is not None
+    ]
     on = {str(visit["on"]) for visit in visited if visit.get("on")}
     where = " and ".join(sorted(_PARTS.get(part, part) for part in on))
     words = f"Scored on {where}"
@@ -120,10 +136,11 @@ def _curve(report: Report) -> Html | None:
     return section(
         "curve",
         "Size against accuracy",
-        f"{words if on else ''}The further a point lies up and to the left, the better.",
+        f"{words if on else ''}The further a point lies up and to the left, the "
+        "better; the line joins those that no other beats.",
         figure(
             "Score of each network visited, by its size.",
-            charts.curve(spots, budget=budget, metric=metric),
+            charts.curve(spots, budget=budget, metric=metric, peers=peers),
         ),
         more(f"All {len(visited)} networks", listed),
     )
@@ -136,7 +153,7 @@ def _score(visit: Report) -> str:
     return f"{short(value)} dB" if visit.get("metric") == "sqnr_db" else short(value)
 
 
-def _decisions(report: Report) -> Html | None:
+def _decisions(report: Report) -> Section | None:
     notes = report.get("notes") or []
     floats = [layer for layer in report.get("layers") or [] if layer.get("why_float")]
     parts: list[Html] = []
@@ -147,13 +164,13 @@ def _decisions(report: Report) -> Html | None:
             table(
                 "Layers whose inputs stay in floating point, because integers would cost too much.",
                 [("layer", False), ("why", False)],
-                [(layer.get("name"), layer["why_float"]) for layer in floats],
+                [(layer.get("name"), layer["why_float"]) for layer in floats[: layers.MOST_LAYERS]],
             )
         )
     return section("decisions", "What was decided", None, *parts) if parts else None
 
 
-def _provenance(report: Report) -> Html | None:
+def _provenance(report: Report) -> Section:
     original, compressed = get(report, "original") or {}, get(report, "compressed") or {}
     lines: list[tuple[str, Any]] = [
         ("Original", _identity(original, "file", "sha256")),
@@ -161,6 +178,11 @@ def _provenance(report: Report) -> Html | None:
         ("Multiply-adds", count(original.get("macs"))),
         ("Network file", _identity(compressed, "file", "sha256")),
         ("Packed file", _identity(compressed, "packed_file", "packed_sha256")),
+        *_settings(report),
+        *(
+            (name, _fingerprint(get(report, "data", part)))
+            for part, name in (("fit", "Samples fitted on"), ("judge", "Samples that judge"))
+        ),
         ("packlight", report.get("packlight")),
         *(
             (_VERSIONS.get(name, name), value)
@@ -177,11 +199,22 @@ def _provenance(report: Report) -> Html | None:
     command = report.get("command")
     return section(
         "provenance",
-        "Provenance",
-        "The same input, seed and machine give the same bytes.",
-        element("pre", element("code", command)) if command else None,
+        "Do it again",
+        "The same input, seed, versions and machine give the same bytes. A click marks the whole "
+        "command."
+        if command
+        else None,
+        element("pre", element("code", command), class_="command") if command else None,
         definitions([(name, value) for name, value in lines if value and value != NONE]),
     )
+
+
+def _fingerprint(part: Any) -> Html | None:
+    if not part or finite(part.get("samples")) is None:
+        return None
+    digest = part.get("sha256")
+    code = join(element("br"), element("code", "sha256 ", digest)) if digest else None
+    return join(count(part["samples"]), code)
 
 
 def _identity(entry: Report, name: str, digest: str) -> Html | None:
@@ -201,14 +234,15 @@ _VERSIONS = {
     "torch": "PyTorch",
     "onnxruntime": "ONNX Runtime",
     "numpy": "NumPy",
+    "onnx": "ONNX",
+    "system": "System",
+    "machine": "Machine",
 }
+_BOUNDS = {"target_size", "target_installed_size", "max_drop", "speedup", "max_ram", "model"}
 _QUESTIONS = {
-    "target_size": ("Download at most", size),
-    "target_installed_size": ("Installed at most", size),
-    "max_drop": ("Accuracy lost at most", lambda share: f"{points(share, signed=False)} points"),
-    "model": ("Network", _plain),
     "data": ("Data", _plain),
-    "calibrate": ("Samples to fit on", count),
+    "calibrate": ("Samples asked to fit on", count),
+    "labels": ("Learns from labels", lambda _: "yes"),
     "preprocess": ("Preprocessing", _plain),
     "seed": ("Seed", _plain),
 }

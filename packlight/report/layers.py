@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from packlight.report import charts
-from packlight.report.blocks import Report, figure, more, section, table
+from packlight.report.blocks import Report, Section, figure, more, section, table
 from packlight.report.element import Html, element
 from packlight.report.words import NONE, count, finite, fixed, percent, short, size
 
 TOP_LAYERS = 24  # shown at once; the rest folds away
 WORST_LAYERS = 10
+MOST_LAYERS = 200  # folded away: the page stays below 400 KB, and report.json holds all
 
 
-def sizes(report: Report) -> Html | None:
+def sizes(report: Report) -> Section | None:
     """The largest layers as bars."""
     layers = _by_size(report)
     if not layers:
@@ -78,7 +79,7 @@ def _rest(layers: Sequence[Report]) -> Html | None:
     )
 
 
-def worst(report: Report) -> Html | None:
+def worst(report: Report) -> Section | None:
     """The layers that cost the most accuracy."""
     damaged = [
         layer for layer in report.get("layers") or [] if (finite(layer.get("damage")) or 0) > 0
@@ -117,7 +118,7 @@ def worst(report: Report) -> Html | None:
     )
 
 
-def mended(report: Report) -> Html | None:
+def mended(report: Report) -> Section | None:
     """The layers by what mending each alone would bring, where that was measured."""
     rows = report.get("explain") or []
     if not rows:
@@ -140,7 +141,7 @@ def mended(report: Report) -> Html | None:
     )
 
 
-def bits(report: Report) -> Html | None:
+def bits(report: Report) -> Section | None:
     """Every layer in figures, the smaller ones folded away where they are many."""
     layers = report.get("layers") or []
     if not layers:
@@ -164,8 +165,10 @@ def bits(report: Report) -> Html | None:
             shown,
         ),
         more(
-            f"The other {len(rest):,} layers",
-            _layer_table("The smaller layers, as the network runs them.", rest),
+            f"The other {len(rest):,} layers"
+            if len(rest) <= MOST_LAYERS
+            else f"{MOST_LAYERS} of the other {len(rest):,} layers; report.json holds all",
+            _layer_table("The smaller layers, as the network runs them.", rest[:MOST_LAYERS]),
         )
         if rest
         else None,

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from packlight.report import charts
-from packlight.report.blocks import Report, figure, file_name, get, pair, section, table
-from packlight.report.element import Html, element
+from packlight.report.blocks import Report, Section, figure, file_name, get, pair, section, table
+from packlight.report.budgets import wishes
+from packlight.report.element import Html, element, join
 from packlight.report.words import NONE, count, finite, percent, points, ratio, short, size, span
 
 
@@ -15,6 +16,7 @@ def header(report: Report) -> Html:
     """The network, how small it became, and whether that is what was asked."""
     before = get(report, "original", "bytes")
     after = get(report, "compressed", "packed_bytes")
+    asked = wishes(report)
     return element(
         "header",
         element("p", file_name(report, "original") or "a network", class_="kicker"),
@@ -26,12 +28,13 @@ def header(report: Report) -> Html:
             " ",
             element("span", size(after), class_="to"),
         ),
-        element("p", " ".join(_lede(report)), class_="lede"),
+        element("p", f"Asked for: {'; '.join(asked)}.", class_="lede") if asked else None,
         _verdict(report),
+        element("p", " ".join(_details(report))),
     )
 
 
-def _lede(report: Report) -> Iterable[str]:
+def _details(report: Report) -> Iterable[str]:
     original, compressed = get(report, "original"), get(report, "compressed")
     before, after = get(original, "bytes"), get(compressed, "packed_bytes")
     if finite(before) and finite(after):
@@ -81,10 +84,10 @@ def _verdict(report: Report) -> Html | None:
     )
 
 
-def outcome(report: Report) -> Html:
+def outcome(report: Report) -> Section:
     """Original against compressed, in figures, and the accuracy as a picture."""
     original, compressed = get(report, "original"), get(report, "compressed")
-    lines = [
+    lines: list[tuple[Any, ...]] = [
         _sizes_line("Download, packed", pair(original, compressed, "packed_bytes")),
         _sizes_line("Installed", pair(original, compressed, "bytes")),
     ]
@@ -93,7 +96,9 @@ def outcome(report: Report) -> Html:
     for key, name in _ACCURACIES.items():
         drop = get(accuracy, "drop", key)
         if get(first, key) is not None and get(second, key) is not None:
-            change = f"{_change(drop)} ({_change_span(drop)})" if drop else NONE
+            change: Any = NONE
+            if drop:
+                change = join(_change(drop), " ", _together(f"({_change_span(drop)})"))
             lines.append((name, percent(get(first, key)), percent(get(second, key)), change))
     scores = accuracy.get("eval_fn")
     if scores:
@@ -102,7 +107,8 @@ def outcome(report: Report) -> Html:
         lines.append(("Your eval_fn", short(a), short(b), change))
     agreement = accuracy.get("agreement")
     if agreement:
-        interval = f"({percent(agreement.get('low'))} to {percent(agreement.get('high'))})"
+        ends = [percent(agreement.get(end)) for end in ("low", "high")]
+        interval = _together(f"({' to '.join(ends)})")
         lines.append(("Same answer", NONE, percent(agreement.get("value")), interval))
     if finite(accuracy.get("sqnr_db")) is not None:
         lines.append(
@@ -121,6 +127,11 @@ def outcome(report: Report) -> Html:
         class_="large",
     )
     return section("outcome", "What came out", None, listed, _intervals(report))
+
+
+def _together(words: str) -> Html:
+    """What stays in one line."""
+    return element("span", words, class_="together")
 
 
 def _how_measured(accuracy: Report, latency: Report) -> Iterable[str]:
@@ -186,4 +197,6 @@ _BUDGETS = {
     "target_size": "download",
     "target_installed_size": "installed size",
     "max_drop": "accuracy lost",
+    "speedup": "speed",
+    "max_ram": "RAM",
 }

@@ -20,7 +20,16 @@ body {
     sans-serif;
   font-variant-numeric: tabular-nums;
 }
-main { max-width: 62rem; margin: 0 auto; padding: 5rem 1.5rem 6rem; }
+body > header, body > nav, main, body > footer {
+  max-width: 62rem; margin: 0 auto; padding: 0 1.5rem;
+}
+body > header { padding-top: 5rem; }
+main:focus { outline: none; }
+a { color: var(--accent); }
+.skip { position: absolute; left: 1rem; top: -4rem; padding: .5rem 1rem; background: var(--paper); }
+.skip:focus { top: 1rem; }
+nav ul { list-style: none; padding: 0; max-width: none; margin: 2rem 0 0; }
+nav li { display: inline-block; margin: 0 1.25rem .25rem 0; font-size: .9rem; }
 p, ul { max-width: 40rem; margin: 0 0 1rem; }
 .kicker { color: var(--soft); margin-bottom: .25rem; overflow-wrap: anywhere; }
 h1 {
@@ -34,6 +43,7 @@ h1 span { white-space: nowrap; }
 .lede { font-size: 1.2rem; line-height: 1.55; }
 .verdict { padding-left: 1rem; border-left: 3px solid var(--accent); }
 .verdict.unmet { border-left: 6px double var(--ink); }
+h3 { font-size: 1rem; font-weight: 600; margin: 2.5rem 0 .25rem; }
 h2 { font-size: 1.3rem; font-weight: 600; letter-spacing: -.01em; margin: 0 0 .5rem; }
 section { margin-top: 4.5rem; }
 section > p { color: var(--soft); margin-bottom: 1.5rem; }
@@ -54,6 +64,8 @@ tbody tr { border-bottom: 1px solid var(--line); }
 td.n { white-space: nowrap; }
 tr.chosen > * { color: var(--accent); font-weight: 600; }
 .large { font-size: 1rem; }
+.together { white-space: nowrap; }
+.source { display: inline-block; min-width: 12rem; }
 .wide { font-size: .8rem; }
 .wide th, .wide td { padding-left: .4rem; padding-right: .4rem; }
 .wide tbody th { min-width: 7.5rem; }
@@ -108,22 +120,45 @@ pre {
 }
 details { margin-top: 1.5rem; }
 summary { cursor: pointer; color: var(--accent); padding: .5rem 0; }
-summary:focus-visible, .scroll:focus-visible {
+.command { user-select: all; -webkit-user-select: all; }
+.gallery {
+  list-style: none; padding: 0; max-width: none; display: grid; gap: 1.25rem 1rem;
+  grid-template-columns: repeat(auto-fill, minmax(6.25rem, 1fr));
+}
+.gallery li { margin: 0; font-size: .8rem; line-height: 1.35; }
+.gallery img {
+  display: block; width: 6rem; height: auto; margin-bottom: .4rem; border-radius: 3px;
+  background: var(--wash);
+}
+.gallery img.coarse { image-rendering: pixelated; }
+.gallery p { margin: 0; }
+.gallery .was, .gallery .truth, section h3 + p { color: var(--soft); }
+a:focus-visible, summary:focus-visible, .scroll:focus-visible {
   outline: 2px solid var(--accent); outline-offset: 3px;
 }
 li { margin-bottom: .4rem; overflow-wrap: anywhere; }
-footer { margin-top: 4.5rem; color: var(--soft); font-size: .9rem; }
+body > footer {
+  margin-top: 4.5rem; padding-bottom: 6rem; color: var(--soft); font-size: .9rem;
+}
 
 @media (max-width: 40rem) {
-  main { padding-top: 2.5rem; }
+  body > header { padding-top: 2.5rem; }
   section { margin-top: 3rem; }
   dl { grid-template-columns: 1fr; }
   dt { border: 0; padding-bottom: 0; }
   dd { padding-top: 0; }
   th, td { padding: .45rem .4rem; }
   tbody th { min-width: 6.5rem; }
-  .large { font-size: .9rem; }
+  .large { font-size: .8rem; }
+  .large tbody th { min-width: 4.5rem; }
   .large td:last-child { white-space: normal; }
+  .gallery { gap: 1rem .75rem; }
+  /* pictures shrink with the screen, their letters less */
+  figure svg { min-width: 0; }
+  figure svg text { font-size: 19px; }
+  figure svg.bars, figure svg.treemap { min-width: 28rem; }
+  figure svg.bars text { font-size: 16px; }
+  figure svg.treemap text { font-size: 12.5px; }
 }
 @media print {
   :root {
@@ -131,11 +166,16 @@ footer { margin-top: 4.5rem; color: var(--soft); font-size: .9rem; }
     --accent: #0b6b5d; --tint: #a5d0c6; --before: #cbc7bc;
   }
   body { font-size: 10pt; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-  main { max-width: none; padding: 0; }
+  body > header, main, body > footer { max-width: none; padding: 0; }
+  nav, .skip { display: none; }
   section { margin-top: 2.5rem; }
   h2, section > p, caption { break-after: avoid; }
   th, td, dt, dd { padding-top: .3rem; padding-bottom: .3rem; }
-  tr, figure, dt, dd { break-inside: avoid; }
+  table { font-size: 8pt; }
+  .large { font-size: 10pt; }
+  .wide { font-size: 7pt; }
+  tbody th, .wide tbody th, .source { min-width: 0; }
+  tr, figure, dt, dd, .gallery li { break-inside: avoid; }
   .scroll { overflow: visible; }
   svg { min-width: 0; }
   details::details-content { content-visibility: visible; block-size: auto; }

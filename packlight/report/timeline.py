@@ -29,7 +29,7 @@ def timeline(memory: Timeline, better: Timeline | None = None, *, name: str = "m
         better: in an order with a lower peak, drawn as a dashed line.
         name: of the picture, unique on its page.
     """
-    left, right, top, bottom = 70, WIDTH - 24, 40, 260
+    left, right, top, bottom = 90, WIDTH - 24, 40, 260
     count = max(len(memory.steps), 1)
     peaks = [memory.peak, *([better.peak] if better else [])]
     axis = _Axis.around([0.0, *map(float, peaks)], bottom, top, least=0.0)
@@ -52,7 +52,7 @@ def timeline(memory: Timeline, better: Timeline | None = None, *, name: str = "m
     if better:
         words = f"dashed: a better order, peak {size(better.peak)}"
         drawn.append(_label((left + right) / 2, bottom + 20, words, "middle"))
-    tensors = _tensors(memory, bottom + 52)
+    tensors = _tensors(memory, bottom + 56)
     description = (
         f"{count} steps; at most {size(memory.peak)} are alive at once, in step "
         f"{memory.peak_step + 1}. Alive then: "
@@ -60,14 +60,16 @@ def timeline(memory: Timeline, better: Timeline | None = None, *, name: str = "m
         + (f". In a better order {size(better.peak)}" if better else "")
         + "."
     )
-    height = bottom + 52 + 20 * len(tensors)
+    height = bottom + 56 + 23 * len(tensors)
     return _svg(name, "Memory alive at each step", description, height, join(grid, drawn, tensors))
 
 
 def _stairs(live: Sequence[int], at: _At, axis: _Axis) -> str:
     corners = []
-    for step, value in enumerate(live):
-        corners += [(at(step), axis.at(value)), (at(step + 1), axis.at(value))]
+    together = -(-len(live) // WIDTH)  # steps that share a pixel, of which the highest is seen
+    for step in range(0, len(live), together or 1):
+        value = axis.at(max(live[step : step + together]))
+        corners += [(at(step), value), (at(min(step + together, len(live))), value)]
     return " ".join(f"{_px(x)},{_px(y)}" for x, y in corners)
 
 
@@ -82,7 +84,7 @@ def _peak(memory: Timeline, at: _At, axis: _Axis) -> Html:
     x, y = at(memory.peak_step + 0.5), axis.at(memory.peak)
     middle = at(len(memory.live) / 2)
     side, shift = ("end", -12) if x > middle else ("start", 12)
-    words = f"peak: {size(memory.peak)} in {elided(memory.steps[memory.peak_step], 34)}"
+    words = f"peak: {size(memory.peak)} in {elided(memory.steps[memory.peak_step], 24)}"
     return join(
         element("circle", cx=_px(x), cy=_px(y), r=6, class_="chosen"),
         _label(x + shift, y - 14, words, side, "strong halo"),
@@ -93,20 +95,20 @@ def _tensors(memory: Timeline, top: float) -> list[Html]:
     """The names of what is alive at the peak, largest first."""
     if not memory.at_peak:
         return []
-    lines = [_label(70, top, "alive at the peak", "start", "soft")]
+    lines = [_label(90, top, "alive at the peak", "start", "soft")]
     for item in memory.at_peak[:_NAMED]:
-        y = top + 20 * len(lines)
+        y = top + 23 * len(lines)
         lines.append(
             element(
                 "g",
                 element("title", item.name),
-                _label(150, y, size(item.bytes), "end"),
-                _label(166, y, elided(item.name, 70), "start"),
+                _label(170, y, size(item.bytes), "end"),
+                _label(186, y, elided(item.name, 56), "start"),
             )
         )
     rest = memory.at_peak[_NAMED:]
     if rest:
-        y = top + 20 * len(lines)
-        lines.append(_label(150, y, size(sum(item.bytes for item in rest)), "end", "soft"))
-        lines.append(_label(166, y, f"in {len(rest)} more", "start", "soft"))
+        y = top + 23 * len(lines)
+        lines.append(_label(170, y, size(sum(item.bytes for item in rest)), "end", "soft"))
+        lines.append(_label(186, y, f"in {len(rest)} more", "start", "soft"))
     return lines

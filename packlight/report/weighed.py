@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import packlight
-from packlight.report.blocks import figure, more, page, section, table
+from packlight.report.blocks import Section, figure, more, page, section, table
 from packlight.report.element import Html, element
 from packlight.report.limits import MEASURED, download_times, outcome, takes
 from packlight.report.timeline import timeline
@@ -30,14 +30,17 @@ def render(weighed: LayerTable, judged: Judged | None = None) -> str:
     """
     found = summary(weighed)
     name = weighed.model or "a network"
-    return page(
-        f"{name}, weighed by packlight",
-        _header(weighed, found, name),
+    sections = (
         _bytes(weighed),
         _memory(weighed, found),
         _waste(found),
         _limits(judged),
         _layers(weighed),
+    )
+    return page(
+        f"{name}, weighed by packlight",
+        _header(weighed, found, name),
+        sections,
         element("footer", f"packlight {packlight.__version__}"),
     )
 
@@ -85,7 +88,7 @@ def _header(weighed: LayerTable, found: Summary, name: str) -> Html:
     )
 
 
-def _bytes(weighed: LayerTable) -> Html | None:
+def _bytes(weighed: LayerTable) -> Section | None:
     tiles = [Tile(row.layer, row.bytes, kind_of(row)) for row in weighed.rows if row.bytes]
     if not tiles:
         return None
@@ -94,7 +97,7 @@ def _bytes(weighed: LayerTable) -> Html | None:
     return section("bytes", "Where the bytes are", None, picture)
 
 
-def _memory(weighed: LayerTable, found: Summary) -> Html | None:
+def _memory(weighed: LayerTable, found: Summary) -> Section | None:
     memory = weighed.memory
     if memory is None or not memory.timeline.live:
         return None
@@ -114,7 +117,7 @@ def _memory(weighed: LayerTable, found: Summary) -> Html | None:
     return section("memory", "Memory while it runs", " ".join(words), picture)
 
 
-def _waste(found: Summary) -> Html | None:
+def _waste(found: Summary) -> Section | None:
     lines = [
         *(
             (item.name or NONE, size(item.bytes), f"the same bytes as {item.copy_of or 'another'}")
@@ -139,7 +142,7 @@ def _waste(found: Summary) -> Html | None:
     return section("waste", "What could go", None, listed)
 
 
-def _limits(judged: Judged | None) -> Html | None:
+def _limits(judged: Judged | None) -> Section | None:
     if judged is None:
         return None
     lines = [
@@ -148,7 +151,7 @@ def _limits(judged: Judged | None) -> Html | None:
             size(verdict.limit.at_most),
             f"{MEASURED[verdict.limit.measures]} {takes(verdict)}",
             outcome(verdict),
-            _source(verdict.limit),
+            element("span", _source(verdict.limit), class_="source"),
         )
         for verdict in judged.verdicts
     ]
@@ -170,7 +173,7 @@ def _source(limit: Limit) -> str:
     return ", ".join(filter(None, (limit.source, limit.as_of and f"as of {limit.as_of}"))) or NONE
 
 
-def _layers(weighed: LayerTable) -> Html:
+def _layers(weighed: LayerTable) -> Section:
     folded = fold(weighed.rows)
     whole = _layer_table("As the network runs them; blocks that repeat added up.", weighed, folded)
     every = [Folded((row,)) for row in weighed.rows[:MOST]]

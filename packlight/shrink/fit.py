@@ -31,6 +31,7 @@ from packlight.report import html
 from packlight.runtimes import onnx as onnx_file
 from packlight.shrink import executing
 from packlight.shrink.budget import Budget
+from packlight.shrink.flipped import pictures
 from packlight.shrink.job import EvalFn, Job, Outcome
 from packlight.shrink.layers import find_layers
 from packlight.shrink.moves import parse as parse_moves
@@ -169,7 +170,8 @@ def fit(
         if not find_layers(network):
             raise BadInput(f"{_name(network)} has no weights that can be made smaller")
         dataset = samples_of.open_data(data, network.inputs, preprocess)
-        macs = weigh(network).totals.macs
+        weighed = weigh(network)
+        macs = weighed.totals.macs
         split = samples_of.split(
             dataset, calibrate, seed, _steering(macs), learning=effort != "fast"
         )
@@ -239,6 +241,8 @@ def fit(
         },
         fused=fused.changes,
         macs=macs,
+        ram=weighed.ram_bytes,
+        preprocess=preprocess,
         command=command,
     )
 
@@ -251,6 +255,8 @@ def _written(
     asked: dict[str, Any],
     fused: dict[str, int],
     macs: int | None,
+    ram: int | None,
+    preprocess: samples_of.Preprocess,
     command: str | None,
 ) -> FitResult:
     stem = "model" if outcome.met else "nearest"
@@ -260,10 +266,16 @@ def _written(
             raise AssertionError("the packed network does not unpack to the network")
         packed = replace_file(folder / f"{stem}.onnx{SUFFIX}", outcome.point.packed)
         report = describe(
-            job, outcome, file, packed, asked=asked, fused=fused, macs=macs, command=command
+            *(job, outcome, file, packed),
+            asked=asked,
+            fused=fused,
+            macs=macs,
+            ram=ram,
+            command=command,
         )
+        seen = pictures(outcome.flips or [], job.split.judge, job.network.inputs, preprocess)
         replace_file(folder / "report.json", to_json(report))
-        replace_file(folder / "report.html", html.render(report).encode())
+        replace_file(folder / "report.html", html.render(report, seen).encode())
     job.stages.clear()
     result = FitResult(file, packed, report, outcome.met, outcome.point.form.network())
     if not outcome.met:

@@ -18,7 +18,7 @@ import torch
 from packlight import data as samples_of
 from packlight.coding.packing import compress
 from packlight.errors import BadInput, BudgetNotMet
-from packlight.judge import Task, Verdict, compare, find_task
+from packlight.judge import Flip, Task, Verdict, compare, find_task, flips
 from packlight.network import Network
 from packlight.progress import Progress
 from packlight.runtimes import onnx as onnx_file
@@ -70,6 +70,7 @@ class Outcome:
         point: the network chosen.
         verdict: the judges' comparison with the original.
         score: `eval_fn` of the original and of the compressed network, if there is one.
+        flips: the judges' samples that are answered differently; None unless they are classified.
         met: whether every budget is met; `why` says which is not.
         binding: the budget that decided.
         looks: how often the judges were asked.
@@ -81,6 +82,7 @@ class Outcome:
     point: Point
     verdict: Verdict
     score: tuple[float, float] | None
+    flips: list[Flip] | None
     met: bool
     why: str
     binding: str
@@ -541,7 +543,7 @@ class Job:
         looks = 0
         with self.progress.stage("judge") as tick:
             while True:
-                verdict, score = self._judge(point)
+                verdict, score, flipped = self._judge(point)
                 looks += 1
                 tick()
                 lost = verdict.drop if score is None else score[0] - score[1]
@@ -561,6 +563,7 @@ class Job:
             point=point,
             verdict=verdict,
             score=score,
+            flips=flipped,
             met=why is None,
             why=why or "",
             binding=found.binding,
@@ -648,14 +651,17 @@ class Job:
             return None
         return f"the file needs {show_size(needed)} of RAM, max-ram allows {show_size(most)}"
 
-    def _judge(self, point: Point) -> tuple[Verdict, tuple[float, float] | None]:
+    def _judge(self, point: Point) -> tuple[Verdict, tuple[float, float] | None, list[Flip] | None]:
         judge = self.split.judge
         if not hasattr(self, "_judged"):
             self._judged = self.reference.over(judge.batches(BATCH))
         session = self.session(point.file)
         outputs = session.over(judge.batches(BATCH))
-        verdict = compare(self._judged, outputs, judge.labels, classifier=self.task.classifier)
-        return verdict, (self._base, self.eval_fn(session)) if self.eval_fn else None
+        classifier = self.task.classifier
+        verdict = compare(self._judged, outputs, judge.labels, classifier=classifier)
+        score = (self._base, self.eval_fn(session)) if self.eval_fn else None
+        flipped = flips(self._judged, outputs, judge.labels) if classifier else None
+        return verdict, score, flipped
 
     def latency(self, point: Point) -> dict[str, Any] | None:
         """Milliseconds of both networks on one sample, as the report holds them."""

@@ -9,15 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 import torch
 
 import packlight
 from packlight.coding.contents import info
 from packlight.coding.packing import compress
+from packlight.data import Samples
 from packlight.files import sha256
 from packlight.runtimes.onnxruntime import VERSION
+from packlight.shrink import flipped
+from packlight.shrink.delivery import delivery_of, memory_of
 from packlight.shrink.layers import find_layers, value_of_name
 from packlight.shrink.moves import LayerFigures
+from packlight.weighing.limits import Sizes
 
 if TYPE_CHECKING:
     from packlight.shrink.job import Job, Outcome
@@ -31,6 +36,7 @@ def describe(
     *,
     asked: dict[str, Any],
     macs: int | None,
+    ram: int | None,
     fused: dict[str, int],
     command: str | None,
 ) -> dict[str, Any]:
@@ -42,11 +48,16 @@ def describe(
         file, packed: as written; their sizes and hashes are read from the disk.
         asked: budgets and settings.
         macs: multiply-adds of one sample, if known.
+        ram: bytes that the original takes while it runs, if known.
         fused: what the exact rewrites changed.
         command: what the user typed.
     """
     original = job.original_file
     parameters = sum(value.numel() for value in job.teacher.module.parameters())
+    memory = memory_of(file)
+    sizes = Sizes(
+        packed.stat().st_size, file.stat().st_size, memory["ram_bytes"] if memory else None
+    )
     accuracy = outcome.verdict.to_dict() | {
         "looks": outcome.looks,
         "judged_on": job.split.description,
@@ -54,6 +65,7 @@ def describe(
     if outcome.score is not None:
         accuracy["eval_fn"] = {"original": outcome.score[0], "compressed": outcome.score[1]}
     latency = job.latency(outcome.point)
+    judge = job.split.judge
     return {
         "packlight": packlight.__version__,
         "asked": asked,
@@ -77,7 +89,14 @@ def describe(
             "packed_bytes": packed.stat().st_size,
         },
         "accuracy": accuracy,
+        "flips": None if outcome.flips is None else flipped.describe(outcome.flips, judge),
         "latency_ms": latency,
+        "memory": memory,
+        "delivery": delivery_of(Sizes(len(original), len(original), ram), sizes),
+        "data": {
+            "fit": _fingerprint(job.split.fit),
+            "judge": _fingerprint(judge),
+        },
         "layers": _layers(job, outcome, packed),
         "explain": None if outcome.blames is None else [vars(one) for one in outcome.blames],
         "visited": _visited(job, outcome),
@@ -98,8 +117,17 @@ def environment() -> dict[str, str]:
         "torch": torch.__version__,
         "onnxruntime": VERSION.split()[-1],
         "numpy": np.__version__,
+        "onnx": onnx.__version__,
+        "system": platform.system(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
+
+
+def _fingerprint(samples: Samples) -> dict[str, Any]:
+    """How many samples, and a hash of their bytes in their order."""
+    known = samples.content is not None
+    digest = sha256(b"".join(samples.fingerprints())) if known else None
+    return {"samples": len(samples), "sha256": digest}
 
 
 def _layers(job: Job, outcome: Outcome, packed: Path) -> list[dict[str, Any]]:

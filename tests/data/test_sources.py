@@ -65,6 +65,8 @@ def test_train_and_test_folders_are_kept_apart_and_share_classes(tmp_path):
     dataset = open_data(as_zip(tmp_path / "d.zip", files), RGB)
     assert len(dataset.train) == 3
     assert dataset.test.labels.tolist() == [1]
+    assert dataset.test.classes[1] == "cat"
+    assert dataset.test.take([0]).classes == dataset.train.classes
 
 
 def test_flat_images_have_no_labels(tmp_path):
@@ -79,6 +81,7 @@ def test_a_table_gives_labels_and_order(tmp_path):
     samples = open_data(as_zip(tmp_path / "d.zip", files), GREY).test
     assert samples.names == ["b.png", "a.png"]
     assert samples.labels.tolist() == [4, 0]
+    assert samples.classes == {4: "x", 0: "y"}
 
 
 def test_a_table_above_train_and_test_keeps_them_apart(tmp_path):
@@ -99,6 +102,17 @@ def test_bytes_of_any_layout_become_scaled_floats(tmp_path, shape):
     (x,) = samples.arrays()
     np.testing.assert_allclose(x.reshape(6, 64), pixels.reshape(6, 64) / 255, rtol=1e-6)
     assert samples.labels.tolist() == list(range(6))
+
+
+def test_arrays_may_say_what_classes_are_called(tmp_path):
+    pixels, labels = np.zeros((2, 8, 8), np.uint8), np.array([1, 0])
+    np.savez(tmp_path / "d.npz", x=pixels, y=labels, class_names=np.array(["no", "yes"]))
+    assert open_data(tmp_path / "d.npz", GREY).test.classes == {0: "no", 1: "yes"}
+    assert open_data((pixels, labels), GREY).test.classes == {}
+    for wrong in (np.arange(2), np.array([["no", "yes"]])):
+        np.savez(tmp_path / "d.npz", x=pixels, y=labels, class_names=wrong)
+        with pytest.raises(BadInput, match="give one text per class"):
+            open_data(tmp_path / "d.npz", GREY)
 
 
 def test_named_inputs_are_found_by_name(tmp_path):

@@ -59,6 +59,7 @@ def example(layers: int = 26, points: int = 14) -> dict[str, Any]:
             "looks": 2,
             "judged_on": "200 samples of imagenet500.zip that nothing was fitted on",
         },
+        "flips": _flips(),
         "latency_ms": {
             "original": {"median": 21.04, "p95": 25.3},
             "compressed": {"median": 10.41, "p95": 12.2},
@@ -66,6 +67,22 @@ def example(layers: int = 26, points: int = 14) -> dict[str, Any]:
             "threads": 1,
             "batch": 1,
             "runtime": "onnxruntime 1.32.0",
+        },
+        "memory": _memory(2 * layers),
+        "delivery": {
+            "downloads": [
+                {
+                    "megabits_per_second": speed,
+                    "original_seconds": 8 * 4_954_781 / (1e6 * speed),
+                    "compressed_seconds": 8 * 598_112 / (1e6 * speed),
+                }
+                for speed in (1, 10, 50)
+            ],
+            "limits": [_limit("download", 200_000_000, True), _limit("ram", 3_000_000, False)],
+        },
+        "data": {
+            "fit": {"samples": 300, "sha256": "5d1f00aa" * 8},
+            "judge": {"samples": 200, "sha256": "c0ffee11" * 8},
         },
         "layers": [_layer(index) for index in range(layers)],
         "visited": [_visit(index, points) for index in range(points)],
@@ -89,6 +106,48 @@ def example(layers: int = 26, points: int = 14) -> dict[str, Any]:
         },
         "command": "packlight fit squeezenet1_1.onnx --data imagenet500.zip --target-size 600KB "
         "--max-drop 1%",
+    }
+
+
+def _flips() -> dict[str, Any]:
+    return {
+        "count": 18,
+        "lost": 6,
+        "won": 4,
+        "pairs": [
+            {"from": 3, "to": 5, "count": 10, "lost": 6, "won": 2},
+            {"from": 5, "to": 7, "count": 8, "lost": 0, "won": 2},
+        ],
+        "samples": [
+            {"index": 12, "name": "test/cat/12.jpg", "from": 3, "to": 5, "label": 3},
+            {"index": 40, "name": None, "from": 5, "to": 7, "label": 9},
+        ],
+        "classes": {"3": "cat", "5": "dog"},
+    }
+
+
+def _memory(steps: int) -> dict[str, Any]:
+    live = [1_600_000 // (1 + abs(step - 5)) for step in range(steps)]
+    return {
+        "peak_bytes": max(live),
+        "weights_bytes": 1_260_000,
+        "ram_bytes": max(live) + 1_260_000,
+        "steps": [f"features.{step // 2}.{('conv', 'relu')[step % 2]}" for step in range(steps)],
+        "live": live,
+        "at_peak": [{"name": "features.2.conv_out", "bytes": max(live)}],
+    }
+
+
+def _limit(measures: str, at_most: int, met: bool) -> dict[str, Any]:
+    return {
+        "name": f"a store's limit of {measures}",
+        "measures": measures,
+        "at_most": at_most,
+        "original": 4_954_781,
+        "compressed": 598_112 if met else 3_100_000,
+        "met": met,
+        "source": "a store's page",
+        "as_of": "2026",
     }
 
 

@@ -32,6 +32,23 @@ def test_points_to_the_right_are_larger_and_higher_ones_better() -> None:
     assert "chosen: 300 B, 90.0%" in svg
 
 
+def test_the_line_joins_what_no_other_beats() -> None:
+    places = [(100, 0.8), (200, 0.7), (300, 0.9), (300, 0.85), (150, 0.8), (400, 0.95), (50, 0.1)]
+    spots = [Spot(x, y, False, "") for x, y in places]
+    svg = curve(spots, budget=None, metric="agreement")
+    line = re.search(r'points="([^"]+)" class="trail"', svg)
+    found = [tuple(map(float, corner.split(","))) for corner in line[1].split()]  # type: ignore[index]
+    drawn = zip(numbers(svg, "cx", "visited"), numbers(svg, "cy", "visited"), strict=True)
+    at = dict(zip(places, drawn, strict=True))
+    beaten = {
+        one
+        for one in places
+        for other in places
+        if other != one and other[0] <= one[0] and other[1] >= one[1]
+    }
+    assert found == [at[place] for place in sorted(set(places) - beaten)]
+
+
 @pytest.mark.parametrize(
     "spots",
     [

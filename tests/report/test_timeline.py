@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
+import pytest
+
 from packlight.report.timeline import timeline
 from packlight.weighing.memory import Live, Timeline, memory_of
 from tests.weighing.memory.graphs import concatenating_cell, mobilenet_v2
@@ -28,6 +30,18 @@ def test_a_better_order_is_a_dashed_line_with_words():
     assert ElementTree.fromstring(svg).find("polyline") is not None
     assert "dashed: a better order, peak 602 KB" in texts(svg)
     assert "in 3 more" in texts(svg)
+
+
+def test_steps_that_share_a_pixel_are_drawn_as_the_highest_of_them():
+    live = [64 + index % 97 for index in range(10_000)]
+    live[7013] = 9000
+    line = Timeline(tuple(map(str, range(10_000))), tuple(live), (Live("a", 9000),))
+    area = ElementTree.fromstring(timeline(line)).find("polygon").get("points").split()
+    corners = [tuple(map(float, corner.split(","))) for corner in area]
+    assert len(corners) < 2 * 800
+    left, right = corners[-1][0], corners[-3][0]
+    (peak, _) = min(corners, key=lambda corner: corner[1])
+    assert (peak - left) / (right - left) == pytest.approx(0.7013, abs=0.002)
 
 
 def test_names_from_a_file_are_no_markup():

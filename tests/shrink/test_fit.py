@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import errno
+import hashlib
+import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +20,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import packlight
@@ -82,6 +87,41 @@ def test_the_accuracy_reported_is_what_onnxruntime_gives(fitted, model, data):
     agreement = float((answers[0] == answers[1]).mean())
     assert fitted.report["accuracy"]["agreement"]["value"] == pytest.approx(agreement)
     assert agreement > 0.8
+    changed = {
+        (int(split.judge.indices[at]), int(answers[0][at]), int(answers[1][at]))
+        for at in np.flatnonzero(answers[0] != answers[1])
+    }
+    told = fitted.report["flips"]["samples"]
+    assert {(one["index"], one["from"], one["to"]) for one in told} == changed
+    assert fitted.report["flips"]["count"] == len(changed)
+
+
+def test_the_page_pictures_what_the_changed_samples_look_like(fitted, data):
+    page = (fitted.model.parent / "report.html").read_text()
+    told = fitted.report["flips"]["samples"][:24]
+    shown = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
+    assert len(shown) == len(told) > 0
+    for one, coded in zip(told, shown, strict=True):
+        image = Image.open(io.BytesIO(base64.b64decode(coded)))
+        grey = np.asarray(image.convert("L"), np.float64).reshape(-1)
+        given = data[0][one["index"]].mean(0).reshape(-1)
+        assert np.corrcoef(grey, given)[0, 1] > 0.5
+
+
+def test_the_report_knows_the_memory_of_the_file_and_the_data(fitted, model, data, tmp_path):
+    memory = fitted.report["memory"]
+    assert memory["ram_bytes"] == packlight.weigh(fitted.model).ram_bytes
+    assert memory["peak_bytes"] >= max(memory["live"])
+    assert len(memory["steps"]) == len(memory["live"])
+    ram = [limit for limit in fitted.report["delivery"]["limits"] if limit["measures"] == "ram"]
+    assert {limit["compressed"] for limit in ram} == {memory["ram_bytes"]}
+    assert {limit["original"] for limit in ram} == {packlight.weigh(model).ram_bytes}
+    opened = packlight.data.open_data(data, packlight.load(model).inputs)
+    split = packlight.data.split(opened)
+    hashes = [hashlib.sha256(x.tobytes()).digest() for x in data[0][split.judge.indices]]
+    expected = hashlib.sha256(b"".join(hashes)).hexdigest()
+    assert fitted.report["data"]["judge"] == {"samples": 400, "sha256": expected}
+    assert fitted.report["data"]["fit"]["samples"] == 300
 
 
 def test_the_written_network_has_the_same_inputs_and_outputs(fitted, model):
