@@ -18,6 +18,7 @@ import torch
 
 import packlight
 from packlight.files import replace_file
+from packlight.letters.charset import CHARSET
 from packlight.letters.drawing import SIZE, render
 from packlight.letters.learning import FITTING, JUDGING, train
 from packlight.progress import Progress
