@@ -112,7 +112,8 @@ class Client:
         need_extra()
         with self._alone():
             state = self.store.read()
-            self.store.write(state)  # a new device gets its id before it is asked for
+            if not self.store.pointer.exists():
+                self.store.write(state)  # a new device keeps its id from its first try
             root = trusted_root(self.store.private, self.trust)
             web = Web(self.limits)
             try:

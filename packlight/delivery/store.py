@@ -95,13 +95,18 @@ class Store:
         """Where what is not for the app lies."""
         return self.folder / PRIVATE
 
+    @property
+    def pointer(self) -> Path:
+        """The file that says what is installed."""
+        return self.folder / POINTER
+
     def read(self) -> State:
         """What is installed.
 
         Raises:
             BadInput: the folder holds another network, or its pointer is damaged.
         """
-        path = self.folder / POINTER
+        path = self.pointer
         try:
             value = json.loads(path.read_bytes())
             if value["format"] != FORMAT:
@@ -136,7 +141,7 @@ class Store:
             "bad": list(state.bad),
             "install": state.install,
         }
-        replace_file(self.folder / POINTER, json.dumps(value, indent=1).encode())
+        replace_file(self.pointer, json.dumps(value, indent=1).encode())
 
     def add(
         self,

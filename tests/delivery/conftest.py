@@ -28,12 +28,24 @@ def quick_keys():
 
 @pytest.fixture(scope="session")
 def published(tmp_path_factory):
-    """1.0.0, 1.1.0 and 1.2.0 of `letters`, each a little other than the one before."""
+    """1.0.0, 1.1.0 and 1.2.0 of `letters`, each a little other than the one before.
+
+    `newer` holds 1.3.0 as well; `phone` is a device with 1.2.0.
+    """
     folder = tmp_path_factory.mktemp("published")
     make(folder / "networks", secret=SECRET)
     for seed, version in enumerate(("1.0.0", "1.1.0", "1.2.0")):
         file = write_network(folder / f"in-{version}" / "model.onnx", changed=seed)
         publish(file, folder / "networks", name="letters", version=version, secret=SECRET)
+    with Host(folder / "networks") as host:
+        trust = folder / "networks" / "metadata" / "1.root.json"
+        Client(host.url, "letters", folder / "phone", trust=trust).update()
+    shutil.copytree(folder / "networks", folder / "newer")
+    file = write_network(folder / "in-1.3.0" / "model.onnx", changed=9)
+    keys_folder = folder / "networks-keys"
+    publish(
+        file, folder / "newer", name="letters", version="1.3.0", keys=keys_folder, secret=SECRET
+    )
     return folder
 
 

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 SECRET = "a passphrase of the tests"
 
 
-def write_network(path: Path, *, changed: int = 0, seed: int = 0, width: int = 96) -> Path:
+def write_network(path: Path, *, changed: int = 0, seed: int = 0, width: int = 48) -> Path:
     """Two layers; the last one depends on `changed`, the first on `seed` alone."""
     rng = np.random.default_rng(seed)
     first = rng.normal(size=(width, width)).astype(np.float32)
