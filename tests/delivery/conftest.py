@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 
-for _package in ("tuf", "securesystemslib", "cryptography", "filelock"):
-    pytest.importorskip(_package, reason="the extra `delivery` is not installed")
-
 from packlight.delivery import Client, keys, make, publish
 from packlight.delivery.web import Limits
 from tests.delivery.hosts import Host
 from tests.delivery.nets import SECRET, write_network
 
+NEEDED = ("tuf", "securesystemslib", "cryptography", "filelock", "urllib3")
 HASTY = Limits(wait=1.0, rate=2000.0, grace=0.4)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_keys():
     """Passphrases are stretched for less long; no test looks at how long."""
+    for package in NEEDED:
+        pytest.importorskip(package, reason="the extra `delivery` is not installed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(keys, "_N", 1 << 4)
         yield

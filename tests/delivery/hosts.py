@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -72,10 +73,8 @@ class _Handler(SimpleHTTPRequestHandler):
         data = file.read_bytes() if file.is_file() else b""
         for suffix, do in self.host.tricks:
             if self.path.endswith(suffix):
-                try:
+                with contextlib.suppress(OSError):  # the other side has hung up
                     do(self, data)
-                except OSError:
-                    pass  # the other side has hung up
                 self.close_connection = True
                 return
         if not file.is_file():

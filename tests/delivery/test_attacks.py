@@ -55,7 +55,7 @@ def updated(client, published, repo, tmp_path):
 
 def test_nothing_unsigned_is_installed_the_first_time(client, host):
     host.trick(".plt", hosts.instead(b"evil"))
-    with pytest.raises(BadInput, match="stopped after|not the file"):
+    with pytest.raises(BadInput, match=r"stopped after|not the file"):
         client.update()
     assert client.current() is None
     assert installed(client) == []
@@ -70,7 +70,7 @@ def test_another_file_of_the_same_length_is_refused(updated, host):
 
 def test_a_file_that_is_longer_than_signed_is_refused(updated, host):
     host.trick(".plt", lambda handler, data: handler.body(data + b"evil"))
-    with pytest.raises(BadInput, match="sends more than the .* bytes that were signed"):
+    with pytest.raises(BadInput, match=r"sends more than the .* bytes that were signed"):
         updated.update()
     assert kept(updated) == 0
 
@@ -198,7 +198,7 @@ def test_no_name_or_version_leads_out_of_a_folder(name, repo, tmp_path):
     before = sorted(tmp_path.rglob("*"))
     for wrong in ({"name": name}, {"version": name}, {"channel": name}):
         asked = {"name": "letters", "version": "2.0.0"} | wrong
-        with pytest.raises(BadInput, match="is no (name|version|channel)"):
+        with pytest.raises(BadInput, match=r"is no (name|version|channel)"):
             publish(file, repo, secret=SECRET, **asked)
     with pytest.raises(BadInput, match="is no name"):
         Client("http://127.0.0.1:9", name, tmp_path / "phone")
