@@ -23,7 +23,6 @@ from packlight.delivery.store import Installed, State, Store
 from packlight.delivery.trust import fetch_index, trusted_root
 from packlight.delivery.web import CHUNK, Limits, Unreachable, Web
 from packlight.errors import BadInput
-from packlight.files import sha256
 from packlight.progress import Progress
 
 PATIENCE = 10  # seconds to wait for another fetch into the same folder
@@ -228,14 +227,16 @@ class Client:
         raw, members = b"", None
         with progress.stage("unpack"):
             for (packed, made), part in zip(steps, parts, strict=True):
-                base = None if packed.base is None else held.get(packed.base, raw)
                 data = part.read_bytes()
-                raw = decompress(data, base=base, max_output=made.size)
-                if sha256(raw) != made.sha256:
+                header = container.read(data)
+                base = None if header.base_sha256 is None else header.base_sha256.hex()
+                told = (header.size, header.sha256.hex(), base)
+                if told != (made.size, made.sha256, packed.base):
                     raise BadInput(
                         f"{self.name} unpacks to something else than was signed; nothing was taken"
                     )
-                members = container.read(data).members
+                old = None if base is None else held.get(base, raw)
+                raw, members = decompress(data, base=old, max_output=made.size), header.members
         return raw, members
 
     @contextmanager

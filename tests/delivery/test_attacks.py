@@ -16,7 +16,7 @@ from packlight.delivery.index import Index
 from packlight.delivery.keys import read_key
 from packlight.delivery.names import Version
 from packlight.delivery.repository import open_repository
-from packlight.delivery.web import REDIRECTS
+from packlight.delivery.web import REDIRECTS, Web
 from packlight.errors import BadInput
 from tests.delivery import hosts
 from tests.delivery.conftest import HASTY
@@ -186,6 +186,32 @@ def test_a_host_at_fault_leaves_things_as_they_are(updated, host, file):
 def test_redirects_in_a_circle_end(updated, host, file):
     host.trick(file, hosts.leads_to(f"/again/{file}"))
     with pytest.raises(BadInput, match=rf"leads on and on \({REDIRECTS} redirects\)"):
+        updated.update()
+
+
+def test_a_redirect_from_https_to_http_is_refused(monkeypatch):
+    class Moved:
+        def get_redirect_location(self) -> str:
+            return "http://127.0.0.1:9/files"
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(Web, "_asked", lambda *_: Moved())
+    with pytest.raises(BadInput, match="leads from https to http"), Web().get("https://host/files"):
+        pass
+
+
+@pytest.mark.parametrize("by", [-1, 1])
+def test_a_file_that_unpacks_to_another_length_is_refused(by, updated, repo):
+    """Signed lengths bound what is unpacked, before memory is taken."""
+    held = open_repository(repo)
+    index = held.index("letters", "stable")
+    last = index.releases[-1]
+    size = last.variants[0].size + by
+    wrong = replace(last, variants=(replace(last.variants[0], size=size),))
+    held.commit(replace(index, releases=(*index.releases[:-1], wrong)), held.signers(SECRET))
+    with pytest.raises(BadInput, match="unpacks to something else than was signed"):
         updated.update()
 
 
