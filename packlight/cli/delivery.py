@@ -187,6 +187,26 @@ def refresh(repo: Path, keys: Path | None, as_json: bool, quiet: bool) -> None:
         click.echo(expiries_text({role: end.isoformat() for role, end in ends.items()}))
 
 
+@repo.command("rotate-key", short_help="Another key for a role, after a theft.")
+@repo_argument
+@click.argument("role", metavar="root|targets|snapshot|timestamp")
+@keys_option
+@json_option
+@quiet_option
+def rotate_key(repo: Path, role: str, keys: Path | None, as_json: bool, quiet: bool) -> None:
+    """Replace the key of ROLE; devices follow by themselves."""
+    from packlight.delivery.keys import need_extra, passphrase
+    from packlight.delivery.rotation import rotate
+
+    need_extra()
+    with progress_for(quiet).stage("sign"):
+        held = rotate(repo, role, keys=keys, secret=passphrase())
+    if as_json:
+        dump({"repo": str(repo), "role": role, "root": held.root.signed.version})
+    else:
+        click.echo(f"{held.keys / role}.key is new; the old {role} key is believed no more")
+
+
 @repo.command(short_help="Offer a version no more.")
 @repo_argument
 @name_option

@@ -7,8 +7,11 @@ Framework, with the differences to the versions before it. A `Client` follows on
     index         the signed list of a network's versions
     keys          private keys, encrypted, never in the folder that is served
     repository    the signed folder: made, read, extended, refreshed
+    rotation      another key for a role
     variants      the packed files that a fit left behind
     publishing    `publish`, `withdraw`, `rollout`: a version's files, its differences, its entry
+    reporting     what `repo status` tells
+    locking       one process at a time in a folder
     routes        the fewest bytes from what is there to what is wanted
     web           HTTP with bounds
     downloads     a file of known hash and length, resumed where it stopped

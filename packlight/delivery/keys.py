@@ -73,8 +73,6 @@ def make_keys(folder: Path, secret: str) -> dict[str, CryptoSigner]:
     Raises:
         BadInput: there are keys already, or the folder can not be written to.
     """
-    from securesystemslib.signer import CryptoSigner
-
     if any((folder / f"{role}.key").exists() for role in ROLES):
         raise BadInput(f"{folder} holds keys already; give another folder with --keys")
     try:
@@ -82,11 +80,17 @@ def make_keys(folder: Path, secret: str) -> dict[str, CryptoSigner]:
     except OSError as problem:
         raise BadInput(f"{folder} can not be made ({problem.strerror}); say --keys") from problem
     salt = os.urandom(16)
-    signers = {role: CryptoSigner.generate_ed25519() for role in ROLES}
-    for role, signer in signers.items():
-        path = replace_file(folder / f"{role}.key", _sealed(signer.private_bytes, secret, salt))
-        path.chmod(0o600)
-    return signers
+    return {role: make_key(folder / f"{role}.key", secret, salt) for role in ROLES}
+
+
+def make_key(path: Path, secret: str, salt: bytes | None = None) -> CryptoSigner:
+    """A new key, written encrypted, readable by its owner alone."""
+    from securesystemslib.signer import CryptoSigner
+
+    signer = CryptoSigner.generate_ed25519()
+    replace_file(path, _sealed(signer.private_bytes, secret, salt or os.urandom(16)))
+    path.chmod(0o600)
+    return signer
 
 
 def read_key(folder: Path, role: str, secret: str) -> CryptoSigner:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from packlight.coding import container
 from packlight.coding.packing import compress, decompress
@@ -18,9 +18,6 @@ from packlight.delivery.variants import Found, find
 from packlight.errors import BadInput
 from packlight.files import replace_file, sha256
 from packlight.progress import Progress
-
-if TYPE_CHECKING:
-    from securesystemslib.signer import CryptoSigner
 
 BASES = 3  # earlier versions that get a difference to the new one
 #: A difference that saves less than a quarter is not kept: it costs room on the host and splits the
@@ -197,7 +194,7 @@ def _changed(
     change: Any,
 ) -> Index:
     checked_name(name), checked_name(channel, "channel")
-    signers: dict[str, CryptoSigner] = open_repository(repo, keys).signers(secret)
+    signers = open_repository(repo, keys).signers(secret)
     with locked(Path(repo), PATIENCE):
         held = open_repository(repo, keys)
         index: Index = change(held.index(name, channel))

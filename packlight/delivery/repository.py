@@ -12,7 +12,7 @@ never signed by its owner.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -28,6 +28,8 @@ from packlight.files import replace_file, sha256
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner
     from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
+
+    Signers = Mapping[str, Sequence[CryptoSigner]]  # role -> who signs it
 
 LIFETIME = {  # how long a signature is believed
     "root": timedelta(days=365),
@@ -86,21 +88,21 @@ class Repository:
         """Where a packed file lies."""
         return self.folder / "files" / f"{sha}.plt"
 
-    def signers(self, secret: str, roles: tuple[str, ...] = ROLES[1:]) -> dict[str, CryptoSigner]:
-        """Keys that are believed for their roles.
+    def signers(self, secret: str, roles: Sequence[str] = ROLES[1:]) -> Signers:
+        """Keys that are believed for their roles, one for each.
 
         Raises:
             BadInput: a key is missing, the passphrase is another, or the root names other keys.
         """
-        signers = {role: read_key(self.keys, role, secret) for role in roles}
-        for role, signer in signers.items():
+        signers = {role: [read_key(self.keys, role, secret)] for role in roles}
+        for role, (signer,) in signers.items():
             if signer.public_key.keyid not in self.root.signed.roles[role].keyids:
                 raise BadInput(
                     f"{self.keys / role}.key is not the {role} key of {self.folder}; say --keys DIR"
                 )
         return signers
 
-    def commit(self, index: Index, signers: Mapping[str, CryptoSigner]) -> Repository:
+    def commit(self, index: Index, signers: Signers) -> Repository:
         """Sign an index; the files that it names are there already."""
         from tuf.api.metadata import TargetFile
 
@@ -111,8 +113,22 @@ class Repository:
         _write(self.folder / "targets" / _prefixed(path, sha256(data)), data)
         return self._advanced(signers, targets=signed)
 
-    def renewed(self, signers: Mapping[str, CryptoSigner]) -> Repository:
-        """Sign again, with new times, each role that there is a key for."""
+    def believing(
+        self, holders: Mapping[str, Sequence[CryptoSigner]], signers: Sequence[CryptoSigner]
+    ) -> Repository:
+        """Write a root that believes these keys for these roles, signed by `signers`."""
+        root = _copy(self.root)
+        for role, believed in holders.items():
+            for keyid in list(root.roles[role].keyids):
+                root.revoke_key(keyid, role)
+            for holder in believed:
+                root.add_key(holder.public_key, role)
+        root.version += 1
+        _write(*_placed(self.folder, root, "root", *signers))
+        return open_repository(self.folder, self.keys)
+
+    def renewed(self, signers: Signers) -> Repository:
+        """Sign again, with new times, each role that there are keys for."""
         if "root" in signers:
             root = _copy(self.root)
             _write(*self._signed(root, "root", signers))
@@ -123,9 +139,7 @@ class Repository:
         """When each role's signature ends."""
         return {role: getattr(self, role).signed.expires for role in ROLES}
 
-    def _advanced(
-        self, signers: Mapping[str, CryptoSigner], targets: Targets | None = None
-    ) -> Repository:
+    def _advanced(self, signers: Signers, targets: Targets | None = None) -> Repository:
         """Write what is new, in the order in which readers depend on it; the timestamp last."""
         from tuf.api.metadata import MetaFile
 
@@ -143,12 +157,10 @@ class Repository:
             left.unlink(missing_ok=True)  # by a publisher that was killed
         return open_repository(self.folder, self.keys)
 
-    def _signed(
-        self, signed: Any, role: str, signers: Mapping[str, CryptoSigner]
-    ) -> tuple[Path, bytes]:
+    def _signed(self, signed: Any, role: str, signers: Signers) -> tuple[Path, bytes]:
         """The next version of a role, and where it is written."""
         signed.version = getattr(self, role).signed.version + 1
-        return _placed(self.folder, signed, role, signers[role])
+        return _placed(self.folder, signed, role, *signers[role])
 
 
 def make(repo: str | Path, *, keys: str | Path | None = None, secret: str) -> Repository:
@@ -268,12 +280,13 @@ def _verified(path: Path, role: str, root: Metadata[Root], meta: Any = None) -> 
     return found
 
 
-def _placed(folder: Path, signed: Any, role: str, signer: CryptoSigner) -> tuple[Path, bytes]:
+def _placed(folder: Path, signed: Any, role: str, *signers: CryptoSigner) -> tuple[Path, bytes]:
     from tuf.api.metadata import Metadata
 
     signed.expires = datetime.now(UTC).replace(microsecond=0) + LIFETIME[role]
     made: Metadata[Any] = Metadata(signed)
-    made.sign(signer)
+    for signer in signers:
+        made.sign(signer, append=True)
     name = "timestamp.json" if role == "timestamp" else f"{signed.version}.{role}.json"
     return folder / "metadata" / name, made.to_bytes()
 

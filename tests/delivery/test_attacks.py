@@ -147,7 +147,7 @@ def test_a_stolen_timestamp_key_adds_no_targets(updated, repo, tmp_path):
     with pytest.raises(BadInput, match="not as it was signed"):  # written, and seen by its owner
         held.commit(
             replace(index, releases=(*index.releases, release)),
-            dict.fromkeys(("targets", "snapshot", "timestamp"), thief),
+            {role: [thief] for role in ("targets", "snapshot", "timestamp")},
         )
     with pytest.raises(BadInput, match="is not signed as it must be"):
         updated.update()
