@@ -187,6 +187,36 @@ def refresh(repo: Path, keys: Path | None, as_json: bool, quiet: bool) -> None:
         click.echo(expiries_text({role: end.isoformat() for role, end in ends.items()}))
 
 
+@repo.command(short_help="Remove old versions, and files that none needs.")
+@repo_argument
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="Versions that stay in each channel.",
+)
+@keys_option
+@json_option
+@quiet_option
+def gc(repo: Path, keep: int, keys: Path | None, as_json: bool, quiet: bool) -> None:
+    """Keep the last N versions of each channel; files go two days after nothing names them."""
+    from packlight.delivery.cleaning import clean
+    from packlight.delivery.keys import need_extra, passphrase
+    from packlight.units import show_size
+
+    need_extra()
+    with progress_for(quiet).stage("clean"):
+        done = clean(repo, keep=keep, keys=keys, secret=passphrase())
+    if as_json:
+        dump({"repo": str(repo), **vars(done)})
+    else:
+        click.echo(
+            f"{done.versions} versions dropped, {done.files} files removed, {show_size(done.bytes)}"
+        )
+
+
 @repo.command("rotate-key", short_help="Another key for a role, after a theft.")
 @repo_argument
 @click.argument("role", metavar="root|targets|snapshot|timestamp")

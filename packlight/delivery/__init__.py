@@ -8,6 +8,7 @@ Framework, with the differences to the versions before it. A `Client` follows on
     keys          private keys, encrypted, never in the folder that is served
     repository    the signed folder: made, read, extended, refreshed
     rotation      another key for a role
+    cleaning      old versions, and files that none needs, removed
     variants      the packed files that a fit left behind
     publishing    `publish`, `withdraw`, `rollout`: a version's files, its differences, its entry
     reporting     what `repo status` tells

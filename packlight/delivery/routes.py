@@ -38,7 +38,7 @@ def cheapest(
         if at in done:
             continue
         done.add(at)
-        for packed, variant in made[at]:
+        for packed, variant in made.get(at, ()):
             order += 1
             way = [(packed, variant), *steps]
             heapq.heappush(queue, (bytes_ + packed.size, order, packed.base, end, way))
