@@ -96,17 +96,21 @@ def publish(
     metavar="root.json",
     help="The publisher's 1.root.json, got from them; needed the first time.",
 )
+@click.option("--max-download", metavar="SIZE", help="Of one update; a larger one waits.")
 @json_option
 @quiet_option
-def fetch(url: str, name: str, as_json: bool, quiet: bool, **options: Any) -> None:
+def fetch(
+    url: str, name: str, max_download: str | None, as_json: bool, quiet: bool, **options: Any
+) -> None:
     """Fetch the newest version of NAME, or only what changed, and switch to it in one step.
 
     Nothing that its publisher did not sign is taken. Offline, what is there stays.
     """
     from packlight.delivery.client import Client
-    from packlight.units import show_size
+    from packlight.units import parse_size, show_size
 
-    done = Client(url, name, **options).update(progress_for(quiet))
+    most = None if max_download is None else parse_size(max_download, "--max-download")
+    done = Client(url, name, max_download=most, **options).update(progress_for(quiet))
     if as_json:
         dump(done.to_dict())
     elif done.note is not None:

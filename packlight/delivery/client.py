@@ -22,7 +22,7 @@ from packlight.delivery.routes import cheapest
 from packlight.delivery.store import Installed, State, Store
 from packlight.delivery.trust import fetch_index, trusted_root
 from packlight.delivery.web import CHUNK, Limits, Unreachable, Web
-from packlight.errors import BadInput
+from packlight.errors import BadInput, BudgetNotMet
 from packlight.progress import Progress
 
 PATIENCE = 10  # seconds to wait for another fetch into the same folder
@@ -70,6 +70,7 @@ class Client:
         os: this device's system, like android-34, for files that need one.
         channel: as published.
         trust: the root that the app ships with (1.root.json); needed the first time.
+        max_download: bytes of packed files that one update may take, on a metered connection say.
         limits: on waiting and slowness.
     Raises:
         BadInput: a name, channel or system that is none.
@@ -85,6 +86,7 @@ class Client:
         os: str | None = None,
         channel: str = "stable",
         trust: str | Path | None = None,
+        max_download: int | None = None,
         limits: Limits | None = None,
     ) -> None:
         self.url = url.rstrip("/")
@@ -93,6 +95,7 @@ class Client:
         if os is not None:
             parse_os(os)
         self.trust = None if trust is None else Path(trust)
+        self.max_download = max_download
         self.limits = limits or Limits()
         self.store = Store(Path(into), name)
 
@@ -106,6 +109,7 @@ class Client:
         Raises:
             BadInput: what is served can not be trusted or used, or nothing is installed and the
                 host can not be reached; what is in use stays.
+            BudgetNotMet: nothing is installed, and `max_download` allows no version.
             MissingExtra: the extra `delivery` is not installed.
         """
         need_extra()
@@ -170,6 +174,16 @@ class Client:
         if now is not None and now.version == str(release.version) and now.sha256 in offered:
             return Update(now, now, received=web.received)
         variant, steps = cheapest(index, variants, held)
+        needed = sum(packed.size for packed, _ in steps)
+        if self.max_download is not None and needed > self.max_download:
+            over = (
+                f"{self.name} {release.version} takes {needed:,} bytes, and {self.max_download:,} "
+                "are allowed"
+            )
+            if now is None:
+                raise BudgetNotMet(f"{over}; nothing is there yet, so allow more")
+            note = f"{over}; it stays at {now.version}"
+            return Update(now, now, full=variant.full.size, received=web.received, note=note)
         raw, members = self._made(variant, steps, held, state, web, progress)
         new = self.store.add(release.version, variant.runtime, variant.file, raw, members)
         self.store.use(state, new)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -246,6 +247,21 @@ def test_a_folder_is_delivered_and_updated_as_one(repo, host, tmp_path):
         weights = Path("Data", "weights.bin")
         assert (path / weights).read_bytes() == (package / weights).read_bytes()
     assert [kind for kind, _ in done.files] == ["delta"]
+
+
+def test_an_update_waits_that_takes_more_than_is_allowed(phone, newer, host, tmp_path, capsys):
+    phone.max_download = 400
+    done = phone.update()
+    assert done.after == done.before
+    assert re.search(
+        r"1\.3\.0 takes .* bytes, and 400 are allowed; it stays at 1\.2\.0$", done.note
+    )
+    assert host.sent(".plt") == 0
+    phone.max_download = 2000
+    assert phone.update().after.version == "1.3.0"  # the difference fits, the full file would not
+    asked = ["fetch", host.url, "letters", "--into", tmp_path / "other", "--quiet"]
+    assert run(*asked, "--trust", phone.trust, "--max-download", "2KB") == 3
+    assert "nothing is there yet, so allow more" in capsys.readouterr().err
 
 
 def test_a_folder_holds_one_network(phone, host):
