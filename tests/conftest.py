@@ -22,6 +22,7 @@ LONGEST = (
 #: files that `make check` leaves out: those, and others that mostly start processes or fit networks
 SLOW = {
     *LONGEST,
+    "delivery/test_killed.py",
     "native/test_build.py",
     "native/test_damage.py",
     "runtimes/test_coreml.py",

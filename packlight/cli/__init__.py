@@ -12,7 +12,7 @@ from typing import IO, Any
 import click
 
 import packlight
-from packlight.cli import files, learning, letters, networks, weighing, zoo
+from packlight.cli import delivery, files, learning, letters, networks, weighing, zoo
 
 JOURNEY = """Fit trained neural networks onto phones: smaller, the same answers, with the proof.
 
@@ -29,6 +29,8 @@ JOURNEY = """Fit trained neural networks onto phones: smaller, the same answers,
   packlight new --classes 10 --input 3x96x96 --target-size 250KB   a compact network to train
   packlight letters --charset A-Z0-9 --target-size 10KB      a letter recogniser, from nothing
   packlight pack MODEL                                       any model file smaller, without loss
+  packlight publish FIT_DIR --repo R --name N --version 1.0.0   signed, for any static host
+  packlight fetch URL N --into DIR                           on the device: only what changed
 """
 
 
@@ -108,6 +110,7 @@ for command in (
         letters.letters,
     ),
     *(files.pack, files.unpack, files.info, files.codecs),
+    *(delivery.repo, delivery.publish, delivery.fetch),
 ):
     cli.add_command(command)
 

@@ -1,0 +1,237 @@
+"""The signed list of a network's versions, one per channel; docs/delivery.md describes every key.
+
+It holds the length and SHA-256 of every packed file, so whoever believes the index can judge each
+file, and the metadata that each device fetches stays small.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from packlight.delivery.names import (
+    Version,
+    checked_file,
+    checked_name,
+    checked_sha256,
+    parse_os,
+)
+from packlight.errors import BadInput
+
+FORMAT = 1
+LARGEST = 1 << 31  # bytes of one file, packed or unpacked, that a device takes
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A packed file: `files/SHA256.plt`. `base` is the unpacked SHA-256 it is the difference to."""
+
+    sha256: str
+    size: int
+    base: str | None = None
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One file of a version, for one runtime.
+
+    Args:
+        file: its name on the device.
+        runtime: what loads it: onnx, ort, litert, executorch, coreml.
+        precision: the type that most bytes of its tensors are stored in; None if it holds none.
+        size, sha256: of the file unpacked; of a folder, its files one after the other.
+        full: the whole of it.
+        deltas: differences to earlier versions.
+        min_os: the oldest system that may have it, like android-26; None: any.
+    """
+
+    file: str
+    runtime: str
+    precision: str | None
+    size: int
+    sha256: str
+    full: Packed
+    deltas: tuple[Packed, ...] = ()
+    min_os: str | None = None
+
+    def runs_on(self, system: str | None) -> bool:
+        """Whether a device with that system may have it."""
+        if self.min_os is None:
+            return True
+        if system is None:
+            return False
+        (wanted, least), (name, version) = parse_os(self.min_os), parse_os(system)
+        return name == wanted and version >= least
+
+
+@dataclass(frozen=True)
+class Release:
+    """A version, its files and its record; `rollout` is the share of devices that get it."""
+
+    version: Version
+    variants: tuple[Variant, ...]
+    published: str
+    rollout: float = 1.0
+    withdrawn: bool = False
+    record: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Index:
+    """Every version of a network in a channel, in rising order."""
+
+    name: str
+    channel: str
+    releases: tuple[Release, ...] = ()
+
+    @property
+    def path(self) -> str:
+        """Its name as a signed target."""
+        return target_path(self.name, self.channel)
+
+    def release(self, version: str) -> Release:
+        """The release of a version.
+
+        Raises:
+            BadInput: it was never published.
+        """
+        wanted = Version(version)
+        for one in self.releases:
+            if one.version == wanted:
+                return one
+        there = ", ".join(str(one.version) for one in self.releases) or "none"
+        raise BadInput(f"{self.name} {version} is not in {self.channel}; there is {there}")
+
+    def changed(self, version: str, **fields: Any) -> Index:
+        """With some fields of one release replaced."""
+        old = self.release(version)
+        new = replace(old, **fields)
+        return replace(self, releases=tuple(new if r is old else r for r in self.releases))
+
+    def to_bytes(self) -> bytes:
+        """As it is signed; no spaces, as every device fetches it."""
+        value = {
+            "format": FORMAT,
+            "name": self.name,
+            "channel": self.channel,
+            "versions": [_release_out(one) for one in self.releases],
+        }
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def target_path(name: str, channel: str) -> str:
+    """What an index is called among the signed targets."""
+    return f"{name}/{channel}.json"
+
+
+def parse(data: bytes, name: str, channel: str) -> Index:
+    """An index, each part of it checked.
+
+    Raises:
+        BadInput: it is none, is of another network, or holds what no device may take.
+    """
+    where = f"the index of {name}"
+    try:
+        value = json.loads(data)
+        if value["format"] != FORMAT:
+            raise BadInput(
+                f"{where} has format {value['format']!r}, this packlight reads {FORMAT}: update it"
+            )
+        index = Index(
+            checked_name(value["name"]),
+            checked_name(value["channel"], "channel"),
+            tuple(_release_in(one) for one in value["versions"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
+        if isinstance(problem, BadInput):
+            raise BadInput(f"{where} can not be used: {problem}") from problem
+        raise BadInput(f"{where} is damaged; publish again, or tell who published it") from problem
+    if (index.name, index.channel) != (name, channel):
+        raise BadInput(f"{where} tells of {index.name}, {index.channel}; nothing was taken")
+    versions = [one.version for one in index.releases]
+    if sorted(set(versions)) != versions:
+        raise BadInput(f"{where} holds versions that do not rise; nothing was taken")
+    return index
+
+
+def _release_out(one: Release) -> dict[str, Any]:
+    value: dict[str, Any] = {
+        "version": str(one.version),
+        "published": one.published,
+        "variants": [_variant_out(variant) for variant in one.variants],
+    }
+    if one.rollout < 1:
+        value["rollout"] = one.rollout
+    if one.withdrawn:
+        value["withdrawn"] = True
+    if one.record is not None:
+        value["record"] = one.record
+    return value
+
+
+def _variant_out(one: Variant) -> dict[str, Any]:
+    value: dict[str, Any] = {
+        "file": one.file,
+        "runtime": one.runtime,
+        "precision": one.precision,
+        "bytes": one.size,
+        "sha256": one.sha256,
+        "full": {"sha256": one.full.sha256, "bytes": one.full.size},
+        "deltas": [{"from": d.base, "sha256": d.sha256, "bytes": d.size} for d in one.deltas],
+    }
+    if one.min_os is not None:
+        value["min_os"] = one.min_os
+    return value
+
+
+def _release_in(value: Any) -> Release:
+    record = value.get("record")
+    return Release(
+        Version(value["version"]),
+        tuple(_variant_in(one) for one in value["variants"]),
+        _typed(value["published"], str),
+        _share(value.get("rollout", 1.0)),
+        _typed(value.get("withdrawn", False), bool),
+        None if record is None else _typed(record, dict),
+    )
+
+
+def _variant_in(value: Any) -> Variant:
+    precision, min_os = value["precision"], value.get("min_os")
+    if min_os is not None:
+        parse_os(min_os)
+    return Variant(
+        checked_file(value["file"]),
+        checked_name(value["runtime"], "runtime"),
+        None if precision is None else _typed(precision, str),
+        _size(value["bytes"]),
+        checked_sha256(value["sha256"]),
+        _packed(value["full"], None),
+        tuple(_packed(one, checked_sha256(one["from"])) for one in value["deltas"]),
+        min_os,
+    )
+
+
+def _packed(value: Any, base: str | None) -> Packed:
+    return Packed(checked_sha256(value["sha256"]), _size(value["bytes"]), base)
+
+
+def _size(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= LARGEST:
+        raise BadInput(f"a file of {value!r} bytes; {LARGEST:,} are the most")
+    return value
+
+
+def _share(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise BadInput(f"a rollout of {value!r}; it is a share between 0 and 1")
+    return float(value)
+
+
+def _typed(value: Any, kind: Callable[..., T]) -> T:
+    if type(value) is not kind:
+        raise TypeError(value)
+    return value

@@ -1,0 +1,251 @@
+"""A version of a network into a repository: its files, its differences, its entry in the index."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from packlight.coding import container
+from packlight.coding.packing import compress, decompress
+from packlight.delivery.index import Index, Packed, Release, Variant
+from packlight.delivery.locking import locked
+from packlight.delivery.names import Version, checked_name, parse_os
+from packlight.delivery.repository import PATIENCE, Repository, open_repository
+from packlight.delivery.variants import Found, find
+from packlight.errors import BadInput
+from packlight.files import replace_file, sha256
+from packlight.progress import Progress
+
+BASES = 3  # earlier versions that get a difference to the new one
+#: A difference that saves less than a quarter is not kept: it costs room on the host and splits the
+#: host's caches, while every device that can not use it downloads the whole file all the same.
+WORTH = 0.75
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was added to a repository.
+
+    Args:
+        repo: its folder.
+        index: the network's versions, the new one last.
+    """
+
+    repo: Path
+    index: Index
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        release = self.index.releases[-1]
+        return {
+            "repo": str(self.repo),
+            "name": self.index.name,
+            "channel": self.index.channel,
+            "version": str(release.version),
+            "rollout": release.rollout,
+            "variants": [
+                {
+                    "file": one.file,
+                    "runtime": one.runtime,
+                    "precision": one.precision,
+                    "bytes": one.size,
+                    "sha256": one.sha256,
+                    "packed_bytes": one.full.size,
+                    "deltas": [{"from": str(v), "bytes": d.size} for v, d in self.deltas(one)],
+                }
+                for one in release.variants
+            ],
+        }
+
+    def deltas(self, variant: Variant) -> list[tuple[Version, Packed]]:
+        """A variant's differences, with the version that each starts from."""
+        versions = {v.sha256: one.version for one in self.index.releases for v in one.variants}
+        return [(versions[one.base], one) for one in variant.deltas if one.base is not None]
+
+
+def publish(
+    paths: str | Path | Sequence[str | Path],
+    repo: str | Path,
+    *,
+    name: str,
+    version: str,
+    secret: str,
+    channel: str = "stable",
+    rollout: float = 1.0,
+    min_os: Mapping[str, str] | None = None,
+    keys: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Published:
+    """Add a version of a network to a repository; devices see all of it or nothing.
+
+    Args:
+        paths: a folder that `fit` wrote, with what `export` put beside, or files.
+        repo: a folder that `make` made.
+        name: of the network.
+        version: higher than every one before in the channel.
+        secret: the keys' passphrase.
+        channel: devices follow one.
+        rollout: share of devices that get it, 0 to 1.
+        min_os: runtime -> the oldest system that may have its file, like android-26.
+        keys: where they lie; beside the repository unless given.
+        progress: told of every stage.
+    Raises:
+        BadInput: a name, version or file that can not be taken, or the repository was changed by
+            somebody without the keys.
+        MissingExtra: the extra `delivery` is not installed.
+    """
+    progress = progress or Progress()
+    checked_name(name), checked_name(channel, "channel")
+    new = Version(version)
+    share = checked_share(rollout)
+    for system in (min_os or {}).values():
+        parse_os(system)
+    listed = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    if not listed:
+        raise BadInput("there is nothing to publish; give a folder that fit wrote, or files")
+    signers = open_repository(repo, keys).signers(secret)
+    found, record = find([Path(path) for path in listed], progress)
+    unknown = set(min_os or {}) - {one.runtime for one in found}
+    if unknown:
+        raise BadInput(f"there is no file for {sorted(unknown)[0]}, which --min-os speaks of")
+    with locked(Path(repo), PATIENCE):
+        held = open_repository(repo, keys)
+        index = held.index(name, channel)
+        if index.releases and not index.releases[-1].version < new:
+            raise BadInput(
+                f"{name} has {index.releases[-1].version} in {channel} already, {new} is not "
+                "higher; versions must rise, as devices never go back by themselves"
+            )
+        variants = tuple(
+            _variant(held, index, one, (min_os or {}).get(one.runtime), progress) for one in found
+        )
+        published = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        release = Release(new, variants, published, share, record=record)
+        index = replace(index, releases=(*index.releases, release))
+        with progress.stage("sign"):
+            held.commit(index, signers)
+    return Published(held.folder, index)
+
+
+def withdraw(
+    repo: str | Path,
+    *,
+    name: str,
+    version: str,
+    secret: str,
+    channel: str = "stable",
+    keys: str | Path | None = None,
+) -> Index:
+    """Offer a version no more: devices that have it go back to the highest one that is left.
+
+    Raises:
+        BadInput: there is no such version, or it was withdrawn before.
+    """
+
+    def change(index: Index) -> Index:
+        if index.release(version).withdrawn:
+            raise BadInput(f"{name} {version} is withdrawn already")
+        return index.changed(version, withdrawn=True)
+
+    return _changed(repo, keys, secret, name, channel, change)
+
+
+def rollout(
+    repo: str | Path,
+    *,
+    name: str,
+    version: str,
+    share: float,
+    secret: str,
+    channel: str = "stable",
+    keys: str | Path | None = None,
+) -> Index:
+    """Change the share of devices that get a version; those that have it keep it.
+
+    Raises:
+        BadInput: there is no such version, or the share is not between 0 and 1.
+    """
+    checked_share(share)
+    return _changed(
+        repo, keys, secret, name, channel, lambda index: index.changed(version, rollout=share)
+    )
+
+
+def checked_share(share: float) -> float:
+    """A share of devices.
+
+    Raises:
+        BadInput: not between 0 and 1.
+    """
+    if not 0 <= share <= 1:
+        raise BadInput(f"a rollout of {share:g} is not possible; write for instance 10% or 100%")
+    return float(share)
+
+
+def _changed(
+    repo: str | Path,
+    keys: str | Path | None,
+    secret: str,
+    name: str,
+    channel: str,
+    change: Any,
+) -> Index:
+    checked_name(name), checked_name(channel, "channel")
+    signers = open_repository(repo, keys).signers(secret)
+    with locked(Path(repo), PATIENCE):
+        held = open_repository(repo, keys)
+        index: Index = change(held.index(name, channel))
+        held.commit(index, signers)
+    return index
+
+
+def _variant(
+    repo: Repository, index: Index, found: Found, min_os: str | None, progress: Progress
+) -> Variant:
+    """Write a variant's files and say what they are."""
+    full = _stored(repo, found.packed)
+    mine = sha256(found.raw)
+    deltas = []
+    offered = [one for one in index.releases if not one.withdrawn][-BASES:]
+    before = {
+        old.sha256: old
+        for release in offered
+        for old in release.variants
+        if old.file == found.file and old.sha256 != mine
+    }
+    for old in progress.each(f"differences of {found.file}", before.values(), len(before)):
+        packed = repo.file(old.full.sha256)
+        data = packed.read_bytes() if packed.is_file() else b""
+        if sha256(data) != old.full.sha256:
+            raise BadInput(f"{packed} is missing or damaged; restore it from a copy")
+        delta = compress(
+            found.raw,
+            "max",
+            members=found.members,
+            base=decompress(data, max_output=old.size),
+            base_members=container.read(data).members,
+        )
+        if len(delta) < WORTH * len(found.packed):
+            deltas.append(_stored(repo, delta, old.sha256))
+    return Variant(
+        found.file,
+        found.runtime,
+        found.precision,
+        len(found.raw),
+        mine,
+        full,
+        tuple(deltas),
+        min_os,
+    )
+
+
+def _stored(repo: Repository, data: bytes, base: str | None = None) -> Packed:
+    sha = sha256(data)
+    path = repo.file(sha)
+    path.parent.mkdir(exist_ok=True)
+    if not path.is_file() or sha256(path) != sha:
+        replace_file(path, data)
+    return Packed(sha, len(data), base)
