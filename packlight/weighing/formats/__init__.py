@@ -16,6 +16,9 @@ from packlight.weighing.formats.operations import Listing
 
 Shapes = Mapping[str, tuple[int, ...]]
 
+_TENSORS = (".safetensors", ".gguf", ".npz", ".pt", ".pth", ".bin", ".ckpt")
+_TAKEN = (".onnx", ".keras", ".mlpackage", ".mlmodel", ".pte", ".tflite", ".pt2", *_TENSORS)
+
 
 def listing_of(
     model: Any, input_shapes: Shapes | None = None, constants: Mapping[str, Any] | None = None
@@ -37,7 +40,7 @@ def listing_of(
         inside = path / "model.onnx"
         hint = f", or give {inside}" if inside.is_file() else ""
         raise BadInput(f"{path} is a folder; of folders, weigh takes .mlpackage alone{hint}")
-    if path.is_file() and not path.stat().st_size:
+    if suffix in _TAKEN and path.is_file() and not path.stat().st_size:
         raise BadInput(f"{path.name} is empty; download or export it again")
     match suffix:
         case ".onnx":
@@ -60,7 +63,7 @@ def listing_of(
             from packlight.weighing.formats import tflite
 
             return tflite.read_listing(path)
-        case ".safetensors" | ".gguf" | ".npz" | ".pt" | ".pth" | ".bin" | ".ckpt":
+        case _ if suffix in _TENSORS:
             from packlight.weighing.formats import tensors
 
             return tensors.read_listing(path)
