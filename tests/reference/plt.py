@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import lzma
+import pickle
 import struct
 import zlib
 from dataclasses import dataclass, field
 from decimal import Decimal, localcontext
+from functools import cache
 from operator import mul
 from pathlib import Path
 
@@ -1198,9 +1200,7 @@ class Bytes:
         self.history = bytearray(BYTE_HISTORY)
 
     def prime(self) -> None:
-        known = Known(primer())
-        for _ in range(known.size):
-            self.decode(known)
+        self.__dict__.update(pickle.loads(primed()))
 
     def back(self, distance: int) -> int:
         return self.history[(self.position - distance) % BYTE_HISTORY]
@@ -1343,6 +1343,15 @@ class Known:
 
     def bit(self, p1: int) -> int:
         return next(self.bits)
+
+
+@cache
+def primed() -> bytes:
+    """What a new byte model knows once it has read the primer; read once for all files."""
+    model, known = Bytes(), Known(primer())
+    for _ in range(known.size):
+        model.decode(known)
+    return pickle.dumps(model.__dict__)
 
 
 def primer() -> bytes:
