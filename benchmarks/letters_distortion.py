@@ -31,7 +31,7 @@ from packlight.report.words import percent
 
 FACTORS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
 SIZE = "4KB"
-STEPS, LESSONS, IMAGES = 800, 60_000, 20_000
+STEPS, LESSONS, IMAGES = 1600, 200_000, 20_000
 JUDGES = 20_000
 UNSEEN = (9, 9)  # seed of the images that judge: no training draws from it
 
