@@ -46,6 +46,7 @@ from packlight.learning.views import Views, find_views
 from packlight.network import Network, quiet_torch
 from packlight.progress import Progress
 from packlight.runtimes import onnx as onnx_file
+from packlight.shrink.record import circumstances
 from packlight.shrink.stages import Stages, output_folder
 from packlight.units import parse_size
 from packlight.weighing import weigh
@@ -274,7 +275,7 @@ class _Job:
             small, problem = self._fit(model, size, work / FITTED)
             report["fitted"] = {**figures.of(small, self.progress), "met": problem is None}
             fitted = replace_folder(folder / FITTED, work / FITTED) / small.name
-        report |= reporting.circumstances(self.progress, command or " ".join(sys.argv))
+        report |= circumstances(self.progress, command or " ".join(sys.argv))
         replace_file(folder / MODEL, model.read_bytes())
         replace_file(folder / PROGRAM, program)
         reporting.write(report, folder / RECORD)
@@ -400,7 +401,7 @@ class _Job:
         state = self.student.pupil.state_dict()
         return {
             "packlight": packlight.__version__,
-            "teacher": sha256(_bytes(onnx_file.source_of(self.original))),
+            "teacher": sha256(onnx_file.bytes_of(onnx_file.source_of(self.original))),
             "student": [self.student.name, sha256(b"".join(map(_raw, state.values())))],
             "data": sha256(b"".join(map(_raw, few.arrays()))) + str(len(self.parts.learn)),
             "settings": [str(self.asked), str(self.preprocess), str(plan), str(self.views)],
@@ -535,10 +536,6 @@ def _saved(network: Network) -> bytes:
     with quiet_torch():
         torch.export.save(network.exported(), file)
     return file.getvalue()
-
-
-def _bytes(model: str | bytes) -> bytes:
-    return model if isinstance(model, bytes) else Path(model).read_bytes()
 
 
 def _raw(value: Any) -> bytes:

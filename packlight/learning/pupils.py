@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from packlight.fuse import TOLERANCE, difference
-from packlight.learning.teachers import Tap, logits_of, pooled, tap_graph
+from packlight.learning.teachers import Tap, pooled, tap_graph
 from packlight.network import flat
+from packlight.shrink.recover import logits_of
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from packlight.network import Network
 from packlight.plain import to_json
 from packlight.progress import Progress
 from packlight.runtimes import onnx as onnx_file
-from packlight.shrink.record import environment
 from packlight.weighing import weigh
 
 
@@ -86,18 +85,6 @@ class Figures:
             "macs": table.totals.macs,
             "ram_bytes": table.ram_bytes,
         }
-
-
-def circumstances(progress: Progress, command: str) -> dict[str, Any]:
-    """Where and how long, as reports hold it."""
-    return {
-        "stages": [
-            {"name": name, "seconds": round(seconds, 2)}
-            for name, seconds in progress.seconds.items()
-        ],
-        "environment": environment(),
-        "command": command,
-    }
 
 
 def write(report: dict[str, Any], path: Path) -> None:

@@ -10,9 +10,9 @@ from torch import Tensor, fx, nn
 from packlight.graph import argument, aten, is_call, is_weight
 from packlight.judge import Task
 from packlight.network import Network
+from packlight.shrink.recover import logits_of
 
 LAYERS = (aten.linear, aten.addmm, aten.matmul, aten.mm, aten.conv1d, aten.conv2d, aten.convolution)
-LOWEST = 1e-12  # probability, before its logarithm is taken
 
 
 class Teacher:
@@ -59,12 +59,6 @@ class Tap(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         self.seen = x
         return x
-
-
-def logits_of(scores: Tensor, probabilities: bool) -> Tensor:
-    """(n, ...) scores as (n, classes) logits."""
-    rows = scores.flatten(1)
-    return rows.clamp_min(LOWEST).log() if probabilities else rows
 
 
 def pooled(features: Tensor) -> Tensor:

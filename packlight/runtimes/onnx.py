@@ -52,6 +52,11 @@ def source_of(network: Network) -> str | bytes:
     return to_bytes(network)
 
 
+def bytes_of(source: str | bytes) -> bytes:
+    """The ONNX file that `source_of` gave."""
+    return source if isinstance(source, bytes) else Path(source).read_bytes()
+
+
 def to_bytes(network: Network) -> bytes:
     """The ONNX file of a Network, as `write` writes it."""
     data: bytes = to_proto(network).SerializeToString(deterministic=True)

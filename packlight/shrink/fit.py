@@ -182,7 +182,7 @@ def fit(
         folder,
         {
             "packlight": packlight.__version__,
-            "model": sha256(_bytes_of(original)),
+            "model": sha256(onnx_file.bytes_of(original)),
             "data": _fingerprint(split.fit),
             "settings": [
                 str(preprocess),
@@ -295,10 +295,6 @@ def _name(network: Network) -> str:
 
 def _stem(network: Network) -> str:
     return network.source.stem if network.source else "network"
-
-
-def _bytes_of(model: str | bytes) -> bytes:
-    return model if isinstance(model, bytes) else Path(model).read_bytes()
 
 
 def _fingerprint(samples: samples_of.Samples) -> str:

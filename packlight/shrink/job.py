@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -163,9 +162,7 @@ class Job:
     @property
     def original_file(self) -> bytes:
         """The bytes of the network that was given."""
-        return (
-            self.original if isinstance(self.original, bytes) else Path(self.original).read_bytes()
-        )
+        return onnx_file.bytes_of(self.original)
 
     def assembled(self, network: Network, stage: str) -> Assembly:
         """A float network made ready for integers: its activations measured and put on grids.

@@ -17,6 +17,7 @@ from packlight.coding.contents import info
 from packlight.coding.packing import compress
 from packlight.data import Samples
 from packlight.files import sha256
+from packlight.progress import Progress
 from packlight.runtimes.onnxruntime import VERSION
 from packlight.shrink import flipped
 from packlight.shrink.delivery import delivery_of, memory_of
@@ -101,12 +102,19 @@ def describe(
         "explain": None if outcome.blames is None else [vars(one) for one in outcome.blames],
         "visited": _visited(job, outcome),
         "notes": _notes(job, outcome, fused),
+        **circumstances(job.progress, command or " ".join(sys.argv)),
+    }
+
+
+def circumstances(progress: Progress, command: str) -> dict[str, Any]:
+    """Where and how long, as reports hold it."""
+    return {
         "stages": [
             {"name": name, "seconds": round(seconds, 2)}
-            for name, seconds in job.progress.seconds.items()
+            for name, seconds in progress.seconds.items()
         ],
         "environment": environment(),
-        "command": command or " ".join(sys.argv),
+        "command": command,
     }
 
 

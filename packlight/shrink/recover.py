@@ -37,6 +37,7 @@ LEAST_SHARE = 0.1  # of the budget that goes to weights, whatever the rest costs
 TOUCHES, TOUCH_MORE = 6, 1.5  # rounds at the end, and how much more than the excess goes
 CHOOSE_EVERY, CHOICES = 50, 100  # steps between two, and how many there are at least
 TEMPERATURE = 2.0
+LOWEST = 1e-12  # probability, before its logarithm is taken
 LEAST_RATE = 0.01  # of the learning rate, at the end
 
 Cost = Callable[[list[Solved]], float]
@@ -82,7 +83,7 @@ class Lesson:
         """Cross-entropy of the outputs against the labels of the samples chosen; 0 without."""
         if self.labels is None:
             return torch.zeros(())
-        return F.cross_entropy(_logits(outputs, self.probabilities), self.labels[chosen])
+        return F.cross_entropy(logits_of(outputs[0], self.probabilities), self.labels[chosen])
 
 
 @dataclass(frozen=True)
@@ -112,16 +113,17 @@ def classifier_loss(probabilities: bool) -> Loss:
     """
 
     def loss(outputs: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> Tensor:
-        student = F.log_softmax(_logits(outputs, probabilities) / TEMPERATURE, 1)
-        teacher = F.log_softmax(_logits(wanted, probabilities) / TEMPERATURE, 1)
+        student = F.log_softmax(logits_of(outputs[0], probabilities) / TEMPERATURE, 1)
+        teacher = F.log_softmax(logits_of(wanted[0], probabilities) / TEMPERATURE, 1)
         return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * TEMPERATURE**2
 
     return loss
 
 
-def _logits(outputs: tuple[Tensor, ...], probabilities: bool) -> Tensor:
-    scores = outputs[0].flatten(1)
-    return scores.clamp_min(1e-12).log() if probabilities else scores
+def logits_of(scores: Tensor, probabilities: bool) -> Tensor:
+    """(n, ...) scores as (n, classes) logits."""
+    rows = scores.flatten(1)
+    return rows.clamp_min(LOWEST).log() if probabilities else rows
 
 
 def squared_loss(outputs: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> Tensor:

@@ -14,8 +14,9 @@ from concurrent.futures import Executor, Future, wait
 from functools import cache
 from typing import Any, Generic, Protocol, TypeVar
 
-import torch
 from threadpoolctl import ThreadpoolController
+
+from packlight.learning.threads import threads_for
 
 PATIENCE = 0.5  # seconds after which a wait looks up
 
@@ -132,13 +133,8 @@ class _Held(Generic[T]):
 
 def on_one_thread(function: Callable[..., R], /, *args: Any, **kwargs: Any) -> R:
     """Call a function whose result must not depend on how many cores there are."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with _libraries().limit(limits=1, user_api="blas"):
-            return function(*args, **kwargs)
-    finally:
-        torch.set_num_threads(threads)
+    with threads_for(0), _libraries().limit(limits=1, user_api="blas"):
+        return function(*args, **kwargs)
 
 
 @cache
