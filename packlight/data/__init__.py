@@ -7,7 +7,7 @@ anything is fitted. Labels are carried along to measure with, never to fit.
 from packlight.data.images import Preprocess
 from packlight.data.samples import Dataset, Samples, runs
 from packlight.data.sources import open_data, random_data
-from packlight.data.splitting import Split, check_labels, split
+from packlight.data.splitting import Split, check_labels, check_lessons, split
 
 __all__ = [
     "Dataset",
@@ -15,6 +15,7 @@ __all__ = [
     "Samples",
     "Split",
     "check_labels",
+    "check_lessons",
     "open_data",
     "random_data",
     "runs",

@@ -120,6 +120,26 @@ def _unlike(judge: Samples, fit: Samples, guide: Samples | None, name: str) -> t
     return left, f" ({len(repeats)} that equal a fitted one left out)"
 
 
+def check_lessons(samples: Samples, classes: int, who: str) -> None:
+    """Make sure that `--labels` can be learnt from.
+
+    Args:
+        samples: to learn from.
+        classes: of the network; 0 if it does not classify.
+        who: the network, in a sentence.
+    Raises:
+        BadInput: there are no classes or no labels, or a label is no class.
+    """
+    if classes == 0:
+        raise BadInput(f"--labels needs {who} that classifies; leave it out for this one")
+    if samples.labels is None:
+        raise BadInput(
+            "--labels needs samples with labels to learn from, and these have none; give class "
+            "folders, a labels.csv or an .npz with labels, or leave it out"
+        )
+    check_labels(samples, classes)
+
+
 def check_labels(samples: Samples, classes: int) -> None:
     """Make sure that every label is a class of the network.
 

@@ -12,7 +12,6 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf, isfinite
 from pathlib import Path
@@ -20,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 import packlight
 from packlight import data as samples_of
@@ -32,17 +30,16 @@ from packlight.judge import Task, find_task
 from packlight.learning import reporting
 from packlight.learning.averages import copied, put_state
 from packlight.learning.checkpoints import Checkpoints
-from packlight.learning.distributed import Batch, World, joined
+from packlight.learning.course import Course
+from packlight.learning.distributed import World, joined
 from packlight.learning.lessons import BALANCE, Lesson
 from packlight.learning.memory_order import in_usual_order
 from packlight.learning.parting import part
-from packlight.learning.pupils import Pupil
-from packlight.learning.shelves import Shelf, open_pixels, shelve
+from packlight.learning.shelves import open_pixels
 from packlight.learning.students import student_of
 from packlight.learning.teachers import Teacher
 from packlight.learning.threads import threads_for
 from packlight.learning.training import History, Plan, train
-from packlight.learning.views import Views, find_views
 from packlight.network import Network, quiet_torch
 from packlight.progress import Progress
 from packlight.runtimes import onnx as onnx_file
@@ -53,11 +50,9 @@ from packlight.weighing import weigh
 
 MODEL, PROGRAM, RECORD, FITTED = "student.onnx", "student.pt2", "distill.json", "fitted"
 
-BATCH = 128  # samples of a step
 EPOCHS, LEAST_STEPS = 30, 3000  # by default: whichever takes longer
 LOOKS, PATIENCE = 25, 10  # validations of a training, and how many without gain end it
 LEAST_EVERY = 20  # steps between two: a short training does not stop before it began
-TRIED = 512  # samples on which views are tried
 RATE, LEARNT_ON = 6e-3, 0.2  # of fresh weights; of a file's, as a share of that
 TEMPERATURE = 4.0
 
@@ -224,12 +219,16 @@ class _Job:
     def run(self, folder: Path, size: int | None, command: str | None) -> DistillResult:
         """Train, write, judge; fit where that was asked for."""
         start = time.perf_counter()
-        self._shelve()
         asked = self.asked
-        lesson = Lesson(
-            self.teacher, self.shelf, asked.temperature, asked.balance, labels=asked.labels
+        self.course = Course(
+            *(self.parts, self.pixels, self.teacher, self.task, self.original.inputs[0]),
+            labels=asked.labels,
+            seed=asked.seed,
+            progress=self.progress,
         )
-        self.views = self._views()
+        lesson = Lesson(
+            self.teacher, self.course.shelf, asked.temperature, asked.balance, labels=asked.labels
+        )
         plan = self._plan()
         history = self._train(folder, lesson, plan)
         seconds = time.perf_counter() - start
@@ -290,19 +289,11 @@ class _Job:
         return find_task(arrays, outputs, labelled=self.parts.judge.labels is not None)
 
     def _look_at_labels(self) -> None:
-        parts = (self.parts.learn, self.parts.held, self.parts.judge)
         if self.task.classifier:
-            for part in parts:
-                samples_of.check_labels(part, self.task.classes)
-        if not self.asked.labels:
-            return
-        if not self.task.classifier:
-            raise BadInput("--labels needs a teacher that classifies; leave it out for this one")
-        if self.parts.learn.labels is None:
-            raise BadInput(
-                "--labels needs samples with labels to learn from, and these have none; give class "
-                "folders, a labels.csv or an .npz with labels, or leave it out"
-            )
+            for samples in (self.parts.learn, self.parts.held, self.parts.judge):
+                samples_of.check_labels(samples, self.task.classes)
+        if self.asked.labels:
+            samples_of.check_lessons(self.parts.learn, self.task.classes, "a teacher")
 
     def _match(self) -> None:
         _, features = self.teacher(self.inputs)
@@ -315,50 +306,11 @@ class _Job:
                     "out for these"
                 )
 
-    def _shelve(self) -> None:
-        parts = self.parts
-        numbers = []
-        for samples, take in ((parts.learn, "learn"), (parts.held, "held")):
-            source = None
-            if self.pixels is not None:
-                dataset, scaling = self.pixels
-                source = (getattr(part(dataset, self.asked.seed, parts.judge), take), scaling)
-            numbers.append(shelve(samples, source, self.progress))
-        self.shelf, self.held = numbers
-
-    def _views(self) -> Views:
-        taken = self.held.take(torch.arange(min(len(self.held), TRIED)))
-        if len(taken) != 1 or taken[0].ndim != 4 or not self.task.classifier:
-            return Views()
-        from packlight.data.inputs import layout_of
-
-        layout = layout_of(self.original.inputs[0])
-        if layout is None:
-            return Views()
-        right = self.parts.held.labels
-        wanted = None if right is None else torch.from_numpy(right[: len(taken[0])])
-
-        def answers(pictures: Tensor) -> Tensor:
-            (values,) = self.held.numbers((pictures,))
-            return torch.cat([self.teacher((part,))[0][0] for part in values.split(BATCH)]).argmax(
-                1
-            )
-
-        known = answers(taken[0]) if wanted is None else wanted
-
-        def good(pictures: Tensor) -> float:
-            return float((answers(pictures) == known).double().mean())
-
-        with self.progress.stage("try views"):
-            return find_views(taken[0], layout.last, good, self.asked.seed)
-
     def _plan(self) -> Plan:
         asked = self.asked
-        self.batch = min(BATCH, len(self.shelf))
-        rounds = max(len(self.shelf) // self.batch, 1)  # steps of an epoch
-        epochs = asked.epochs or max(EPOCHS, -(-LEAST_STEPS // rounds))
-        steps = epochs * rounds
-        self.rounds, self.epochs = rounds, epochs
+        rounds = self.course.rounds
+        self.epochs = asked.epochs or max(EPOCHS, -(-LEAST_STEPS // rounds))
+        steps = self.epochs * rounds
         usual = RATE if self.student.fresh else LEARNT_ON * RATE
         return Plan(
             steps,
@@ -379,10 +331,10 @@ class _Job:
         kept = self.world.from_leader(kept)
         if kept is None:
             macs = weigh(self.original).totals.macs or inf
-            with threads_for(macs * self.batch):
+            with threads_for(macs * self.course.batch):
                 history = train(
-                    *(pupil, self._batches(plan.steps, plan.seed), lesson, plan),
-                    validate=self._score,
+                    *(pupil, self.course.batches(plan.steps), lesson, plan),
+                    validate=self.course.score,
                     memory=memory,
                     progress=self.progress,
                     name="teach",
@@ -404,48 +356,8 @@ class _Job:
             "teacher": sha256(onnx_file.bytes_of(onnx_file.source_of(self.original))),
             "student": [self.student.name, sha256(b"".join(map(_raw, state.values())))],
             "data": sha256(b"".join(map(_raw, few.arrays()))) + str(len(self.parts.learn)),
-            "settings": [str(self.asked), str(self.preprocess), str(plan), str(self.views)],
+            "settings": [str(self.asked), str(self.preprocess), str(plan), str(self.course.views)],
         }
-
-    def _batches(self, steps: int, seed: int) -> Callable[[int], Batch]:
-        """Every sample comes once in an epoch, in an order of the epoch's own."""
-        labels = self.parts.learn.labels if self.asked.labels else None
-        targets = None if labels is None else torch.from_numpy(labels)
-        orders: dict[int, Tensor] = {}
-
-        def batch_of(step: int) -> Batch:
-            epoch, place = divmod(step, self.rounds)
-            if epoch not in orders:
-                orders.clear()
-                generator = _generator(seed, epoch)
-                orders[epoch] = torch.randperm(len(self.shelf), generator=generator)
-            chosen = orders[epoch][place * self.batch : (place + 1) * self.batch]
-            taken = self.shelf.take(chosen)
-            if len(taken) == 1:
-                views = self.views.fading(step / steps)
-                taken = (views(taken[0], _generator(seed, epoch, place)),)
-            return taken if targets is None else (*taken, targets[chosen])
-
-        return batch_of
-
-    def _score(self, pupil: Any) -> float:
-        """Share of held samples answered right, or as the teacher; else minus the error."""
-        assert isinstance(pupil, Pupil)
-        if not hasattr(self, "_wanted"):
-            self._wanted = self._held_answers()
-        outputs = _over(self.held, lambda inputs: pupil.learning(*inputs))
-        if self.task.classifier:
-            return float((outputs[0].argmax(1) == self._wanted[0]).double().mean())
-        from packlight.shrink.recover import squared_loss
-
-        return -float(squared_loss(outputs, self._wanted))
-
-    def _held_answers(self) -> tuple[Tensor, ...]:
-        labels = self.parts.held.labels if self.asked.labels else None
-        if labels is not None:
-            return (torch.from_numpy(labels),)
-        outputs = _over(self.held, lambda inputs: self.teacher(inputs)[0])
-        return (outputs[0].argmax(1),) if self.task.classifier else outputs
 
     def _network(self) -> Network:
         """The student as it is written, with the teacher's names."""
@@ -498,11 +410,11 @@ class _Job:
         return {
             "learnt_on": len(self.parts.learn),
             "validated_on": len(self.parts.held),
-            "batch": self.batch,
+            "batch": self.course.batch,
             "epochs": self.epochs,
             "steps": plan.steps,
             "rate": plan.rate,
-            "views": self.views.to_dict(),
+            "views": self.course.views.to_dict(),
             "steps_done": len(history.losses),
             "best_step": history.best,
             "stopped_early": history.stopped,
@@ -510,24 +422,6 @@ class _Job:
             "validated": history.scores,
             "seconds": round(seconds, 2),
         }
-
-
-def _generator(*numbers: int) -> torch.Generator:
-    """Random numbers of their own for every row of numbers."""
-    words = np.random.SeedSequence([abs(one) for one in numbers]).generate_state(2)
-    return torch.Generator().manual_seed(int(words[0]) << 32 | int(words[1]))
-
-
-def _over(
-    shelf: Shelf, answer: Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]
-) -> tuple[Tensor, ...]:
-    """Answers on all samples of a shelf."""
-    with torch.no_grad():
-        parts = [
-            answer(shelf.numbers(shelf.take(chosen)))
-            for chosen in torch.arange(len(shelf)).split(BATCH)
-        ]
-    return tuple(torch.cat(values) for values in zip(*parts, strict=True))
 
 
 def _saved(network: Network) -> bytes:

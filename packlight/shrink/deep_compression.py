@@ -272,7 +272,7 @@ class InOrder:
                 break
             centred = {name: without_smallest(one, TRIMMED) for name, one in centred.items()}
             forms = move.forms_of(centred, biases)
-        return self.job.point(forms, float("nan"))
+        return self.job.measuring.point(forms, float("nan"))
 
     def _deviations(self, size: int) -> float:
         """The threshold at which the network, not yet retrained, packs into a size."""

@@ -32,8 +32,9 @@ from packlight.runtimes import onnx as onnx_file
 from packlight.shrink import executing
 from packlight.shrink.budget import Budget
 from packlight.shrink.flipped import pictures
-from packlight.shrink.job import EvalFn, Job, Outcome
+from packlight.shrink.job import Job, Outcome
 from packlight.shrink.layers import find_layers
+from packlight.shrink.measuring import EvalFn
 from packlight.shrink.moves import parse as parse_moves
 from packlight.shrink.prune import FREE, Pattern
 from packlight.shrink.record import describe

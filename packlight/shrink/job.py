@@ -7,56 +7,38 @@ in onnxruntime on the bytes that are written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-import torch
-
 from packlight import data as samples_of
 from packlight.coding.packing import compress
-from packlight.errors import BadInput, BudgetNotMet
-from packlight.judge import Flip, Task, Verdict, compare, find_task, flips
+from packlight.judge import Flip, Verdict
 from packlight.network import Network
 from packlight.progress import Progress
-from packlight.runtimes import onnx as onnx_file
-from packlight.runtimes.onnxruntime import VERSION, Session, latencies
-from packlight.shrink import (
-    activations,
-    curvature,
-    factored,
-    factoring,
-    grid_search,
-    narrowing,
-    thinning,
-)
-from packlight.shrink.assembly import Assembly, Integers, Quantizing, assemble
+from packlight.shrink import factored, factoring, grid_search, preparing, slimming
+from packlight.shrink.assembly import Integers, Quantizing
 from packlight.shrink.budget import Budget
 from packlight.shrink.deep_compression import DeepCompression, InOrder
 from packlight.shrink.explaining import Blame, explain
-from packlight.shrink.fallback import harmful_places
 from packlight.shrink.float_moves import Pruning, Sharing, fits
 from packlight.shrink.following import Following, solve_in_order
 from packlight.shrink.grid_search import Solved
 from packlight.shrink.layers import find_layers
-from packlight.shrink.moves import Form, Move
+from packlight.shrink.measuring import EvalFn, Measuring
+from packlight.shrink.moves import Move
 from packlight.shrink.prune import Pattern
-from packlight.shrink.recover import Loss, classifier_loss, squared_loss
 from packlight.shrink.search import Found, Point, Visit, go_on, search
 from packlight.shrink.stages import Stages
 from packlight.shrink.teaching import Levels, Teaching
 from packlight.shrink.workers import HERE, Workers, on_one_thread
-from packlight.types import Array
-from packlight.units import show_size
-
-EvalFn = Callable[[Callable[..., tuple[Array, ...]]], float]
 
 BATCH = 16  # samples run at once
 FALLBACK_SAMPLES = 48  # on which activations are tried in int8
 CURVE_SAMPLES = 256  # on which every visited point is scored
 DECIDING = 1024  # on which one of two ways to a size is chosen
 TIMINGS = 3  # of the written file: a busy machine only makes it slower
+SPREAD = 1.02  # more speed than is asked for, as the clock is read again when the file is written
 LOOKS = 8  # times the judges may send a point back
 FINER = 0.85  # factor on the coarseness when they do
 
@@ -138,180 +120,20 @@ class Job:
     def run(self) -> Outcome:
         """All stages."""
         self.layers = find_layers(self.network)
-        self.reference = self.session(self.original)
-        self.task = self._find_task()
-        if self.budget.max_drop is not None and not self.task.classifier and not self.eval_fn:
-            raise BadInput(
-                "max-drop needs a network that classifies, or eval_fn to score it; "
-                "for this one give a target size"
-            )
-        if self.task.classifier:
-            samples_of.check_labels(self.split.judge, self.task.classes)
+        self.measuring = Measuring(
+            *(self.network, self.original, self.split, self.budget, self.eval_fn),
+            folder=self.stages.folder,
+        )
         if self.labels:
-            self._look_at_labels()
-        self._look_at_steering()
+            classes = self.measuring.task.classes
+            samples_of.check_lessons(self.split.learn, classes, "a network")
         self.teacher = self.network
         if self.budget.speedup is not None:
-            self._speed_up(self.budget.speedup)
+            slimming.speed_up(self, self.budget.speedup)
         if self.budget.max_ram is not None:
-            self._spare_ram(self.budget.max_ram)
-
+            slimming.spare_ram(self, self.budget.max_ram)
         move, found = self._found()
         return self._chosen(move, found)
-
-    @property
-    def original_file(self) -> bytes:
-        """The bytes of the network that was given."""
-        return onnx_file.bytes_of(self.original)
-
-    def assembled(self, network: Network, stage: str) -> Assembly:
-        """A float network made ready for integers: its activations measured and put on grids.
-
-        Args:
-            network: with the same inputs and outputs as the one that is fitted.
-            stage: goes before the names under which the results are kept.
-        """
-        layers = find_layers(network)
-        places = activations.find_places(network, layers)
-        grids = self._grids(network, places, f"{stage}grids")
-        harmful = self._harmful(network, places, grids, f"{stage}fallback")
-        return assemble(network, layers, places, grids, harmful)
-
-    def point(self, forms: Sequence[Form], coarseness: float) -> Point:
-        """The smallest of forms that compute the same, packed, and scored on steering samples."""
-        sizes = [(form, compress(form.file, "max", verify=False)) for form in forms]
-        form, packed = min(sizes, key=lambda pair: self._size(pair[0].file, pair[1]))
-        file = form.file
-        outputs = self.session(file).over(self._curve_inputs)
-        verdict = compare(
-            self._curve_wanted, outputs, self._curve.labels, classifier=self.task.classifier
-        )
-        visit = Visit(coarseness, len(file), len(packed), verdict)
-        return Point(visit, file, packed, form)
-
-    def _size(self, file: bytes, packed: bytes) -> tuple[bool, int]:
-        """What forms are chosen by: that the bounds are met, then the size that is asked for."""
-        alone = self.budget.target_size is None and self.budget.target_installed_size is not None
-        fits = self.budget.fits(len(packed), len(file))
-        return not fits, len(file) if alone else len(packed)
-
-    def drop(self, point: Point) -> float:
-        """Accuracy lost on the samples that may steer."""
-        session = self.session(point.file)
-        if self.eval_fn:
-            return self._base - self.eval_fn(session)
-        outputs = session.over(self._steered)
-        labels = self._steer.labels
-        found = compare(self._steered_wanted, outputs, labels, classifier=True).drop
-        assert found is not None
-        return found
-
-    def tensors(self, samples: samples_of.Samples, size: int = BATCH) -> Tensors:
-        """Samples as the tensors of one run after the other."""
-        return Tensors(samples, self.network, size)
-
-    def session(self, model: str | bytes) -> Session:
-        """A file in onnxruntime, fed as the original is."""
-        return Session(model, inputs=self.network.inputs)
-
-    def _find_task(self) -> Task:
-        few = self.split.fit.take(range(min(len(self.split.fit), 64)))
-        inputs = few.arrays()
-        outputs = self.reference.over([inputs])
-        return find_task(inputs, outputs, labelled=self.split.judge.labels is not None)
-
-    def _look_at_labels(self) -> None:
-        """Labels can be learnt from only where there are any."""
-        if not self.task.classifier:
-            raise BadInput("--labels needs a network that classifies; leave it out for this one")
-        if self.split.learn.labels is None:
-            raise BadInput(
-                "--labels needs samples with labels to learn from, and these have none; give class "
-                "folders, a labels.csv or an .npz with labels, or leave it out"
-            )
-        samples_of.check_labels(self.split.learn, self.task.classes)
-
-    def _look_at_steering(self) -> None:
-        """The original's answers on the samples that guide the search."""
-        self._steer = self.split.steer or self.split.fit
-        self._curve = self._steer.take(range(min(len(self._steer), CURVE_SAMPLES)))
-        self._curve_inputs: list[Sequence[Array]] = list(self._curve.batches(BATCH))
-        self._curve_wanted = self.reference.over(self._curve_inputs)
-        self._steered: list[Sequence[Array]] = []
-        self._steered_wanted: tuple[Array, ...] = ()
-        if self.budget.max_drop is not None:
-            self._steered = list(self._steer.batches(BATCH))
-            self._steered_wanted = self.reference.over(self._steered)
-        self._base = self.eval_fn(self.reference) if self.eval_fn else 0.0
-
-    def _grids(
-        self, network: Network, places: Sequence[activations.Place], stage: str
-    ) -> dict[str, activations.Grid]:
-        def compute() -> dict[str, list[float]]:
-            batches = self.tensors(self.split.fit)
-            with self.progress.stage("calibrate activations", 2 * len(batches)) as tick:
-                grids = activations.observe(network, places, batches, tick, self.workers)
-            return {name: [grid.scale, grid.zero] for name, grid in grids.items()}
-
-        stored = self.stages.run(stage, compute)
-        return {name: activations.Grid(scale, int(zero)) for name, (scale, zero) in stored.items()}
-
-    def _curvatures(self, network: Network, stage: str) -> dict[str, curvature.Curvature]:
-        def compute() -> dict[str, dict[str, Any]]:
-            watched = network.copy()
-            layers = find_layers(watched)
-            singles = self.tensors(self.split.fit, 1)
-            chunks = min(len(singles), curvature.CHUNKS)
-            with self.progress.stage("curvature", chunks) as tick:
-                found = curvature.collect(
-                    *(watched, layers, singles, self._loss()),
-                    seed=self.seed,
-                    workers=self.workers,
-                    tick=tick,
-                )
-            return {
-                name: {
-                    "moments": [torch.from_numpy(block) for block in value.moments],
-                    "mean": torch.from_numpy(value.mean),
-                    "sensitivity": value.sensitivity,
-                }
-                for name, value in found.items()
-            }
-
-        stored = self.stages.run(f"{stage}curvature", compute)
-        return {
-            name: curvature.Curvature(
-                tuple(block.numpy() for block in value["moments"]),
-                value["mean"].numpy(),
-                value["sensitivity"],
-            )
-            for name, value in stored.items()
-        }
-
-    def _loss(self) -> curvature.Loss:
-        if self.task.classifier:
-            return curvature.classifier_loss(self.task.probabilities)
-        few = self.split.fit.take(range(min(len(self.split.fit), 16)))
-        outputs = self.reference.over([few.arrays()])
-        return curvature.projection_loss(
-            [float(np.sqrt(np.square(value.astype(np.float64)).mean())) for value in outputs]
-        )
-
-    def _harmful(
-        self,
-        network: Network,
-        places: Sequence[activations.Place],
-        grids: dict[str, activations.Grid],
-        stage: str,
-    ) -> dict[str, float]:
-        def compute() -> dict[str, float]:
-            few = self.split.fit.take(range(min(len(self.split.fit), FALLBACK_SAMPLES)))
-            batches = list(self.tensors(few))
-            with self.progress.stage("try int8 activations") as tick:
-                return harmful_places(network, places, grids, batches, tick)
-
-        found: dict[str, float] = self.stages.run(stage, compute)
-        return found
 
     def _found(self) -> tuple[Move, Found]:
         """The moves wanted, searched over."""
@@ -319,8 +141,10 @@ class Job:
             classic = DeepCompression(self.network, self.layers)
             return classic, self._search(classic)
         stage = self.narrowed
-        assembly = self.assembled(self.network, stage) if "quantize" in self.moves else None
-        curvatures = self._curvatures(self.network, stage)
+        assembly = (
+            preparing.assembled(self, self.network, stage) if "quantize" in self.moves else None
+        )
+        curvatures = preparing.curvatures(self, self.network, stage)
         with self.progress.stage("prepare"):
             prepared = grid_search.prepare(self.network, self.layers, curvatures)
         options: list[factoring.Options] = []
@@ -345,100 +169,14 @@ class Job:
             move = factoring.Factoring(self.network, prepared, options)
         return move, self._search(move)
 
-    def _speed_up(self, speedup: float) -> None:
-        """Take out channels until the file is as fast as asked."""
-
-        def measure(network: Network) -> float:
-            return self.speedup(self._like(network)) / speedup
-
-        alone = measure(self.network)
-        if alone >= 1:
-            self.notes.append(f"{alone * speedup:.2f} times as fast with all of its channels")
-            return
-        try:
-            cost = thinning.macs_by_weight(self.network)
-            self._narrow(cost, measure, 1 / speedup, "faster-")
-        except narrowing.NotNarrowEnough as problem:
-            raise BudgetNotMet(
-                f"a speedup of {speedup:g} can not be reached by taking out channels: the "
-                f"narrowest network tried is {problem.best * speedup:.2f} times as fast; ask for "
-                "less"
-            ) from None
-
-    def _spare_ram(self, most: int) -> None:
-        """Take out channels until the file needs no more RAM than asked."""
-
-        def measure(network: Network) -> float:
-            return most / max(self.ram(self._like(network)), 1)
-
-        alone = measure(self.network)
-        if alone >= 1:
-            return
-        try:
-            cost = narrowing.values_by_weight(self.network)
-            self._narrow(cost, measure, alone, "sparer-")
-        except narrowing.NotNarrowEnough as problem:
-            raise BudgetNotMet(
-                f"{show_size(most)} of RAM can not be reached by taking out channels: the "
-                f"narrowest network tried needs {show_size(most / max(problem.best, 1e-9))}; ask "
-                "for more"
-            ) from None
-
-    def _narrow(
-        self,
-        cost: dict[str, float],
-        measure: Callable[[Network], float],
-        start: float,
-        stage: str,
-    ) -> None:
-        """Take out channels until a measure is met, and teach what is left."""
-        curvatures = self._curvatures(self.network, self.narrowed)
-
-        def choose() -> dict[str, Any]:
-            with self.progress.stage("narrow") as tick:
-                found = narrowing.narrow(self.network, curvatures, cost, measure, start, tick=tick)
-            return {name: torch.from_numpy(stays) for name, stays in found.keep.items()}
-
-        chosen = self.stages.run(f"{stage}narrow", choose)
-        keep = {name: stays.numpy() for name, stays in chosen.items()}
-        batches = list(self.tensors(self.split.fit))
-        with self.progress.stage("repair"):
-            self.network = thinning.without(self.network, curvatures, keep, batches)
-        widths = [f"{name} {len(k)} -> {int(k.sum())}" for name, k in keep.items() if not k.all()]
-        self.notes.append(f"channels: {', '.join(widths)}")
-        self.narrowed += stage
-        if self.effort != "fast":
-            self.network = Teaching(self).distilled()
-        self.layers = find_layers(self.network)
-
-    def _like(self, network: Network) -> bytes:
-        """A file as fast and as large in RAM as the one that will be written, whatever it says."""
-        if "quantize" not in self.moves:
-            return onnx_file.to_bytes(network)
-        layers = find_layers(network)
-        places = activations.find_places(network, layers)
-        few = list(self.tensors(self.split.fit.take(range(min(len(self.split.fit), BATCH)))))
-        grids = activations.observe(network, places, few)
-        return assemble(network, layers, places, grids, {}).template.SerializeToString()
-
-    def speedup(self, file: bytes) -> float:
-        """How many times as fast as the original a file is, measured."""
-        (sample,) = self.split.fit.take([0]).batches(1)
-        ((called, _),) = samples_of.runs(sample, self.network.inputs, self.network.batch)
-        return narrowing.speedup_of(self.original, file, called)
-
-    def ram(self, file: bytes) -> int:
-        """Bytes of RAM that a file needs, planned."""
-        return narrowing.ram_of(file, self.stages.folder)
-
     def _search(self, move: Move) -> Found:
         with self.progress.stage("search") as tick:
 
             def build(coarseness: float) -> Point:
                 tick()
-                return self.point(move.forms(coarseness), coarseness)
+                return self.measuring.point(move.forms(coarseness), coarseness)
 
-            return search(build, self.drop, self.budget, move.start, move.last)
+            return search(build, self.measuring.drop, self.budget, move.start, move.last)
 
     def _followed(
         self, grids: Quantizing, found: Found, network: Network, stage: str
@@ -457,7 +195,7 @@ class Job:
             return grids, found  # hardly anything was lost that could be made good
         if not self.budget.fits(visit.packed_bytes, visit.bytes):
             return grids, found  # nor is any size reached by it
-        batches = self.tensors(self.split.fit)
+        batches = self.measuring.tensors(self.split.fit)
 
         def solve(coarseness: float) -> list[Solved]:
             def compute() -> list[dict[str, Any]]:
@@ -476,11 +214,11 @@ class Job:
         move = Following(grids, solve)
 
         def build(coarseness: float) -> Point:
-            return self.point(move.forms(coarseness), coarseness)
+            return self.measuring.point(move.forms(coarseness), coarseness)
 
-        point, trials = go_on(build, self.drop, self.budget, visit.coarseness)
+        point, trials = go_on(build, self.measuring.drop, self.budget, visit.coarseness)
         found = replace(found, visited=[*found.visited, *trials])
-        if point is not None and self._better(point, found.point):
+        if point is not None and self.measuring.better(point, found.point):
             return move, replace(found, point=point)
         return grids, found
 
@@ -499,32 +237,17 @@ class Job:
             return self._followed(whole, before, self.network, self.narrowed)
         network = factored.replace(self.network, picked)
         layers = find_layers(network)
-        curvatures = self._curvatures(network, "factored-")
+        curvatures = preparing.curvatures(self, network, "factored-")
         prepared = grid_search.prepare(network, layers, curvatures)
-        grids = Quantizing(self.assembled(network, "factored-"), prepared, self.workers)
+        grids = Quantizing(preparing.assembled(self, network, "factored-"), prepared, self.workers)
         after = self._search(grids)
         visited = [*before.visited, *after.visited]
-        if self._better(after.point, before.point):
+        if self.measuring.better(after.point, before.point):
             self.notes.append(factoring.notes_on(picked))
             return self._followed(grids, replace(after, visited=visited), network, "factored-")
         self.notes.append(f"{factoring.notes_on(picked)}: tried, and worse; all stay whole")
         before = replace(before, visited=visited)
         return self._followed(whole, before, self.network, self.narrowed)
-
-    def _better(self, point: Point, other: Point) -> bool:
-        """Whether a point is nearer to what was asked: more exact in the size, or smaller."""
-        a, b = point.visit, other.visit
-        fits = [self.budget.fits(one.packed_bytes, one.bytes) for one in (a, b)]
-        if not self.budget.sized or fits != [True, True]:
-            return fits[0] >= fits[1] and a.packed_bytes < b.packed_bytes
-        return self.nearer(point, other, self._steer.take(range(min(len(self._steer), DECIDING))))
-
-    def nearer(self, point: Point, other: Point, samples: samples_of.Samples) -> bool:
-        """Whether a point answers nearer to the original than another."""
-        batches = list(samples.batches(BATCH))
-        wanted = self.reference.over(batches)
-        one, two = (self.distance_on(batches, wanted, p.file) for p in (point, other))
-        return one < two
 
     def _chosen(self, move: Move, found: Found) -> Outcome:
         """Retraining, if it is wanted, and the judges' word on where the search ended."""
@@ -540,11 +263,11 @@ class Job:
         looks = 0
         with self.progress.stage("judge") as tick:
             while True:
-                verdict, score, flipped = self._judge(point)
+                verdict, score, flipped = self.measuring.judge(point)
                 looks += 1
                 tick()
                 lost = verdict.drop if score is None else score[0] - score[1]
-                kept = self._kept(lost)
+                kept = self.measuring.kept(lost)
                 if kept or looks == LOOKS or self.budget.sized or point.visit.coarseness == 0:
                     break
                 # the judges see a larger drop than the steering samples did
@@ -552,10 +275,10 @@ class Job:
                     point = safer.pop()
                     continue
                 finer = point.visit.coarseness * FINER if looks < LOOKS - 1 else 0.0
-                point = self.point(move.forms(finer), finer)
+                point = self.measuring.point(move.forms(finer), finer)
                 visited.append(point.visit)
         blames = self._blames(move, point) if self.explain else None
-        why = self._broken(point, verdict, lost)
+        why = self.measuring.broken(point, verdict, lost)
         return Outcome(
             point=point,
             verdict=verdict,
@@ -584,116 +307,9 @@ class Job:
 
         def measure(solved: list[Solved]) -> tuple[float, int]:
             file = Integers(form.assembly, solved).file
-            return self.distance(file), len(compress(file, "max", verify=False))
+            return self.measuring.distance(file), len(compress(file, "max", verify=False))
 
         with self.progress.stage("explain", len(move.prepared)) as tick:
             names = [slot.layer.name for slot in move.assembly.slots]
             finest = dict(zip(names, move.each(grid_search.solve, 0.0), strict=True))
             return explain(list(form.solved), finest, measure, tick)
-
-    def distance(self, file: bytes) -> float:
-        """How far a file's answers are from the original's, on samples that may steer."""
-        return self.distance_on(self._curve_inputs, self._curve_wanted, file)
-
-    def distance_on(
-        self, batches: Sequence[Sequence[Array]], wanted: Sequence[Array], file: bytes
-    ) -> float:
-        """The same on given samples, to which the original gives the answers wanted."""
-        outputs = [torch.from_numpy(value) for value in self.session(file).over(batches)]
-        right = [torch.from_numpy(value) for value in wanted]
-        return float(self.output_loss(tuple(outputs), tuple(right)))
-
-    @property
-    def output_loss(self) -> Loss:
-        """What retraining makes small."""
-        if self.task.classifier:
-            return classifier_loss(self.task.probabilities)
-        return squared_loss
-
-    def _kept(self, lost: float | None) -> bool:
-        allowed = self.budget.max_drop
-        return allowed is None or (lost is not None and lost <= allowed + 1e-12)
-
-    def _broken(self, point: Point, verdict: Verdict, lost: float | None) -> str | None:
-        """A sentence about a budget that is not met."""
-        size = self.budget.broken_size(point.visit.packed_bytes, point.visit.bytes)
-        if size is not None:
-            return size
-        if self._kept(lost):
-            return self._too_slow(point) or self._too_much_ram(point)
-        what = "eval_fn's loss" if self.eval_fn else "the drop"
-        at = show_size(point.visit.packed_bytes)
-        return (
-            f"{what} is {lost:.2%} on {verdict.n} samples at {at} packed, "
-            f"max-drop allows {self.budget.max_drop:.2%}"
-        )
-
-    def _too_slow(self, point: Point) -> str | None:
-        """A sentence about the speed, if it is asked for and not there."""
-        wanted = self.budget.speedup
-        if wanted is None:
-            return None
-        measured = max(self.speedup(point.file) for _ in range(TIMINGS))
-        if measured >= wanted:
-            return None
-        return (
-            f"the file is {measured:.2f} times as fast as the original, speedup asks for {wanted:g}"
-        )
-
-    def _too_much_ram(self, point: Point) -> str | None:
-        """A sentence about the RAM, if it is bounded and more is needed."""
-        most = self.budget.max_ram
-        needed = 0 if most is None else self.ram(point.file)
-        if most is None or needed <= most:
-            return None
-        return f"the file needs {show_size(needed)} of RAM, max-ram allows {show_size(most)}"
-
-    def _judge(self, point: Point) -> tuple[Verdict, tuple[float, float] | None, list[Flip] | None]:
-        judge = self.split.judge
-        if not hasattr(self, "_judged"):
-            self._judged = self.reference.over(judge.batches(BATCH))
-        session = self.session(point.file)
-        outputs = session.over(judge.batches(BATCH))
-        classifier = self.task.classifier
-        verdict = compare(self._judged, outputs, judge.labels, classifier=classifier)
-        score = (self._base, self.eval_fn(session)) if self.eval_fn else None
-        flipped = flips(self._judged, outputs, judge.labels) if classifier else None
-        return verdict, score, flipped
-
-    def latency(self, point: Point) -> dict[str, Any] | None:
-        """Milliseconds of both networks on one sample, as the report holds them."""
-        (sample,) = self.split.judge.take([0]).batches(1)
-        ((called, _),) = samples_of.runs(sample, self.network.inputs, self.network.batch)
-        size = self.network.batch or 1
-        before, after = latencies([self.original, point.file], called)
-        return {
-            "runtime": VERSION,
-            "original": vars(before),
-            "compressed": vars(after),
-            "ratio": after.median / before.median,
-            "threads": 1,
-            "batch": size,
-        }
-
-
-class Tensors:
-    """Samples as the tensors of one run after the other, as often as they are iterated.
-
-    Args:
-        samples: to run.
-        network: whose inputs they are.
-        size: samples of a run, where the network leaves that open.
-    """
-
-    def __init__(self, samples: samples_of.Samples, network: Network, size: int) -> None:
-        self._samples, self._inputs = samples, network.inputs
-        alone = any(not spec.batched and spec.shape for spec in self._inputs)
-        self._size = network.batch or (1 if alone else size)
-
-    def __len__(self) -> int:
-        return -(-len(self._samples) // self._size)
-
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
-        for batch in self._samples.batches(self._size):
-            for called, _ in samples_of.runs(batch, self._inputs, self._size):
-                yield tuple(torch.from_numpy(value) for value in called)

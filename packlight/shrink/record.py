@@ -18,6 +18,7 @@ from packlight.coding.packing import compress
 from packlight.data import Samples
 from packlight.files import sha256
 from packlight.progress import Progress
+from packlight.runtimes import onnx as onnx_file
 from packlight.runtimes.onnxruntime import VERSION
 from packlight.shrink import flipped
 from packlight.shrink.delivery import delivery_of, memory_of
@@ -53,7 +54,7 @@ def describe(
         fused: what the exact rewrites changed.
         command: what the user typed.
     """
-    original = job.original_file
+    original = onnx_file.bytes_of(job.original)
     parameters = sum(value.numel() for value in job.teacher.module.parameters())
     memory = memory_of(file)
     sizes = Sizes(
@@ -65,7 +66,7 @@ def describe(
     }
     if outcome.score is not None:
         accuracy["eval_fn"] = {"original": outcome.score[0], "compressed": outcome.score[1]}
-    latency = job.latency(outcome.point)
+    latency = job.measuring.latency(outcome.point)
     judge = job.split.judge
     return {
         "packlight": packlight.__version__,

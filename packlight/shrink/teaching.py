@@ -20,7 +20,7 @@ from packlight.coding.packing import compress
 from packlight.learning.checkpoints import Checkpoints
 from packlight.learning.threads import threads_for
 from packlight.network import Network
-from packlight.shrink import recover
+from packlight.shrink import preparing, recover
 from packlight.shrink.assembly import Assembly, Integers
 from packlight.shrink.augment import Distortion, find_distortion
 from packlight.shrink.grid_search import Solved
@@ -97,7 +97,7 @@ class Teaching:
         met = budget.fits(found.point.visit.packed_bytes, found.point.visit.bytes)
         held = self.held or self.job.split.steer
         assert held is not None
-        if fits and (not met or self.job.nearer(point, found.point, held)):
+        if fits and (not met or self.job.measuring.nearer(point, found.point, held)):
             return Found(point, visited, found.binding), []
         return Found(found.point, visited, found.binding), []
 
@@ -111,12 +111,13 @@ class Teaching:
         taught = job.network.copy()
         put(taught, self.floats(job.network, self._steps(1), f"{job.narrowed}floats"))
         held = self.held or job.split.steer or self.learn
-        batches = list(job.tensors(held.take(range(min(len(held), HELD))), self.batch))
+        batches = list(job.measuring.tensors(held.take(range(min(len(held), HELD))), self.batch))
 
         def distance(network: Network) -> float:
             with torch.no_grad():
                 return sum(
-                    float(self.job.output_loss(network(*b), job.teacher(*b))) for b in batches
+                    float(self.job.measuring.output_loss(network(*b), job.teacher(*b)))
+                    for b in batches
                 )
 
         return taught if distance(taught) < distance(job.network) else job.network
@@ -168,7 +169,7 @@ class Teaching:
                 break
             point = trained(int(wanted), self._steps(RUNS), f"taught-{run}")
             visited.append(point.visit)
-            if point.visit.packed_bytes < best and self.job.drop(point) <= allowed:
+            if point.visit.packed_bytes < best and self.job.measuring.drop(point) <= allowed:
                 kept.append(point)
             else:
                 too_small = wanted
@@ -187,11 +188,11 @@ class Teaching:
             assert learn.labels is not None  # `Job` has looked
             labels = torch.from_numpy(learn.labels)
         self.lesson = recover.Lesson(
-            job.teacher, inputs, job.output_loss, labels, job.task.probabilities
+            job.teacher, inputs, job.measuring.output_loss, labels, job.measuring.task.probabilities
         )
         few = tuple(value[:DISTORTED] for value in inputs)
         self.distortion = Distortion()
-        if job.task.classifier and job.lessons is None:
+        if job.measuring.task.classifier and job.lessons is None:
             self.distortion = find_distortion(few, self._answers, job.seed)
 
     def _answers(self, batch: Tensor) -> Tensor:
@@ -252,8 +253,8 @@ class Levels:
     def _point(self, solved: list[Solved], stage: str) -> Point:
         """The trained levels in the graph."""
         swept, left = self._swept(solved)
-        assembly = self.job.assembled(swept, f"{stage}-")
-        return self.job.point([Integers(assembly, left)], float("nan"))
+        assembly = preparing.assembled(self.job, swept, f"{stage}-")
+        return self.job.measuring.point([Integers(assembly, left)], float("nan"))
 
     def _swept(self, solved: Sequence[Solved]) -> tuple[Network, list[Solved]]:
         """The network with these levels, without the channels that are dead, and its own levels."""

@@ -74,7 +74,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    monkeypatch.setattr("packlight.learning.distilling.BATCH", 64)
+    monkeypatch.setattr("packlight.learning.course.BATCH", 64)
     monkeypatch.setattr("packlight.learning.distilling.LEAST_STEPS", 1)
 
 

@@ -1,0 +1,102 @@
+"""What is measured of a float network before it is rounded: grids of activations, curvature.
+
+Each is a stage whose result is kept, so that a fit that was cut off goes on behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from packlight.network import Network
+from packlight.shrink import activations, curvature
+from packlight.shrink.assembly import Assembly, assemble
+from packlight.shrink.curvature import Curvature
+from packlight.shrink.fallback import harmful_places
+from packlight.shrink.layers import find_layers
+
+if TYPE_CHECKING:
+    from packlight.shrink.job import Job
+
+FALLBACK_SAMPLES = 48  # on which activations are tried in int8
+
+
+def assembled(job: Job, network: Network, stage: str) -> Assembly:
+    """A float network made ready for integers: its activations measured and put on grids.
+
+    Args:
+        network: with the same inputs and outputs as the one that is fitted.
+        stage: goes before the names under which the results are kept.
+    """
+    layers = find_layers(network)
+    places = activations.find_places(network, layers)
+    grids = _grids(job, network, places, f"{stage}grids")
+    harmful = _harmful(job, network, places, grids, f"{stage}fallback")
+    return assemble(network, layers, places, grids, harmful)
+
+
+def curvatures(job: Job, network: Network, stage: str) -> dict[str, Curvature]:
+    """The curvature of every layer of a float network, by name; `stage` as of `assembled`."""
+
+    def compute() -> dict[str, dict[str, Any]]:
+        watched = network.copy()
+        layers = find_layers(watched)
+        singles = job.measuring.tensors(job.split.fit, 1)
+        chunks = min(len(singles), curvature.CHUNKS)
+        with job.progress.stage("curvature", chunks) as tick:
+            found = curvature.collect(
+                *(watched, layers, singles, job.measuring.curvature_loss),
+                seed=job.seed,
+                workers=job.workers,
+                tick=tick,
+            )
+        return {
+            name: {
+                "moments": [torch.from_numpy(block) for block in value.moments],
+                "mean": torch.from_numpy(value.mean),
+                "sensitivity": value.sensitivity,
+            }
+            for name, value in found.items()
+        }
+
+    stored = job.stages.run(f"{stage}curvature", compute)
+    return {
+        name: Curvature(
+            tuple(block.numpy() for block in value["moments"]),
+            value["mean"].numpy(),
+            value["sensitivity"],
+        )
+        for name, value in stored.items()
+    }
+
+
+def _grids(
+    job: Job, network: Network, places: Sequence[activations.Place], stage: str
+) -> dict[str, activations.Grid]:
+    def compute() -> dict[str, list[float]]:
+        batches = job.measuring.tensors(job.split.fit)
+        with job.progress.stage("calibrate activations", 2 * len(batches)) as tick:
+            grids = activations.observe(network, places, batches, tick, job.workers)
+        return {name: [grid.scale, grid.zero] for name, grid in grids.items()}
+
+    stored = job.stages.run(stage, compute)
+    return {name: activations.Grid(scale, int(zero)) for name, (scale, zero) in stored.items()}
+
+
+def _harmful(
+    job: Job,
+    network: Network,
+    places: Sequence[activations.Place],
+    grids: dict[str, activations.Grid],
+    stage: str,
+) -> dict[str, float]:
+    def compute() -> dict[str, float]:
+        few = job.split.fit.take(range(min(len(job.split.fit), FALLBACK_SAMPLES)))
+        batches = list(job.measuring.tensors(few))
+        with job.progress.stage("try int8 activations") as tick:
+            return harmful_places(network, places, grids, batches, tick)
+
+    found: dict[str, float] = job.stages.run(stage, compute)
+    return found

@@ -1,0 +1,107 @@
+"""Channels go before anything else is done, where speed or RAM is asked for.
+
+The narrower network takes the place of the one that is fitted; what follows knows no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from packlight.errors import BudgetNotMet
+from packlight.network import Network
+from packlight.runtimes import onnx as onnx_file
+from packlight.shrink import activations, narrowing, preparing, thinning
+from packlight.shrink.assembly import assemble
+from packlight.shrink.layers import find_layers
+from packlight.shrink.measuring import BATCH
+from packlight.shrink.teaching import Teaching
+from packlight.units import show_size
+
+if TYPE_CHECKING:
+    from packlight.shrink.job import Job
+
+SPREAD = 1.02  # more speed than is asked for, as the clock is read again when the file is written
+
+
+def speed_up(job: Job, speedup: float) -> None:
+    """Take out channels until the file is as fast as asked."""
+
+    def measure(network: Network) -> float:
+        return job.measuring.speedup(_like(job, network)) / (speedup * SPREAD)
+
+    alone = measure(job.network)
+    if alone >= 1:
+        fast = alone * speedup * SPREAD
+        job.notes.append(f"{fast:.2f} times as fast with all of its channels")
+        return
+    try:
+        cost = thinning.macs_by_weight(job.network)
+        _narrow(job, cost, measure, 1 / (speedup * SPREAD), "faster-")
+    except narrowing.NotNarrowEnough as problem:
+        raise BudgetNotMet(
+            f"a speedup of {speedup:g} can not be reached by taking out channels: the "
+            f"narrowest network tried is {problem.best * speedup * SPREAD:.2f} times as fast; "
+            "ask for less"
+        ) from None
+
+
+def spare_ram(job: Job, most: int) -> None:
+    """Take out channels until the file needs no more RAM than asked."""
+
+    def measure(network: Network) -> float:
+        return most / max(job.measuring.ram(_like(job, network)), 1)
+
+    alone = measure(job.network)
+    if alone >= 1:
+        return
+    try:
+        cost = narrowing.values_by_weight(job.network)
+        _narrow(job, cost, measure, alone, "sparer-")
+    except narrowing.NotNarrowEnough as problem:
+        raise BudgetNotMet(
+            f"{show_size(most)} of RAM can not be reached by taking out channels: the "
+            f"narrowest network tried needs {show_size(most / max(problem.best, 1e-9))}; ask "
+            "for more"
+        ) from None
+
+
+def _narrow(
+    job: Job,
+    cost: dict[str, float],
+    measure: Callable[[Network], float],
+    start: float,
+    stage: str,
+) -> None:
+    """Take out channels until a measure is met, and teach what is left."""
+    curvatures = preparing.curvatures(job, job.network, job.narrowed)
+
+    def choose() -> dict[str, Any]:
+        with job.progress.stage("narrow") as tick:
+            found = narrowing.narrow(job.network, curvatures, cost, measure, start, tick=tick)
+        return {name: torch.from_numpy(stays) for name, stays in found.keep.items()}
+
+    chosen = job.stages.run(f"{stage}narrow", choose)
+    keep = {name: stays.numpy() for name, stays in chosen.items()}
+    batches = list(job.measuring.tensors(job.split.fit))
+    with job.progress.stage("repair"):
+        job.network = thinning.without(job.network, curvatures, keep, batches)
+    widths = [f"{name} {len(k)} -> {int(k.sum())}" for name, k in keep.items() if not k.all()]
+    job.notes.append(f"channels: {', '.join(widths)}")
+    job.narrowed += stage
+    if job.effort != "fast":
+        job.network = Teaching(job).distilled()
+    job.layers = find_layers(job.network)
+
+
+def _like(job: Job, network: Network) -> bytes:
+    """A file as fast and as large in RAM as the one that will be written, whatever it says."""
+    if "quantize" not in job.moves:
+        return onnx_file.to_bytes(network)
+    layers = find_layers(network)
+    places = activations.find_places(network, layers)
+    few = list(job.measuring.tensors(job.split.fit.take(range(min(len(job.split.fit), BATCH)))))
+    grids = activations.observe(network, places, few)
+    return assemble(network, layers, places, grids, {}).template.SerializeToString()
