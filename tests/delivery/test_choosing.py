@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx
 import pytest
 
+from packlight.coding.container import Member
 from packlight.delivery import Client, publish
 from packlight.delivery.choosing import Device
 from packlight.delivery.index import Packed, Release, Variant
@@ -93,6 +94,20 @@ def test_inputs_are_read_from_the_file(tmp_path):
     for runtime in ("onnx", "litert", "coreml", "executorch", "ort"):
         assert read_inputs(runtime, b"\xff" * 40, None) is None
         assert read_inputs(runtime, data[: len(data) // 2], None) is None
+
+
+def test_inputs_of_a_core_ml_package():
+    """The specification was written by coremltools 9: a colour image of 224x100, and an array."""
+    specification = bytes.fromhex(
+        "080712340a120a05696d6167651a09220708e001106418140a110a01781a0c2a0a0a040103141e10a08004520b"
+        "0a01791a062a040a020105"
+    )
+    members = [
+        Member("Data/com.apple.CoreML/model.mlmodel", 2, len(specification)),
+        Member("Manifest.json", 0, 2),
+    ]
+    told = read_inputs("coreml", b"{}" + specification, members)
+    assert told == ((3, 100, 224), (1, 3, 20, 30))
 
 
 def test_inputs_of_real_files():
