@@ -111,7 +111,13 @@ def publish(
 @click.option(
     "--input", "shape", metavar="3x224x224", help="What the app feeds the network, if files differ."
 )
-@click.option("--tag", "tags", multiple=True, help="Parts to take besides; they stay up to date.")
+@click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    metavar="TAG",
+    help="Parts to take besides; they stay up to date.",
+)
 @channel_option
 @click.option(
     "--trust",

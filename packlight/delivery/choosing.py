@@ -117,11 +117,11 @@ class Plan:
         whole = all(one.sha256 in held for one in now.files)
         return whole and now.sha256 == self.variant.sha256 and wanted == there
 
-    def new(self, now: Installed | None, held: Collection[str]) -> list[Variant]:
-        """Files that are not in use already."""
+    def full(self, now: Installed | None, held: Collection[str]) -> int:
+        """Bytes of the whole packed files of what is not in use already."""
         same = now is not None and now.version == str(self.release.version)
         there = {one.sha256 for one in now.files} & set(held) if now and same else set()
-        return [one for one in self.files if one.sha256 not in there]
+        return sum(one.full.size for one in self.files if one.sha256 not in there)
 
 
 def plan(

@@ -218,20 +218,13 @@ class Client:
             note = f"{over}; it stays at {now.version}"
             instead = self._of_current(index, now, tags, held)
             if instead is None or instead.done(now, held) or budget.over(self.name, instead):
-                full = sum(one.full.size for one in wanted.new(now, held))
-                return Update(now, now, (), full, web.received, note, record)
+                return Update(now, now, (), wanted.full(now, held), web.received, note, record)
             wanted = instead
+        full = wanted.full(now, held)
         after = self._taken(wanted, held, web, progress)
         self.store.use(state, after)
-        return Update(
-            now,
-            after,
-            tuple(("delta" if one.base else "full", one.size) for one in wanted.downloads),
-            sum(one.full.size for one in wanted.new(now, held)),
-            web.received,
-            note,
-            wanted.release.record,
-        )
+        files = tuple(("delta" if one.base else "full", one.size) for one in wanted.downloads)
+        return Update(now, after, files, full, web.received, note, wanted.release.record)
 
     def _of_current(
         self, index: Index, now: Installed, tags: Sequence[str], held: Mapping[str, Content]
@@ -246,7 +239,7 @@ class Client:
     def _taken(
         self, wanted: Plan, held: dict[str, Content], web: Web, progress: Progress
     ) -> Installed:
-        """Download and write what a plan says; nobody reads it yet."""
+        """Download and write what a plan says; nobody reads it yet. What is made is held too."""
 
         def fetched(packed: Packed) -> Path:
             url = f"{self.url}/files/{packed.sha256}.plt"

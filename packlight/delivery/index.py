@@ -7,7 +7,8 @@ file, and the metadata that each device fetches stays small.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -25,6 +26,7 @@ from packlight.errors import BadInput
 FORMAT = 1
 LARGEST = 1 << 31  # bytes of one file, packed or unpacked, that a device takes
 MOST_RAM = 1 << 50  # bytes that a file may ask for
+MOST_FILES = 256  # of a version
 T = TypeVar("T")
 
 
@@ -213,10 +215,23 @@ def _variant_out(one: Variant) -> dict[str, Any]:
     return value
 
 
+def checked_files(names: Sequence[str]) -> None:
+    """A version's files lie side by side on devices.
+
+    Raises:
+        BadInput: there are too many, or two have one name.
+    """
+    if len(names) > MOST_FILES:
+        raise BadInput(f"{len(names):,} files in a version; {MOST_FILES} are the most")
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise BadInput(f"two of the files are called {name}; rename one")
+
+
 def _release_in(value: Any) -> Release:
     record = value.get("record")
     parts: dict[str, Any] = _typed(value.get("parts", {}), dict)
-    return Release(
+    release = Release(
         Version(value["version"]),
         tuple(_variant_in(one) for one in value["variants"]),
         _typed(value["published"], str),
@@ -228,6 +243,8 @@ def _release_in(value: Any) -> Release:
             for tag, files in parts.items()
         },
     )
+    checked_files([one.file for one in release.files])
+    return release
 
 
 def _variant_in(value: Any) -> Variant:

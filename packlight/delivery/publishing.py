@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 from packlight.coding import container
 from packlight.coding.packing import compress, decompress
-from packlight.delivery.index import Index, Packed, Release, Variant, checked_ram
+from packlight.delivery.index import Index, Packed, Release, Variant, checked_files, checked_ram
 from packlight.delivery.locking import locked
 from packlight.delivery.names import Version, checked_licence, checked_name, parse_os
 from packlight.delivery.repository import PATIENCE, Repository, open_repository
-from packlight.delivery.variants import Found, check_names, find
+from packlight.delivery.variants import Found, find
 from packlight.errors import BadInput
 from packlight.files import replace_file, sha256
 from packlight.progress import Progress
@@ -135,7 +135,7 @@ def publish(
         record = (record or {}) | {"licence": licence}
     parts = {tag: find(_paths(files), progress)[0] for tag, files in (tags or {}).items()}
     everything = [*found, *(one for tagged in parts.values() for one in tagged)]
-    check_names(everything)
+    checked_files([one.file for one in everything])
     known = {told for one in everything for told in (one.runtime, one.file)}
     for option, needs in (("--min-os", min_os), ("--min-ram", min_ram)):
         for unknown in sorted(set(needs or {}) - known):

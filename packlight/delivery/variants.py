@@ -75,17 +75,6 @@ def find(paths: Sequence[Path], progress: Progress) -> tuple[list[Found], dict[s
     return found, record
 
 
-def check_names(found: Sequence[Found]) -> None:
-    """A version's files have names of their own.
-
-    Raises:
-        BadInput: two have the same.
-    """
-    twice = [name for name, count in Counter(one.file for one in found).items() if count > 1]
-    if twice:
-        raise BadInput(f"two of the files are called {twice[0]}; rename one")
-
-
 def precision(raw: bytes, members: Sequence[Member] | None) -> str | None:
     """The type that most bytes of a file's tensors are stored in; None where none are found."""
     held: Counter[str] = Counter()

@@ -267,6 +267,8 @@ def test_even_a_signed_index_leads_nowhere_else(name, updated, repo, tmp_path):
         (lambda v: v.update(parts={"../heads": []}), "is no tag"),
         (lambda v: v.update(parts={"heads": [{"file": "../evil"}]}), "is damaged"),
         (lambda v: v.update(parts={"h": [v["variants"][0] | {"file": "../a"}]}), "no plain file"),
+        (lambda v: v.update(parts={"h": v["variants"]}), "two of the files are called model.onnx"),
+        (lambda v: v.update(parts={"h": v["variants"] * 300}), "256 are the most"),
         (lambda v: v.update(parts=[1]), "is damaged"),
         (lambda v: v.update(parts={"heads": 7}), "is damaged"),
     ],
