@@ -76,11 +76,11 @@ def sample(shape: Shape) -> Shape:
 
 def takes(shapes: Sequence[Shape] | None, wanted: Shape) -> bool:
     """Whether one of a network's inputs has a shape, but for the batch; not where none is told."""
-    size = sample(wanted)
     return any(
-        len(sample(one)) == len(size)
-        and all(a in (None, b) for a, b in zip(sample(one), size, strict=True))
-        for one in shapes or ()
+        len(size) == len(told) and all(a in (None, b) for a, b in zip(told, size, strict=True))
+        for shape in shapes or ()
+        for told in (shape, sample(shape))
+        for size in (wanted, sample(wanted))
     )
 
 

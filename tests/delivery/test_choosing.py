@@ -82,6 +82,23 @@ def test_an_open_size_takes_any():
     assert not takes(None, (3, 20))
 
 
+@pytest.mark.parametrize(
+    ("shape", "wanted", "suits"),
+    [
+        ((None, 1, 28, 28), (1, 1, 28, 28), True),
+        ((None, 1, 28, 28), (1, 28, 28), True),  # the 1 is a channel
+        ((None, 1, 28, 28), (28, 28), False),
+        ((1, 28, 28), (28, 28), True),
+        ((28, 28), (1, 28, 28), True),
+        ((2, 28, 28), (28, 28), False),
+        ((2, 28, 28), (2, 28, 28), True),
+        ((), (1,), True),
+    ],
+)
+def test_only_the_batch_may_be_left_out(shape, wanted, suits):
+    assert takes([shape], wanted) == suits
+
+
 @pytest.mark.parametrize("text", ["", "3x", "x", "3x-1", "0x3", "3,4", "?x3"])
 def test_what_is_no_shape_is_one_sentence(text):
     with pytest.raises(BadInput, match="is no shape of an input"):

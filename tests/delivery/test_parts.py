@@ -208,12 +208,26 @@ def test_parts_are_of_the_networks_runtime(client, repo, tmp_path):
     files = [write_network(folder / "model.onnx", changed=49)]
     files.append(shutil.copy(files[0], folder / "model.tflite"))
     heads = [shutil.copy(files[0], folder / name) for name in ("h.onnx", "h.tflite", "big.tflite")]
-    needs = {"big.tflite": 10**10}
     publish(
-        files, repo, name="tagged", version="2.0.0", tags={"h": heads}, min_ram=needs, secret=SECRET
+        files,
+        repo,
+        name="tagged",
+        version="2.0.0",
+        tags={"h": heads},
+        min_os={"model.tflite": "android-26"},
+        min_ram={"big.tflite": 10**10},
+        secret=SECRET,
     )
+    assert client.update(tags=["h"]).after.runtime == "onnx"  # the only one without a system
+    right(client, repo, {"h": ["h.onnx"]})
     other = Client(
-        client.url, "tagged", tmp_path / "lite", runtime="litert", ram=10**9, trust=client.trust
+        client.url,
+        "tagged",
+        tmp_path / "lite",
+        runtime="litert",
+        os="android-30",
+        ram=10**9,
+        trust=client.trust,
     )
     assert [one.path.name for one in other.update(tags=["h"]).after.parts["h"]] == ["h.tflite"]
 
