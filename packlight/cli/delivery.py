@@ -35,8 +35,21 @@ channel_option = click.option(
 @click.option(
     "--min-os",
     multiple=True,
-    metavar="RUNTIME=OS",
-    help="The oldest system for a runtime's file, like litert=android-26.",
+    metavar="WHAT=OS",
+    help="The oldest system for a runtime's files or a file, like litert=android-26.",
+)
+@click.option(
+    "--min-ram",
+    multiple=True,
+    metavar="WHAT=SIZE",
+    help="The least RAM for a runtime's files or a file, like model-large.onnx=3GB.",
+)
+@click.option("--licence", metavar="SPDX", help="Of the network, like Apache-2.0.")
+@click.option(
+    "--tag",
+    multiple=True,
+    metavar="TAG=FILE",
+    help="A part that devices take only when they ask for TAG, like heads=head-a.onnx.",
 )
 @keys_option
 @json_option
@@ -46,6 +59,8 @@ def publish(
     repo: Path,
     rollout: str,
     min_os: tuple[str, ...],
+    min_ram: tuple[str, ...],
+    tag: tuple[str, ...],
     as_json: bool,
     quiet: bool,
     **options: Any,
@@ -56,19 +71,22 @@ def publish(
     """
     from packlight.delivery.keys import need_extra, passphrase
     from packlight.delivery.publishing import publish as publish_files
-    from packlight.errors import BadInput
-    from packlight.units import show_size
+    from packlight.units import parse_size, show_size
 
     need_extra()
-    split = [one.partition("=") for one in min_os]
-    if not all(runtime and system for runtime, _, system in split):
-        raise BadInput("--min-os takes a runtime and a system, like litert=android-26")
+    systems = _pairs(min_os, "--min-os", "litert=android-26")
+    rams = _pairs(min_ram, "--min-ram", "model-large.onnx=3GB")
+    tags: dict[str, list[Path]] = {}
+    for name, file in _pairs(tag, "--tag", "heads=head-a.onnx"):
+        tags.setdefault(name, []).append(Path(file))
     made = publish_files(
         paths,
         repo,
         secret=passphrase(),
         rollout=_share(rollout),
-        min_os={runtime: system for runtime, _, system in split},
+        min_os=dict(systems),
+        min_ram={what: parse_size(size, "--min-ram") for what, size in rams},
+        tags=tags,
         progress=progress_for(quiet),
         **options,
     )
@@ -77,7 +95,7 @@ def publish(
         return
     release = made.index.releases[-1]
     click.echo(f"{made.index.name} {release.version} is in {made.index.channel} of {repo}")
-    for variant in release.variants:
+    for variant in release.files:
         line = f"  {variant.file}  {show_size(variant.size)}, packed {show_size(variant.full.size)}"
         deltas = [f"{show_size(delta.size)} from {v}" for v, delta in made.deltas(variant)]
         click.echo(", ".join([line, *deltas]))
@@ -89,6 +107,17 @@ def publish(
 @click.option("--into", required=True, type=_folder, metavar="DIR", help="The device's folder.")
 @click.option("--runtime", help="Whose file to take: onnx, ort, litert, executorch, coreml.")
 @click.option("--os", metavar="OS", help="This device's system, like android-34 or ios-17.")
+@click.option("--ram", metavar="SIZE", help="This device's RAM, like 3GB.")
+@click.option(
+    "--input", "shape", metavar="3x224x224", help="What the app feeds the network, if files differ."
+)
+@click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    metavar="TAG",
+    help="Parts to take besides; they stay up to date.",
+)
 @channel_option
 @click.option(
     "--trust",
@@ -97,23 +126,47 @@ def publish(
     help="The publisher's 1.root.json, got from them; needed the first time.",
 )
 @click.option("--max-download", metavar="SIZE", help="Of one update; a larger one waits.")
+@click.option("--metered", is_flag=True, help="The connection costs by the byte.")
+@click.option(
+    "--metered-budget", metavar="SIZE", help="Of one update with --metered.  [default: 0]"
+)
 @json_option
 @quiet_option
 def fetch(
-    url: str, name: str, max_download: str | None, as_json: bool, quiet: bool, **options: Any
+    url: str,
+    name: str,
+    ram: str | None,
+    shape: str | None,
+    tags: tuple[str, ...],
+    max_download: str | None,
+    metered: bool,
+    metered_budget: str | None,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
 ) -> None:
     """Fetch the newest version of NAME, or only what changed, and switch to it in one step.
 
     Nothing that its publisher did not sign is taken. Offline, what is there stays.
     """
     from packlight.delivery.client import Client
+    from packlight.delivery.inputs import parse_shape
     from packlight.units import parse_size, show_size
 
-    most = None if max_download is None else parse_size(max_download, "--max-download")
-    done = Client(url, name, max_download=most, **options).update(progress_for(quiet))
+    client = Client(
+        url,
+        name,
+        ram=None if ram is None else parse_size(ram, "--ram"),
+        input_shape=None if shape is None else parse_shape(shape),
+        max_download=None if max_download is None else parse_size(max_download, "--max-download"),
+        metered_budget=parse_size(metered_budget, "--metered-budget") if metered_budget else 0,
+        **options,
+    )
+    done = client.update(progress_for(quiet), tags=tags, metered=metered)
     if as_json:
         dump(done.to_dict())
-    elif done.note is not None:
+        return
+    if done.note is not None:
         click.echo(done.note)
     elif done.after == done.before and done.after is not None:
         click.echo(f"{name} {done.after.version} is the newest: {done.after.path}")
@@ -122,6 +175,9 @@ def fetch(
             f"{name} {done.after.version}: {done.after.path}, {show_size(done.received)} received, "
             f"the whole packed file has {show_size(done.full)}"
         )
+    for tag, files in done.after.parts.items() if done.after else ():
+        paths = ", ".join(str(one.path) for one in files)
+        click.echo(f"  {tag}: {paths or 'not in this version'}")
 
 
 @click.group(short_help="Repositories that publish writes and any static host serves.")
@@ -288,6 +344,15 @@ def _told(repo: Path, as_json: bool, said: str, options: dict[str, Any]) -> None
         dump({"repo": str(repo), **kept})
     else:
         click.echo(said)
+
+
+def _pairs(given: tuple[str, ...], option: str, example: str) -> list[tuple[str, str]]:
+    from packlight.errors import BadInput
+
+    split = [one.partition("=") for one in given]
+    if not all(what and value for what, _, value in split):
+        raise BadInput(f"{option} takes two words with = between them, like {example}")
+    return [(what, value) for what, _, value in split]
 
 
 def _share(text: str) -> float:

@@ -10,6 +10,7 @@ Framework, with the differences to the versions before it. A `Client` follows on
     rotation      another key for a role
     cleaning      old versions, and files that none needs, removed
     variants      the packed files that a fit left behind
+    inputs        the shapes of a network's inputs
     publishing    `publish`, `withdraw`, `rollout`: a version's files, its differences, its entry
     reporting     what `repo status` tells
     locking       one process at a time in a folder
@@ -18,6 +19,8 @@ Framework, with the differences to the versions before it. A `Client` follows on
     downloads     a file of known hash and length, resumed where it stopped
     trust         metadata that a device believes
     store         what lies on the device, switched in one step
+    choosing      which version, and which files of it, a device takes
+    making        files out of what was downloaded and what is there
     client        `Client`: one network on one device
 """
 

@@ -93,6 +93,6 @@ def _named(held: Repository) -> set[Path]:
         named |= {held.folder / "targets" / path for path in target.get_prefixed_paths()}
     for name, channel in held.channels():
         for release in held.index(name, channel).releases:
-            for one in release.variants:
+            for one in release.files:
                 named |= {held.file(packed.sha256) for packed in (one.full, *one.deltas)}
     return named

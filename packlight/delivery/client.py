@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from packlight.coding import container
-from packlight.coding.archive import read_paths
-from packlight.coding.container import Member
-from packlight.coding.packing import decompress
+from packlight.delivery.choosing import Device, Plan, plan
 from packlight.delivery.downloads import download
-from packlight.delivery.index import Index, Packed, Release, Variant
+from packlight.delivery.index import Index, Packed, checked_ram
+from packlight.delivery.inputs import checked_inputs
 from packlight.delivery.keys import need_extra
 from packlight.delivery.locking import locked
+from packlight.delivery.making import Content, contents, made
 from packlight.delivery.names import checked_name, parse_os
-from packlight.delivery.routes import cheapest
 from packlight.delivery.store import Installed, State, Store
 from packlight.delivery.trust import fetch_index, trusted_root
 from packlight.delivery.web import CHUNK, Limits, Unreachable, Web
@@ -35,9 +33,10 @@ class Update:
     Args:
         before, after: what was and is in use; None: nothing.
         files: packed files unpacked on the way, as (kind, bytes): "full" or "delta".
-        full: bytes of the whole packed file; 0 where nothing was new.
+        full: bytes of the whole packed files of what is new; 0 where nothing is.
         received: bytes of everything that the host sent.
-        note: a sentence where the device stays as it is without being up to date; else None.
+        note: a sentence where the device's version stays without being up to date; else None.
+        record: of the version in use: its `licence`, its `accuracy`; None where none is known.
     """
 
     before: Installed | None
@@ -46,6 +45,7 @@ class Update:
     full: int = 0
     received: int = 0
     note: str | None = None
+    record: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able."""
@@ -56,6 +56,7 @@ class Update:
             "full_bytes": self.full,
             "received_bytes": self.received,
             "note": self.note,
+            "record": self.record,
         }
 
 
@@ -70,10 +71,14 @@ class Client:
         os: this device's system, like android-34, for files that need one.
         channel: as published.
         trust: the root that the app ships with (1.root.json); needed the first time.
-        max_download: bytes of packed files that one update may take, on a metered connection say.
+        max_download: bytes of packed files that one update may take.
+        ram: this device's bytes of RAM, for files that need some.
+        input_shape: what the app feeds the network, as the file states it; the batch may be left
+            out. May be left out where the repository has files for one shape only.
+        metered_budget: bytes of packed files that one update may take on a metered connection.
         limits: on waiting and slowness.
     Raises:
-        BadInput: a name, channel or system that is none.
+        BadInput: a name, channel, system or shape that is none.
     """
 
     def __init__(
@@ -87,15 +92,22 @@ class Client:
         channel: str = "stable",
         trust: str | Path | None = None,
         max_download: int | None = None,
+        ram: int | None = None,
+        input_shape: Sequence[int] | None = None,
+        metered_budget: int = 0,
         limits: Limits | None = None,
     ) -> None:
         self.url = url.rstrip("/")
         self.name, self.channel = checked_name(name), checked_name(channel, "channel")
-        self.runtime, self.os = runtime, os
         if os is not None:
             parse_os(os)
+        if ram is not None:
+            checked_ram(ram)
+        shape = None if input_shape is None else tuple(input_shape)
+        checked_inputs([shape or ()])
+        self.device = Device(runtime, os, ram, shape)
         self.trust = None if trust is None else Path(trust)
-        self.max_download = max_download
+        self.max_download, self.metered_budget = max_download, metered_budget
         self.limits = limits or Limits()
         self.store = Store(Path(into), name)
 
@@ -103,16 +115,32 @@ class Client:
         """What is in use; asks nobody, and needs no extra."""
         return self.store.read().current
 
-    def update(self, progress: Progress | None = None) -> Update:
-        """Bring the device to the version it should have.
+    def update(
+        self,
+        progress: Progress | None = None,
+        *,
+        tags: str | Sequence[str] = (),
+        metered: bool = False,
+    ) -> Update:
+        """Bring the device to the version it should have, and to the parts that it should have.
 
+        Args:
+            progress: told of every stage.
+            tags: parts to have besides those that are there. Parts and network switch together;
+                where the newest version is over the budget, parts of the version in use come.
+            metered: the platform says that this connection costs by the byte: an update of more
+                than `metered_budget` waits.
         Raises:
             BadInput: what is served can not be trusted or used, or nothing is installed and the
-                host can not be reached; what is in use stays.
-            BudgetNotMet: nothing is installed, and `max_download` allows no version.
+                host can not be reached, or a tag is not there; what is in use stays.
+            BudgetNotMet: nothing is installed, and more bytes are needed than are allowed.
             MissingExtra: the extra `delivery` is not installed.
         """
         need_extra()
+        asked = [checked_name(one, "tag") for one in ([tags] if isinstance(tags, str) else tags)]
+        limits = [self.max_download, self.metered_budget if metered else None]
+        most = min((one for one in limits if one is not None), default=None)
+        budget = _Budget(most, metered and most == self.metered_budget)
         with self._alone():
             state = self.store.read()
             if not self.store.pointer.exists():
@@ -120,7 +148,7 @@ class Client:
             root = trusted_root(self.store.private, self.trust)
             web = Web(self.limits)
             try:
-                return self._update(state, root, web, progress or Progress())
+                return self._update(state, asked, budget, root, web, progress or Progress())
             except Unreachable as problem:
                 if state.current is None:
                     raise
@@ -137,10 +165,9 @@ class Client:
             state = self.store.read()
             if state.current is None:
                 raise BadInput(f"{self.store.folder} holds no {self.name} that could be bad")
-            failed = state.current.version
-            whole = [
-                one for one in state.previous if one.version != failed and one.content() is not None
-            ]
+            failed, tags = state.current.version, state.current.parts.keys()
+            before = (one for one in state.previous if one.version != failed)
+            whole = [kept for one in before if (kept := one.whole({*one.parts, *tags}))]
             state = replace(
                 state,
                 current=whole[0] if whole else None,
@@ -151,107 +178,85 @@ class Client:
             self.store.tidy(state)
             return state.current
 
-    def _update(self, state: State, root: bytes, web: Web, progress: Progress) -> Update:
+    def _update(
+        self,
+        state: State,
+        asked: Sequence[str],
+        budget: _Budget,
+        root: bytes,
+        web: Web,
+        progress: Progress,
+    ) -> Update:
         with progress.stage("what is new"):
             index = fetch_index(web, self.url, self.store.private, root, self.name, self.channel)
-        release = self._release(index, state)
-        held = {
-            one.sha256: raw
-            for one in (state.current, *state.previous)
-            if one is not None and (raw := one.content()) is not None
-        }
+        now, held = state.current, contents(state)
+        record = None if now is None else _record(index, now.version)
+        release = self.device.release(index, state)
         if release is None:
-            if state.current is None:
+            if now is None:
                 raise BadInput(
                     f"{self.name} has no version for this device in {self.channel}: each is "
-                    "withdrawn, failed here, not rolled out to it, or for other devices"
+                    "withdrawn, failed here, not rolled out to it, or for other devices "
+                    "(--runtime, --os, --ram, --input)"
                 )
-            note = f"no other version is for this device; {self.name} stays as it is"
-            return Update(state.current, state.current, received=web.received, note=note)
-        variants = self._variants(release)
-        now = state.current
-        offered = {one.sha256 for one in variants} & held.keys()
-        if now is not None and now.version == str(release.version) and now.sha256 in offered:
-            return Update(now, now, received=web.received)
-        variant, steps = cheapest(index, variants, held)
-        needed = sum(packed.size for packed, _ in steps)
-        if self.max_download is not None and needed > self.max_download:
-            over = (
-                f"{self.name} {release.version} takes {needed:,} bytes, and {self.max_download:,} "
-                "are allowed"
-            )
+            stays = f"no other version is for this device; {self.name} stays as it is"
+            return Update(now, now, received=web.received, note=stays, record=record)
+        tags = sorted({*asked, *(now.parts if now else ())})
+        wanted = plan(self.device, index, release, tags, now, held)
+        for tag in asked:
+            if not wanted.parts[tag]:
+                there = ", ".join(sorted(release.parts)) or "none"
+                raise BadInput(
+                    f"{self.name} {release.version} has no {tag} for this device; tags: {there}"
+                )
+        if wanted.done(now, held):
+            return Update(now, now, received=web.received, record=record)
+        note = None
+        if over := budget.over(self.name, wanted):
             if now is None:
                 raise BudgetNotMet(f"{over}; nothing is there yet, so allow more")
             note = f"{over}; it stays at {now.version}"
-            return Update(now, now, full=variant.full.size, received=web.received, note=note)
-        raw, members = self._made(variant, steps, held, state, web, progress)
-        new = self.store.add(release.version, variant.runtime, variant.file, raw, members)
-        self.store.use(state, new)
-        files = tuple(("delta" if p.base else "full", p.size) for p, _ in steps)
-        return Update(now, new, files, variant.full.size, web.received)
+            instead = self._of_current(index, now, tags, held)
+            if instead is None or instead.done(now, held) or budget.over(self.name, instead):
+                return Update(now, now, (), wanted.full(now, held), web.received, note, record)
+            wanted = instead
+        full = wanted.full(now, held)
+        after = self._taken(wanted, held, web, progress)
+        self.store.use(state, after)
+        files = tuple(("delta" if one.base else "full", one.size) for one in wanted.downloads)
+        return Update(now, after, files, full, web.received, note, wanted.release.record)
 
-    def _release(self, index: Index, state: State) -> Release | None:
-        """The highest version that this device may have."""
-        now = None if state.current is None else state.current.version
-        for one in reversed(index.releases):
-            version = str(one.version)
-            if one.withdrawn or version in state.bad or not self._variants(one):
-                continue
-            if version == now or chance(state.install, self.name, version) < one.rollout:
-                return one
+    def _of_current(
+        self, index: Index, now: Installed, tags: Sequence[str], held: Mapping[str, Content]
+    ) -> Plan | None:
+        """What is missing of the version in use, as long as it is offered."""
+        for one in index.releases:
+            offered = str(one.version) == now.version and not one.withdrawn
+            if offered and self.device.variants(self.name, one):
+                return plan(self.device, index, one, tags, now, held)
         return None
 
-    def _variants(self, release: Release) -> list[Variant]:
-        """A version's files that this device can run.
+    def _taken(
+        self, wanted: Plan, held: dict[str, Content], web: Web, progress: Progress
+    ) -> Installed:
+        """Download and write what a plan says; nobody reads it yet. What is made is held too."""
 
-        Raises:
-            BadInput: they are for several runtimes and none was asked for.
-        """
-        fit = [
-            one
-            for one in release.variants
-            if self.runtime in (None, one.runtime) and one.runs_on(self.os)
-        ]
-        runtimes = sorted({one.runtime for one in fit})
-        if len(runtimes) > 1:
-            raise BadInput(f"{self.name} comes for {', '.join(runtimes)}; say which with --runtime")
-        return fit
-
-    def _made(
-        self,
-        variant: Variant,
-        steps: list[tuple[Packed, Variant]],
-        held: dict[str, bytes],
-        state: State,
-        web: Web,
-        progress: Progress,
-    ) -> tuple[bytes, tuple[Member, ...] | None]:
-        """Download and unpack; the variant's bytes, verified."""
-        if not steps:  # the same file under another version
-            there = (one for one in (state.current, *state.previous) if one is not None)
-            place = next(one for one in there if one.sha256 == variant.sha256)
-            return held[variant.sha256], _members(place.path)
-        partial = self.store.private / "partial"
-        parts: list[Path] = []
-        for packed, _ in steps:
+        def fetched(packed: Packed) -> Path:
+            url = f"{self.url}/files/{packed.sha256}.plt"
             total = packed.size // CHUNK
             with progress.stage(f"download {packed.size:,} bytes", total) as tick:
-                url = f"{self.url}/files/{packed.sha256}.plt"
-                parts.append(download(web, url, packed, partial, tick))
-        raw, members = b"", None
-        with progress.stage("unpack"):
-            for (packed, made), part in zip(steps, parts, strict=True):
-                data = part.read_bytes()
-                header = container.read(data)
-                base = None if header.base_sha256 is None else header.base_sha256.hex()
-                told = (header.size, header.sha256.hex(), base)
-                if told != (made.size, made.sha256, packed.base):
-                    raise BadInput(
-                        f"{self.name} unpacks to something else than was signed; nothing was taken"
-                    )
-                old = None if base is None else held.get(base, raw)
-                raw, members = decompress(data, base=old, max_output=made.size), header.members
-        return raw, members
+                return download(web, url, packed, self.store.private / "partial", tick)
+
+        placed = []
+        for one, steps in zip(wanted.files, wanted.steps, strict=True):
+            if steps:
+                held[one.sha256] = made(self.name, steps, held, fetched, progress)
+            raw, members = held[one.sha256]
+            version, runtime = wanted.release.version, wanted.variant.runtime
+            placed.append(self.store.add(version, runtime, one.file, raw, members))
+        rest = iter(placed[1:])
+        parts = {tag: tuple(islice(rest, len(files))) for tag, files in wanted.parts.items()}
+        return replace(placed[0], parts=parts)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -266,12 +271,25 @@ class Client:
                 ) from problem
 
 
-def chance(install: str, name: str, version: str) -> float:
-    """Where a device stands in a version's rollout, 0 to 1; the same every time it is asked."""
-    told = hashlib.sha256(f"{install}/{name}/{version}".encode()).digest()
-    return int.from_bytes(told[:8]) / 2**64
+@dataclass(frozen=True)
+class _Budget:
+    """Bytes of packed files that an update may take; None: any number."""
+
+    most: int | None
+    metered: bool
+
+    def over(self, name: str, wanted: Plan) -> str | None:
+        """What is too much; None where it fits."""
+        needed = sum(one.size for one in wanted.downloads)
+        if self.most is None or needed <= self.most:
+            return None
+        where = " on a metered connection" if self.metered else ""
+        return (
+            f"{name} {wanted.release.version} takes {needed:,} bytes, and {self.most:,} are "
+            f"allowed{where}"
+        )
 
 
-def _members(path: Path) -> tuple[Member, ...] | None:
-    found = read_paths([path])[1]
-    return None if found is None else tuple(found)
+def _record(index: Index, version: str) -> Mapping[str, Any] | None:
+    found = (one.record for one in index.releases if str(one.version) == version)
+    return next(found, None)

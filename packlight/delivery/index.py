@@ -7,13 +7,16 @@ file, and the metadata that each device fetches stays small.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from packlight.delivery.inputs import Shape, checked_inputs
 from packlight.delivery.names import (
     Version,
     checked_file,
+    checked_licence,
     checked_name,
     checked_sha256,
     parse_os,
@@ -22,6 +25,8 @@ from packlight.errors import BadInput
 
 FORMAT = 1
 LARGEST = 1 << 31  # bytes of one file, packed or unpacked, that a device takes
+MOST_RAM = 1 << 50  # bytes that a file may ask for
+MOST_FILES = 256  # of a version
 T = TypeVar("T")
 
 
@@ -46,6 +51,8 @@ class Variant:
         full: the whole of it.
         deltas: differences to earlier versions.
         min_os: the oldest system that may have it, like android-26; None: any.
+        min_ram: bytes of RAM of the smallest device that may have it; None: any.
+        inputs: shapes of the network's inputs, as the file states them; None where it does not.
     """
 
     file: str
@@ -56,9 +63,13 @@ class Variant:
     full: Packed
     deltas: tuple[Packed, ...] = ()
     min_os: str | None = None
+    min_ram: int | None = None
+    inputs: tuple[Shape, ...] | None = None
 
-    def runs_on(self, system: str | None) -> bool:
-        """Whether a device with that system may have it."""
+    def runs_on(self, system: str | None, ram: int | None = None) -> bool:
+        """Whether a device with that system and RAM may have it; one that does not tell may not."""
+        if self.min_ram is not None and (ram is None or ram < self.min_ram):
+            return False
         if self.min_os is None:
             return True
         if system is None:
@@ -69,7 +80,12 @@ class Variant:
 
 @dataclass(frozen=True)
 class Release:
-    """A version, its files and its record; `rollout` is the share of devices that get it."""
+    """A version, its files and its record; `rollout` is the share of devices that get it.
+
+    Args:
+        variants: one of these is taken.
+        parts: tag -> files that devices with this tag take besides.
+    """
 
     version: Version
     variants: tuple[Variant, ...]
@@ -77,6 +93,12 @@ class Release:
     rollout: float = 1.0
     withdrawn: bool = False
     record: Mapping[str, Any] | None = None
+    parts: Mapping[str, tuple[Variant, ...]] = field(default_factory=dict)
+
+    @property
+    def files(self) -> tuple[Variant, ...]:
+        """Every file of it."""
+        return (*self.variants, *(one for tagged in self.parts.values() for one in tagged))
 
 
 @dataclass(frozen=True)
@@ -169,6 +191,8 @@ def _release_out(one: Release) -> dict[str, Any]:
         value["withdrawn"] = True
     if one.record is not None:
         value["record"] = one.record
+    if one.parts:
+        value["parts"] = {tag: [_variant_out(v) for v in files] for tag, files in one.parts.items()}
     return value
 
 
@@ -184,23 +208,47 @@ def _variant_out(one: Variant) -> dict[str, Any]:
     }
     if one.min_os is not None:
         value["min_os"] = one.min_os
+    if one.min_ram is not None:
+        value["min_ram"] = one.min_ram
+    if one.inputs is not None:
+        value["inputs"] = one.inputs
     return value
+
+
+def checked_files(names: Sequence[str]) -> None:
+    """A version's files lie side by side on devices.
+
+    Raises:
+        BadInput: there are too many, or two have one name.
+    """
+    if len(names) > MOST_FILES:
+        raise BadInput(f"{len(names):,} files in a version; {MOST_FILES} are the most")
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise BadInput(f"two of the files are called {name}; rename one")
 
 
 def _release_in(value: Any) -> Release:
     record = value.get("record")
-    return Release(
+    parts: dict[str, Any] = _typed(value.get("parts", {}), dict)
+    release = Release(
         Version(value["version"]),
         tuple(_variant_in(one) for one in value["variants"]),
         _typed(value["published"], str),
         _share(value.get("rollout", 1.0)),
         _typed(value.get("withdrawn", False), bool),
-        None if record is None else _typed(record, dict),
+        None if record is None else _recorded(record),
+        {
+            checked_name(tag, "tag"): tuple(_variant_in(one) for one in files)
+            for tag, files in parts.items()
+        },
     )
+    checked_files([one.file for one in release.files])
+    return release
 
 
 def _variant_in(value: Any) -> Variant:
-    precision, min_os = value["precision"], value.get("min_os")
+    precision, min_os, inputs = value["precision"], value.get("min_os"), value.get("inputs")
     if min_os is not None:
         parse_os(min_os)
     return Variant(
@@ -212,7 +260,27 @@ def _variant_in(value: Any) -> Variant:
         _packed(value["full"], None),
         tuple(_packed(one, checked_sha256(one["from"])) for one in value["deltas"]),
         min_os,
+        checked_ram(value["min_ram"]) if "min_ram" in value else None,
+        None if inputs is None else checked_inputs(inputs),
     )
+
+
+def checked_ram(value: Any) -> int:
+    """Bytes of RAM that a file asks for.
+
+    Raises:
+        BadInput: no whole number above 0, or more than there is.
+    """
+    if type(value) is not int or not 0 < value <= MOST_RAM:
+        raise BadInput(f"a need of {value!r} bytes of RAM; 1 to {MOST_RAM:,} are possible")
+    return value
+
+
+def _recorded(value: Any) -> dict[str, Any]:
+    record: dict[str, Any] = _typed(value, dict)
+    if "licence" in record:
+        checked_licence(record["licence"])
+    return record
 
 
 def _packed(value: Any, base: str | None) -> Packed:

@@ -17,6 +17,10 @@ _NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 _FILE = re.compile(r"[A-Za-z0-9_]+(?:[._-][A-Za-z0-9_]+)*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _OS = re.compile(r"([a-z]+)-(\d{1,4}(?:\.\d{1,4})?)")
+_LICENCE = re.compile(
+    r"\(*{0}\)*(?: (?:AND|OR|WITH) \(*{0}\)*)*".format(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
+)
+LONGEST_LICENCE = 200  # characters
 _NUMBER = r"(?:0|[1-9]\d{0,8})"
 _PART = r"(?:0|[1-9]\d{0,8}|\d*[A-Za-z-][0-9A-Za-z-]*)"
 _VERSION = re.compile(
@@ -121,6 +125,26 @@ def parse_os(text: Any) -> tuple[str, tuple[int, ...]]:
     if not found:
         raise BadInput(f"{_shown(text)} is no system; write for instance android-34 or ios-17")
     return found[1], tuple(map(int, found[2].split(".")))
+
+
+def checked_licence(text: Any) -> str:
+    """A licence by its SPDX identifier, or several in an SPDX expression; looked at, not looked up.
+
+    Raises:
+        BadInput: it has not the form of one.
+    Source: SPDX 2.3, annex D.
+    """
+    if (
+        not isinstance(text, str)
+        or len(text) > LONGEST_LICENCE
+        or not _LICENCE.fullmatch(text)
+        or text.count("(") != text.count(")")
+    ):
+        raise BadInput(
+            f"{_shown(text)} is no licence; write its SPDX identifier, for instance Apache-2.0, or "
+            "LicenseRef- and a name of your own"
+        )
+    return text
 
 
 def _shown(text: Any) -> str:

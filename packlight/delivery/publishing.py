@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from packlight.coding import container
 from packlight.coding.packing import compress, decompress
-from packlight.delivery.index import Index, Packed, Release, Variant
+from packlight.delivery.index import Index, Packed, Release, Variant, checked_files, checked_ram
 from packlight.delivery.locking import locked
-from packlight.delivery.names import Version, checked_name, parse_os
+from packlight.delivery.names import Version, checked_licence, checked_name, parse_os
 from packlight.delivery.repository import PATIENCE, Repository, open_repository
 from packlight.delivery.variants import Found, find
 from packlight.errors import BadInput
@@ -23,6 +23,7 @@ BASES = 3  # earlier versions that get a difference to the new one
 #: A difference that saves less than a quarter is not kept: it costs room on the host and splits the
 #: host's caches, while every device that can not use it downloads the whole file all the same.
 WORTH = 0.75
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,29 +41,38 @@ class Published:
     def to_dict(self) -> dict[str, Any]:
         """JSON-able."""
         release = self.index.releases[-1]
-        return {
+        value: dict[str, Any] = {
             "repo": str(self.repo),
             "name": self.index.name,
             "channel": self.index.channel,
             "version": str(release.version),
             "rollout": release.rollout,
-            "variants": [
-                {
-                    "file": one.file,
-                    "runtime": one.runtime,
-                    "precision": one.precision,
-                    "bytes": one.size,
-                    "sha256": one.sha256,
-                    "packed_bytes": one.full.size,
-                    "deltas": [{"from": str(v), "bytes": d.size} for v, d in self.deltas(one)],
-                }
-                for one in release.variants
-            ],
+            "record": release.record,
+            "variants": [self._told(one) for one in release.variants],
+        }
+        if release.parts:
+            value["parts"] = {
+                tag: [self._told(one) for one in files] for tag, files in release.parts.items()
+            }
+        return value
+
+    def _told(self, one: Variant) -> dict[str, Any]:
+        return {
+            "file": one.file,
+            "runtime": one.runtime,
+            "precision": one.precision,
+            "min_os": one.min_os,
+            "min_ram": one.min_ram,
+            "inputs": one.inputs,
+            "bytes": one.size,
+            "sha256": one.sha256,
+            "packed_bytes": one.full.size,
+            "deltas": [{"from": str(v), "bytes": d.size} for v, d in self.deltas(one)],
         }
 
     def deltas(self, variant: Variant) -> list[tuple[Version, Packed]]:
         """A variant's differences, with the version that each starts from."""
-        versions = {v.sha256: one.version for one in self.index.releases for v in one.variants}
+        versions = {v.sha256: one.version for one in self.index.releases for v in one.files}
         return [(versions[one.base], one) for one in variant.deltas if one.base is not None]
 
 
@@ -76,6 +86,9 @@ def publish(
     channel: str = "stable",
     rollout: float = 1.0,
     min_os: Mapping[str, str] | None = None,
+    min_ram: Mapping[str, int] | None = None,
+    licence: str | None = None,
+    tags: Mapping[str, str | Path | Sequence[str | Path]] | None = None,
     keys: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Published:
@@ -89,7 +102,11 @@ def publish(
         secret: the keys' passphrase.
         channel: devices follow one.
         rollout: share of devices that get it, 0 to 1.
-        min_os: runtime -> the oldest system that may have its file, like android-26.
+        min_os: runtime or file -> the oldest system that may have it, like android-26. What is said
+            of a file goes before what is said of its runtime.
+        min_ram: runtime or file -> bytes of RAM of the smallest device that may have it.
+        licence: of the network, as an SPDX identifier like Apache-2.0.
+        tags: tag -> files that devices take besides only when they ask for the tag.
         keys: where they lie; beside the repository unless given.
         progress: told of every stage.
     Raises:
@@ -103,14 +120,26 @@ def publish(
     share = checked_share(rollout)
     for system in (min_os or {}).values():
         parse_os(system)
-    listed = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    for ram in (min_ram or {}).values():
+        checked_ram(ram)
+    for tag in tags or {}:
+        checked_name(tag, "tag")
+    if licence is not None:
+        checked_licence(licence)
+    listed = _paths(paths)
     if not listed:
         raise BadInput("there is nothing to publish; give a folder that fit wrote, or files")
     signers = open_repository(repo, keys).signers(secret)
-    found, record = find([Path(path) for path in listed], progress)
-    unknown = set(min_os or {}) - {one.runtime for one in found}
-    if unknown:
-        raise BadInput(f"there is no file for {sorted(unknown)[0]}, which --min-os speaks of")
+    found, record = find(listed, progress)
+    if licence is not None:
+        record = (record or {}) | {"licence": licence}
+    parts = {tag: find(_paths(files), progress)[0] for tag, files in (tags or {}).items()}
+    everything = [*found, *(one for tagged in parts.values() for one in tagged)]
+    checked_files([one.file for one in everything])
+    known = {told for one in everything for told in (one.runtime, one.file)}
+    for option, needs in (("--min-os", min_os), ("--min-ram", min_ram)):
+        for unknown in sorted(set(needs or {}) - known):
+            raise BadInput(f"there is no file for {unknown}, which {option} speaks of")
     with locked(Path(repo), PATIENCE):
         held = open_repository(repo, keys)
         index = held.index(name, channel)
@@ -119,11 +148,21 @@ def publish(
                 f"{name} has {index.releases[-1].version} in {channel} already, {new} is not "
                 "higher; versions must rise, as devices never go back by themselves"
             )
-        variants = tuple(
-            _variant(held, index, one, (min_os or {}).get(one.runtime), progress) for one in found
-        )
+
+        def added(files: Sequence[Found]) -> tuple[Variant, ...]:
+            return tuple(
+                replace(
+                    _variant(held, index, one, progress),
+                    min_os=_need(min_os, one),
+                    min_ram=_need(min_ram, one),
+                )
+                for one in files
+            )
+
+        variants = added(found)
+        tagged = {tag: added(files) for tag, files in parts.items()}
         published = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        release = Release(new, variants, published, share, record=record)
+        release = Release(new, variants, published, share, False, record, tagged)
         index = replace(index, releases=(*index.releases, release))
         with progress.stage("sign"):
             held.commit(index, signers)
@@ -185,6 +224,10 @@ def checked_share(share: float) -> float:
     return float(share)
 
 
+def _paths(given: str | Path | Sequence[str | Path]) -> list[Path]:
+    return [Path(one) for one in ([given] if isinstance(given, (str, Path)) else given)]
+
+
 def _changed(
     repo: str | Path,
     keys: str | Path | None,
@@ -202,9 +245,7 @@ def _changed(
     return index
 
 
-def _variant(
-    repo: Repository, index: Index, found: Found, min_os: str | None, progress: Progress
-) -> Variant:
+def _variant(repo: Repository, index: Index, found: Found, progress: Progress) -> Variant:
     """Write a variant's files and say what they are."""
     full = _stored(repo, found.packed)
     mine = sha256(found.raw)
@@ -213,7 +254,7 @@ def _variant(
     before = {
         old.sha256: old
         for release in offered
-        for old in release.variants
+        for old in release.files
         if old.file == found.file and old.sha256 != mine
     }
     for old in progress.each(f"differences of {found.file}", before.values(), len(before)):
@@ -238,8 +279,14 @@ def _variant(
         mine,
         full,
         tuple(deltas),
-        min_os,
+        inputs=found.inputs,
     )
+
+
+def _need(needs: Mapping[str, T] | None, found: Found) -> T | None:
+    """What is said of a file, or else of its runtime."""
+    told = needs or {}
+    return told.get(found.file, told.get(found.runtime))
 
 
 def _stored(repo: Repository, data: bytes, base: str | None = None) -> Packed:

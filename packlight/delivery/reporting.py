@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from packlight.delivery.index import Release
+from packlight.delivery.index import Release, Variant
+from packlight.delivery.inputs import show_shapes
 from packlight.delivery.repository import open_repository
 from packlight.units import show_size
 
@@ -39,13 +40,25 @@ def status_text(told: dict[str, Any]) -> str:
         lines.append(f"{network['name']}, {network['channel']}")
         for one in network["versions"]:
             state = "withdrawn" if one["withdrawn"] else f"to {100 * one['rollout']:.4g} %"
-            files = "; ".join(
-                f"{v['file']} {show_size(v['packed_bytes'])}"
-                + "".join(f", {show_size(size)} as a difference" for size in v["deltas"])
-                for v in one["variants"]
-            )
-            lines.append(f"  {one['version']}  {state}  {one['published']}  {files}")
+            files = [_file_text(v) for v in one["variants"]]
+            for tag, tagged in one.get("parts", {}).items():
+                files += [f"{tag}: {_file_text(v)}" for v in tagged]
+            licence = (one["record"] or {}).get("licence")
+            words = [one["version"], state, one["published"], *([licence] if licence else [])]
+            lines.append(f"  {'  '.join([*words, '; '.join(files)])}")
     return "\n".join([*(lines or ["nothing is published"]), expiries_text(told["expires"])])
+
+
+def _file_text(variant: dict[str, Any]) -> str:
+    least = variant["min_ram"]
+    needs = [variant["min_os"], least and f"{show_size(least)} of RAM"]
+    told = [
+        f"{variant['file']} {show_size(variant['packed_bytes'])}",
+        *(f"{show_size(size)} as a difference" for size in variant["deltas"]),
+        *(f"from {need}" for need in needs if need),
+        *([f"takes {show_shapes(variant['inputs'])}"] if variant["inputs"] else []),
+    ]
+    return ", ".join(told)
 
 
 def expiries_text(expires: dict[str, str]) -> str:
@@ -61,22 +74,28 @@ def expiries_text(expires: dict[str, str]) -> str:
 
 
 def _release(one: Release) -> dict[str, Any]:
-    return {
+    value: dict[str, Any] = {
         "version": str(one.version),
         "published": one.published,
         "rollout": one.rollout,
         "withdrawn": one.withdrawn,
         "record": one.record,
-        "variants": [
-            {
-                "file": v.file,
-                "runtime": v.runtime,
-                "precision": v.precision,
-                "min_os": v.min_os,
-                "bytes": v.size,
-                "packed_bytes": v.full.size,
-                "deltas": [delta.size for delta in v.deltas],
-            }
-            for v in one.variants
-        ],
+        "variants": [_variant(v) for v in one.variants],
+    }
+    if one.parts:
+        value["parts"] = {tag: [_variant(v) for v in files] for tag, files in one.parts.items()}
+    return value
+
+
+def _variant(one: Variant) -> dict[str, Any]:
+    return {
+        "file": one.file,
+        "runtime": one.runtime,
+        "precision": one.precision,
+        "min_os": one.min_os,
+        "min_ram": one.min_ram,
+        "inputs": one.inputs,
+        "bytes": one.size,
+        "packed_bytes": one.full.size,
+        "deltas": [delta.size for delta in one.deltas],
     }

@@ -22,7 +22,7 @@ def cheapest(
         size and SHA-256 it unpacks to; no files where the device has it already.
     Source: Dijkstra's algorithm, from the wanted files backwards to what is held or to nothing.
     """
-    everything = [variant for one in index.releases for variant in one.variants]
+    everything = [variant for one in index.releases for variant in one.files]
     made: dict[str, list[tuple[Packed, Variant]]] = {}  # unpacked SHA-256 -> ways to make it
     for variant in everything:
         ways = made.setdefault(variant.sha256, [])

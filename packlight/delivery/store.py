@@ -1,7 +1,7 @@
 """What lies on the device: versions in folders of their own, and one small file that says which.
 
     DIR/current.json                    the version in use, those before it, those that failed
-    DIR/versions/1.4.0-SHA/model.onnx   SHA: twelve digits of the file's SHA-256
+    DIR/versions/1.4.0-SHA/model.onnx   SHA: twelve digits of the file's SHA-256; parts the same
     DIR/.packlight/                     what is believed, and downloads that are under way
 
 `current.json` is replaced in one step (on every system: it is no link), so an app that reads it at
@@ -13,8 +13,9 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,19 @@ class Installed:
         runtime: what loads its file.
         path: of the file, or of the folder for Core ML.
         sha256: of the file; of a folder, its files one after the other.
+        parts: tag -> the files that came for it, of the same version; none where it has none.
     """
 
     version: str
     runtime: str
     path: Path
     sha256: str
+    parts: Mapping[str, tuple[Installed, ...]] = field(default_factory=dict)
+
+    @property
+    def files(self) -> tuple[Installed, ...]:
+        """The network and its parts."""
+        return (self, *(one for tagged in self.parts.values() for one in tagged))
 
     def content(self) -> bytes | None:
         """Its bytes; None where the file is gone or no longer what was installed."""
@@ -55,14 +63,28 @@ class Installed:
             return None
         return raw if sha256(raw) == self.sha256 else None
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able."""
-        return {
+    def whole(self, tags: Collection[str]) -> Installed | None:
+        """With its parts for these tags as far as they are whole; None where itself is not."""
+        if self.content() is None:
+            return None
+        parts = {
+            tag: tuple(one for one in self.parts.get(tag, ()) if one.content() is not None)
+            for tag in sorted(tags)
+        }
+        return replace(self, parts=parts)
+
+    def to_dict(self, below: Path | None = None) -> dict[str, Any]:
+        """JSON-able; paths as they are, or those below a folder."""
+        value: dict[str, Any] = {
             "version": self.version,
             "runtime": self.runtime,
-            "path": str(self.path),
-            "sha256": self.sha256,
+            **_placed(self, below),
         }
+        if self.parts:
+            value["parts"] = {
+                tag: [_placed(one, below) for one in files] for tag, files in self.parts.items()
+            }
+        return value
 
 
 @dataclass(frozen=True)
@@ -123,7 +145,7 @@ class Store:
             return State(self.name, str(uuid.uuid4()))
         except OSError as problem:
             raise BadInput(f"{path} can not be read ({problem.strerror})") from problem
-        except (ValueError, KeyError, TypeError) as problem:
+        except (ValueError, KeyError, TypeError, AttributeError) as problem:
             if isinstance(problem, BadInput) and "newer packlight" in str(problem):
                 raise
             raise BadInput(f"{path} is damaged; remove it, and fetch again") from problem
@@ -136,8 +158,8 @@ class Store:
         value = {
             "format": FORMAT,
             "name": state.name,
-            "current": None if state.current is None else self._out(state.current),
-            "previous": [self._out(one) for one in state.previous],
+            "current": None if state.current is None else state.current.to_dict(self.folder),
+            "previous": [one.to_dict(self.folder) for one in state.previous],
             "bad": list(state.bad),
             "install": state.install,
         }
@@ -151,11 +173,11 @@ class Store:
         raw: bytes,
         members: Sequence[Member] | None,
     ) -> Installed:
-        """Write a version's file into its folder; nobody reads it yet."""
+        """Write a file of a version into its folder; nobody reads it yet."""
         sha = sha256(raw)
         one = Installed(str(version), runtime, self._place(version, sha) / checked_file(file), sha)
         if one.content() is None:
-            shutil.rmtree(one.path.parent, ignore_errors=True)  # of a process that was killed
+            _remove(one.path)  # damaged
             one.path.parent.mkdir(parents=True, exist_ok=True)
             if members is None:
                 replace_file(one.path, raw)
@@ -173,11 +195,13 @@ class Store:
 
     def tidy(self, state: State) -> None:
         """Remove versions that nothing names, downloads, and what a killed process left."""
-        named = {one.path.parent for one in (state.current, *state.previous) if one}
-        folder = self.folder / VERSIONS
-        for path in folder.iterdir() if folder.is_dir() else ():
-            if path not in named:
-                shutil.rmtree(path, ignore_errors=True)
+        versions = [one for one in (state.current, *state.previous) if one]
+        named = {one.path for version in versions for one in version.files}
+        folders = {path.parent for path in named}
+        for path in (self.folder / VERSIONS).glob("*"):
+            for left in path.glob("*") if path in folders else [path]:
+                if left not in named:
+                    _remove(left)
         shutil.rmtree(self.private / "partial", ignore_errors=True)
         for path in (*self.folder.glob(f".{POINTER}.*"), *self.private.glob(".*.json.*")):
             path.unlink(missing_ok=True)
@@ -185,12 +209,28 @@ class Store:
     def _place(self, version: Version, sha: str) -> Path:
         return self.folder / VERSIONS / f"{version}-{sha[:12]}"
 
-    def _out(self, one: Installed) -> dict[str, Any]:
-        path = one.path.relative_to(self.folder).as_posix()
-        return one.to_dict() | {"path": path}
-
     def _installed(self, value: dict[str, Any]) -> Installed:
-        version, sha = Version(value["version"]), checked_sha256(value["sha256"])
-        folder = self._place(version, sha)
-        path = folder / checked_file(value["path"].rpartition("/")[2])
-        return Installed(str(version), checked_name(value["runtime"]), path, sha)
+        version, runtime = Version(value["version"]), checked_name(value["runtime"])
+        parts = {
+            checked_name(tag): tuple(self._file(version, runtime, one) for one in files)
+            for tag, files in dict(value.get("parts", {})).items()
+        }
+        return replace(self._file(version, runtime, value), parts=parts)
+
+    def _file(self, version: Version, runtime: str, value: dict[str, Any]) -> Installed:
+        sha = checked_sha256(value["sha256"])
+        path = self._place(version, sha) / checked_file(value["path"].rpartition("/")[2])
+        return Installed(str(version), runtime, path, sha)
+
+
+def _placed(one: Installed, below: Path | None) -> dict[str, Any]:
+    path = str(one.path) if below is None else one.path.relative_to(below).as_posix()
+    return {"path": path, "sha256": one.sha256}
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()

@@ -16,6 +16,7 @@ from packlight.coding.openers.tensor import Tensor
 from packlight.coding.packing import compress, decompress
 from packlight.coding.spans import find_spans
 from packlight.delivery.index import LARGEST
+from packlight.delivery.inputs import Shape, read_inputs
 from packlight.delivery.names import checked_file
 from packlight.errors import BadInput
 from packlight.files import sha256
@@ -50,6 +51,11 @@ class Found:
         """The type that most bytes of its tensors are stored in."""
         return precision(self.raw, self.members)
 
+    @property
+    def inputs(self) -> tuple[Shape, ...] | None:
+        """The shapes of its inputs; None where it does not tell them."""
+        return read_inputs(self.runtime, self.raw, self.members)
+
 
 def find(paths: Sequence[Path], progress: Progress) -> tuple[list[Found], dict[str, Any] | None]:
     """Every variant of a folder that `fit` wrote, or of files, and the record of the fit.
@@ -66,9 +72,6 @@ def find(paths: Sequence[Path], progress: Progress) -> tuple[list[Found], dict[s
         else:
             files.append(path)
     found = [_read(path) for path in progress.each("read and pack", files, len(files))]
-    twice = [name for name, count in Counter(one.file for one in found).items() if count > 1]
-    if twice:
-        raise BadInput(f"two of the files are called {twice[0]}; rename one")
     return found, record
 
 

@@ -78,31 +78,44 @@ def publishing(folder: Path, seconds: float, chance: random.Random) -> int:
 
 
 def fetching(folder: Path, seconds: float, chance: random.Random) -> int:
-    """A device whose updates die: what is current is whole, and the next update goes on."""
-    repo, into = folder / "networks", folder / "device"
+    """A device whose updates die: what is current is whole, and the next update goes on.
+
+    A device is new, or has 1.3.0 with its head; either way it wants 1.4.0 with its head.
+    """
+    repo, into, older = folder / "networks", folder / "device", folder / "older"
     trust = repo / "metadata" / "1.root.json"
-    right = {
-        str(release.version): variant.sha256
-        for release in open_repository(repo).index("letters", "stable").releases
-        for variant in release.variants
-    }
-    took, moments = 0.1, 0
-    end = time.monotonic() + seconds
     with Host(repo) as host:
+        for version, seed in (("1.3.0", 60), ("1.4.0", 61)):
+            base = write_network(folder / version / "model.onnx", changed=seed)
+            head = write_network(folder / version / "head.onnx", seed=1, changed=seed)
+            tags = {"heads": head}
+            publish(base, repo, name="letters", version=version, tags=tags, secret=SECRET)
+            if version == "1.3.0":
+                Client(host.url, "letters", older, trust=trust).update(tags="heads")
+        right = {
+            str(release.version): [variant.sha256 for variant in release.files]
+            for release in open_repository(repo).index("letters", "stable").releases
+        }
+        took, moments = 0.1, 0
+        end = time.monotonic() + seconds
         while time.monotonic() < end:
             client = Client(host.url, "letters", into, trust=trust)
-            done = not killed(client.update, chance.uniform(0, took))
+            work = partial(client.update, tags="heads")
+            done = not killed(work, chance.uniform(0, took))
             moments, took = moments + (not done), took * (0.85 if done else 1.05)
             now = client.current()
             if now is not None:
-                assert now.content() is not None, "what is current is not whole"
-                assert right[now.version] == now.sha256
+                assert all(one.content() is not None for one in now.files), "it is not whole"
+                assert right[now.version] == [one.sha256 for one in now.files]
             if chance.random() < 0.5 and now is not None:
-                shutil.rmtree(into)  # a new device
-        done = client.update()
+                shutil.rmtree(into)
+                if chance.random() < 0.5:
+                    shutil.copytree(older, into)
+        done = client.update(tags="heads")
         assert done.after is not None
-        assert done.after.version == "1.2.0"
-        assert len(list((into / "versions").iterdir())) == 1
+        assert done.after.version == "1.4.0"
+        left = {path.name.partition("-")[0] for path in (into / "versions").iterdir()}
+        assert left in ({"1.4.0"}, {"1.3.0", "1.4.0"})
     return moments
 
 

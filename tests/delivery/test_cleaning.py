@@ -8,10 +8,11 @@ import time
 
 import pytest
 
+from packlight.delivery import publish
 from packlight.delivery.cleaning import QUIET, clean
 from packlight.delivery.repository import open_repository
 from tests.commands import run
-from tests.delivery.nets import SECRET
+from tests.delivery.nets import SECRET, write_network
 
 
 @pytest.fixture
@@ -44,6 +45,19 @@ def test_files_go_in_a_run_after_the_one_that_drops_versions(repo, settled, clie
     assert stored(repo) == {one.sha256 for one in (variant.full, *variant.deltas)} < before
     assert last.bytes > 0
     assert client.update().after.version == "1.2.0"
+
+
+def test_parts_of_versions_that_stay_are_kept(repo, settled, client, tmp_path):
+    file = write_network(tmp_path / "in" / "model.onnx", changed=5)
+    head = write_network(tmp_path / "in" / "head.onnx", changed=6)
+    publish(file, repo, name="letters", version="1.3.0", tags={"heads": head}, secret=SECRET)
+    for _ in range(2):
+        settled()
+        clean(repo, keep=1, secret=SECRET)
+    settled()
+    assert clean(repo, keep=1, secret=SECRET).files == 0
+    (part,) = client.update(tags="heads").after.parts["heads"]
+    assert part.content() == head.read_bytes()
 
 
 def test_the_command_keeps_the_highest_version(repo, settled, monkeypatch, capsys):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from packlight.delivery import Client, publish, rollout, withdraw
-from packlight.delivery.client import chance
+from packlight.delivery.choosing import chance
 from packlight.delivery.repository import open_repository
 from packlight.errors import BadInput
 from tests.commands import run
