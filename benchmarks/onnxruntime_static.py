@@ -52,8 +52,11 @@ class _Reader(quantization.CalibrationDataReader):
         return None if batch is None else dict(zip(self._names, batch, strict=True))
 
 
-def peer(model: Path, samples: samples_of.Samples, folder: Path) -> tuple[Path, float]:
-    """Quantise with onnxruntime; returns the file and the seconds it took."""
+def peer(
+    model: Path, samples: samples_of.Samples, folder: Path, *, reduce_range: bool = False
+) -> tuple[Path, float]:
+    """Quantise with onnxruntime, with `reduce_range` to seven bits, which no processor's sums
+    overflow; returns the file and the seconds it took."""
     start = time.perf_counter()
     prepared, out = folder / "prepared.onnx", folder / "peer.onnx"
     quant_pre_process(str(model), str(prepared), skip_symbolic_shape=True)
@@ -66,6 +69,7 @@ def peer(model: Path, samples: samples_of.Samples, folder: Path) -> tuple[Path, 
         per_channel=True,
         activation_type=quantization.QuantType.QUInt8,
         weight_type=quantization.QuantType.QInt8,
+        reduce_range=reduce_range,
     )
     return out, time.perf_counter() - start
 

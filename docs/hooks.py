@@ -8,12 +8,13 @@ from typing import Any
 import griffe
 
 _SECTION = re.compile(r"(?<!\n)\n(?=(?:Args|Returns|Raises|Source):)")
-_OUTSIDE = re.compile(r"\[([^]\n]+)\]\(\.\./[^)\s]+\)")
+_LINK = r"\[([^]\n]+)\]\((?:\.\./){%d}[^)\s]+\)"
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
+def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     """Links to files that lie outside docs/ keep their words alone."""
-    return _OUTSIDE.sub(r"\1", markdown)
+    folders_above = page.file.src_uri.count("/")
+    return re.sub(_LINK % (folders_above + 1), r"\1", markdown)
 
 
 class Sections(griffe.Extension):

@@ -11,7 +11,7 @@ import packlight
 from tests.conftest import HERE, SLOW
 
 ROOT = Path(__file__).parents[1]
-PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / ".github").rglob("*.md")]
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / ".github").rglob("*.md")]
 LINK = re.compile(r"(?<!`)\[[^]\n]*\]\((?!https?:|mailto:)([^)#\s]*)(#[^)\s]*)?\)")
 
 

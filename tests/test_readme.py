@@ -13,6 +13,8 @@ from packlight.demo import train, write_images
 from packlight.network import Network
 from packlight.runtimes import onnx as onnx_file
 from tests.commands import run
+from tests.native.compiling import run as build
+from tests.native.compiling import tool
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -22,7 +24,7 @@ TUNE = (ROOT / "docs" / "tune.md").read_text()
 DISTILL = (ROOT / "docs" / "distill.md").read_text()
 ZOO = (ROOT / "docs" / "zoo.md").read_text()
 NEW = (ROOT / "docs" / "new.md").read_text()
-
+GUIDES = [ROOT / "docs" / "tutorial.md", *sorted((ROOT / "docs" / "how-to").glob("*.md"))]
 
 SECONDS = 0.5  # for the files that are timed: no figure is looked at
 
@@ -36,6 +38,16 @@ def timed_briefly(monkeypatch):
 
 def blocks(language: str, page: str = README) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+
+
+def typed(line: str, capsys) -> str:
+    """A line's output, once it ended with the exit code that its comment promises, or 0."""
+    command, _, comment = line.partition("#")
+    promised = re.search(r"exit code (\d+)", comment)
+    code = run(*shlex.split(command)[1:])
+    said = capsys.readouterr()
+    assert (code or 0) == (int(promised[1]) if promised else 0), f"{line}\n{said.err}"
+    return said.out
 
 
 def commands() -> list[str]:
@@ -73,14 +85,11 @@ def test_every_command_runs_in_the_order_given(folder, monkeypatch, capsys):
     for line in commands():
         if line.startswith("export "):
             monkeypatch.setenv(*shlex.split(line)[1].split("=", 1))
-    typed = [line for line in commands() if line.startswith(".venv/bin/packlight ")]
-    assert len(typed) >= 3
+    lines = [line for line in commands() if line.startswith(".venv/bin/packlight ")]
+    assert len(lines) >= 3
     monkeypatch.chdir(folder)
-    for line in typed:
-        code = run(*shlex.split(line)[1:])
-        said = capsys.readouterr()
-        assert not code, f"{line}\n{said.err}"
-        assert said.out.strip()
+    for line in lines:
+        assert typed(line, capsys).strip()
 
 
 @pytest.mark.parametrize(
@@ -100,6 +109,33 @@ def test_the_python_example_runs(page, written, folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     exec(compile(example, "example", "exec"), {})
     assert written in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
+def test_a_guide_does_what_it_says(page, folder, monkeypatch, capsys):
+    """Its commands and its Python, in the order of the page, in one folder with those above."""
+    monkeypatch.chdir(folder)
+    names: dict[str, object] = {}
+    found = re.findall(
+        r"^```(sh|python|yaml)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE
+    )
+    assert found
+    for language, block in found:
+        if language == "python":
+            exec(compile(block, page.name, "exec"), names)
+            continue
+        start = r"\.venv/bin/packlight .+" if language == "sh" else r"(?<=run: )packlight .+"
+        lines = re.findall(start, block)
+        assert lines
+        for line in lines:
+            assert typed(line, capsys).strip(), line
+
+
+def test_the_java_of_the_tutorial_compiles(tmp_path):
+    (java,) = blocks("java", GUIDES[0].read_text())
+    (tmp_path / "Digits.java").write_text(java)
+    sources = [ROOT / "native" / "jni" / "Packlight.java", tmp_path / "Digits.java"]
+    build(tool("javac"), "-Xlint:all", "-Werror", "-d", tmp_path, *sources)
 
 
 def test_every_file_linked_exists():

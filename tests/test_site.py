@@ -38,9 +38,18 @@ def site(tmp_path_factory) -> Path:
 
 def test_every_page_is_there_and_in_the_navigation(site):
     start = (site / "index.html").read_text()
-    for page in (ROOT / "docs").glob("*.md"):
-        assert (site / f"{page.stem}.html").is_file()
-        assert page.stem == "index" or f'href="{page.stem}.html"' in start
+    docs = ROOT / "docs"
+    for page in docs.rglob("*.md"):
+        name = page.relative_to(docs).with_suffix(".html").as_posix()
+        assert (site / name).is_file()
+        assert page.stem == "index" or f'href="{name}"' in start
+
+
+def test_links_within_the_site_stay_and_those_out_of_it_go(site):
+    page = (site / "how-to" / "too-big.html").read_text()
+    assert 'href="../weigh.html#limits"' in page
+    assert "the README" in page
+    assert "README.md" not in page
 
 
 def test_nothing_is_fetched(site):
