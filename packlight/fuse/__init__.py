@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from packlight.errors import PacklightError
+from packlight.fuse.affine import fold_affine
 from packlight.fuse.batch_norm import fold_batch_norm
 from packlight.fuse.constants import fold_constants
+from packlight.fuse.gates import name_gates
 from packlight.fuse.identity import remove_identities
 from packlight.fuse.moves import compose_moves
 from packlight.fuse.padding import fold_padding
@@ -30,7 +32,9 @@ Pass = Callable[[Network], int]
 PASSES: tuple[Pass, ...] = (
     remove_identities,
     fold_constants,
+    name_gates,
     fold_batch_norm,
+    fold_affine,
     fold_padding,
     compose_moves,
     drop_repeats,

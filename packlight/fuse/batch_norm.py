@@ -3,19 +3,17 @@
 y = gamma (W x + b - mean) / sqrt(var + eps) + beta is again a layer of the same kind, with
 W' = W f and b' = (b - mean) f + beta, where f = gamma / sqrt(var + eps) per output channel.
 
-1. The layer is a convolution, a transposed convolution or a linear layer with weights of its own;
-2. nothing else reads its output;
-3. the statistics are constants, as they are in inference.
+1. The layer can take a factor and an offset (see `affine`);
+2. the statistics are constants, as they are in inference.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import Tensor, fx
+from torch import fx
 
-from packlight.graph import add_weight, argument, aten, free_name, is_call, is_weight, value_of
+from packlight.fuse.affine import foldable, put
+from packlight.graph import aten, is_call, is_weight, value_of
 from packlight.network import Network
 
 _BATCH_NORMS = (
@@ -24,8 +22,6 @@ _BATCH_NORMS = (
     aten.native_batch_norm,
     aten.cudnn_batch_norm,
 )
-_LAYERS = (aten.conv1d, aten.conv2d, aten.conv3d, aten.convolution, aten.linear)
-_TRANSPOSED = (aten.conv_transpose1d, aten.conv_transpose2d, aten.conv_transpose3d)
 
 
 def fold_batch_norm(network: Network) -> int:
@@ -36,23 +32,13 @@ def fold_batch_norm(network: Network) -> int:
         if not is_call(node, *_BATCH_NORMS):
             continue
         layer = node.args[0]
-        if not _foldable(module, layer) or not all(
+        if not foldable(module, layer) or not all(
             value is None or is_weight(value) for value in node.args[1:5]
         ):
             continue
         _fold(module, layer, node)
         count += 1
     return count
-
-
-def _foldable(module: fx.GraphModule, layer: Any) -> bool:
-    return (
-        is_call(layer, *_LAYERS, *_TRANSPOSED)
-        and len(layer.users) == 1
-        and is_weight(layer.args[1])
-        and len(layer.args[1].users) == 1
-        and (argument(layer, 2, "bias") is None or is_weight(argument(layer, 2, "bias")))
-    )
 
 
 def _fold(module: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> None:
@@ -69,25 +55,7 @@ def _fold(module: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> None:
     factor = (1.0 if gamma is None else gamma) / torch.sqrt(var + eps)
     shift = -mean * factor + (0.0 if beta is None else beta)
 
-    weight_node = layer.args[1]
-    weight = value_of(module, weight_node)
-    folded = _scale_outputs(layer, weight.detach().double(), factor)
-    bias_node = argument(layer, 2, "bias")
-    if bias_node is not None:
-        shift = shift + value_of(module, bias_node).detach().double() * factor
-    bias = shift.to(weight.dtype)
-
-    name = str(weight_node.target)
-    new_weight = add_weight(module, layer, name, folded.to(weight.dtype))
-    if bias_node is not None and len(bias_node.users) == 1:
-        bias_name = str(bias_node.target)
-    else:
-        bias_name = free_name(module, _bias_name(name))
-    new_bias = add_weight(module, layer, bias_name, bias)
-    args = list(layer.args) + [None] * (3 - len(layer.args))
-    args[1], args[2] = new_weight, new_bias
-    layer.args = tuple(args)
-    layer.kwargs = {key: value for key, value in layer.kwargs.items() if key != "bias"}
+    put(module, layer, factor, shift)
 
     output = norm
     if norm.target not in (aten.batch_norm.default, aten.cudnn_batch_norm.default):
@@ -97,26 +65,3 @@ def _fold(module: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> None:
         if not user.users:
             module.graph.erase_node(user)
     module.graph.erase_node(norm)
-    for stale in (weight_node, bias_node):
-        if stale is not None and not stale.users:
-            module.graph.erase_node(stale)
-
-
-def _scale_outputs(layer: fx.Node, weight: Tensor, factor: Tensor) -> Tensor:
-    transposed = is_call(layer, *_TRANSPOSED) or (
-        is_call(layer, aten.convolution) and bool(argument(layer, 6, "transposed", False))
-    )
-    if not transposed:
-        return weight * factor.reshape(-1, *[1] * (weight.ndim - 1))
-    # weight (in, out / groups, *kernel); group g makes the outputs [g * out / groups, ...)
-    groups = int(argument(layer, 8 if is_call(layer, aten.convolution) else 6, "groups", 1))
-    per_group = factor.reshape(groups, 1, -1, *[1] * (weight.ndim - 2))
-    split = weight.reshape(groups, -1, *weight.shape[1:])
-    return (split * per_group).reshape(weight.shape)
-
-
-def _bias_name(weight: str) -> str:
-    owner, _, leaf = weight.rpartition(".")
-    if leaf == "weight":
-        return f"{owner}.bias" if owner else "bias"
-    return f"{weight}_bias"
