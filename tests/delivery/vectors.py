@@ -276,7 +276,9 @@ def add_broken_metadata(made: Vectors, index: dict[str, Any]) -> None:
         sig = value["signatures"][0]["sig"]
         value["signatures"][0]["sig"] = ("1" if sig[0] == "0" else "0") + sig[1:]
         reason = "signature" if role == "timestamp" else "hash"
-        case(f"{role} of another signature", "a digit of it changed", reason, {path: as_json(value)})
+        case(
+            f"{role} of another signature", "a digit of it changed", reason, {path: as_json(value)}
+        )
     for role in ROLES[1:]:
         other = "snapshot" if role != "snapshot" else "timestamp"
         tree = state(3, index, keys={role: other})

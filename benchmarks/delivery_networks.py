@@ -1,0 +1,83 @@
+"""Networks that a publisher would send next: tuned at the end, trained again, told of differently."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from onnx import helper, numpy_helper
+from torch.nn import functional
+
+import packlight
+from packlight import data as samples_of
+
+#: SqueezeNet's last layers: where training starts, and the convolutions behind that.
+CUT = "fire9/squeeze1x1_relu"
+LAYERS = ("fire9/expand1x1", "fire9/expand3x3", "conv10")
+EPOCHS, BATCH, RATE, MOMENTUM = 2, 25, 2e-4, 0.9
+
+
+def fine_tuned(model: Path, data: Path, out: Path) -> float:
+    """Train SqueezeNet's last fire module and its classifier on the labels, in floats.
+
+    Returns:
+        The norm of what the weights of these layers moved by, over their norm.
+    """
+    network = onnx.load(model)
+    held = {one.name: one for one in network.graph.initializer}
+    features, labels = _features(model, data)
+    torch.manual_seed(0)
+    weights = {
+        name: torch.from_numpy(numpy_helper.to_array(held[name]).copy()).requires_grad_()
+        for layer in LAYERS
+        for name in (f"{layer}.weight", f"{layer}.bias")
+    }
+    before = {name: weight.detach().clone() for name, weight in weights.items()}
+    descent = torch.optim.SGD(weights.values(), lr=RATE, momentum=MOMENTUM)
+    for _ in range(EPOCHS):
+        for batch in torch.randperm(len(features)).split(BATCH):
+            descent.zero_grad()
+            loss = functional.cross_entropy(_ending(features[batch], weights), labels[batch])
+            loss.backward()
+            descent.step()
+    moved = sum(float((weights[name] - before[name]).detach().square().sum()) for name in weights)
+    norm = sum(float(weight.square().sum()) for weight in before.values())
+    for name, weight in weights.items():
+        held[name].CopyFrom(numpy_helper.from_array(weight.detach().numpy(), name))
+    onnx.save(network, out)
+    return float(np.sqrt(moved / norm))
+
+
+def noted(model: Path, out: Path) -> None:
+    """The same weights, with another description in the file."""
+    network = onnx.load(model)
+    network.doc_string = "The same weights, with a note that they were reviewed."
+    onnx.save(network, out)
+
+
+def _ending(x: torch.Tensor, weights: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Logits from the features at `CUT`."""
+    small, large, last = (
+        (weights[f"{layer}.weight"], weights[f"{layer}.bias"]) for layer in LAYERS
+    )
+    wide = torch.cat(
+        [functional.conv2d(x, *small).relu(), functional.conv2d(x, *large, padding=1).relu()], 1
+    )
+    return functional.conv2d(wide, *last).relu().mean((2, 3))
+
+
+def _features(model: Path, data: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """What flows into the last layers, and the labels."""
+    cut = onnx.load(model)
+    cut.graph.output.append(helper.make_empty_tensor_value_info(CUT))
+    session = onnxruntime.InferenceSession(cut.SerializeToString())
+    samples = samples_of.open_data(
+        data, packlight.load(model).inputs, samples_of.Preprocess(None, 227, 1.0)
+    ).test
+    assert samples.labels is not None
+    name = session.get_inputs()[0].name
+    made = [session.run([CUT], {name: images})[0] for (images,) in samples.batches(25)]
+    return torch.from_numpy(np.concatenate(made)), torch.from_numpy(samples.labels)
