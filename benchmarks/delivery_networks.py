@@ -1,4 +1,4 @@
-"""Networks that a publisher would send next: tuned at the end, trained again, told of differently."""
+"""Networks that a publisher would send next: tuned at the end, described anew."""
 
 from __future__ import annotations
 

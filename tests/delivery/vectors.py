@@ -327,19 +327,21 @@ def _half(tree: Tree, path: str) -> Tree:
 def add_broken_indexes(made: Vectors, index: dict[str, Any]) -> None:
     """Signed as they must be, and still not to be used; a device with 1.0.0 stays there."""
     wrong: dict[str, tuple[str, str, Callable[[Any, Any, Any], Any]]] = {
-        "index of another network": ("it says digits", "name", lambda i, v, f: i.update(name="digits")),
+        "index of another network": ("digits", "name", lambda i, v, f: i.update(name="digits")),
         "index of format 2": ("", "form", lambda i, v, f: i.update(format=2)),
-        "a way out": ("the file is called ../evil", "name", lambda i, v, f: f.update(file="../evil")),
-        "a version that is a path": ("../1.1.0", "name", lambda i, v, f: v.update(version="../1.1.0")),
-        "versions that do not rise": ("the last is 0.9.0", "form", lambda i, v, f: v.update(version="0.9.0")),
-        "unpacks to a byte more": ("than was signed", "length", lambda i, v, f: f.update(bytes=f["bytes"] - 1)),
-        "unpacks to something else": ("than was signed", "hash", lambda i, v, f: f.update(sha256="0" * 64)),
+        "a way out": ("the file is ../evil", "name", lambda i, v, f: f.update(file="../evil")),
+        "a version that is a path": ("", "name", lambda i, v, f: v.update(version="../1.1.0")),
+        "versions that do not rise": ("", "form", lambda i, v, f: v.update(version="0.9.0")),
+        "unpacks to a byte more": ("", "length", lambda i, v, f: f.update(bytes=f["bytes"] - 1)),
+        "unpacks to something else": ("", "hash", lambda i, v, f: f.update(sha256="0" * 64)),
         "3 GB": ("more than a device takes", "length", lambda i, v, f: f.update(bytes=3 << 30)),
-        "a length that is none": ("1.5 bytes", "form", lambda i, v, f: f["full"].update(bytes=1.5)),
-    }  # fmt: skip
+        "a length that is none": ("", "form", lambda i, v, f: f["full"].update(bytes=1.5)),
+    }
     for name, (what, reason, change) in wrong.items():
         over = made.over(name, state(3, changed(index, change)))
-        made.case(name, what, accept("1.0.0", "first"), refuse(reason, over, "1.0.0"))
+        made.case(
+            name, what or "as it is called", accept("1.0.0", "first"), refuse(reason, over, "1.0.0")
+        )
     served = [path for path in made.repository if path.startswith(f"targets/{NAME}/")]
     newest = max(served, key=lambda path: len(made.repository[path]))
     tree = {newest: made.repository[newest].replace(b"1.1.0", b"9.1.0")}
