@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import threading
 from collections.abc import Callable
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -144,6 +145,22 @@ def leads_to(path: str) -> Trick:
 def instead(data: bytes) -> Trick:
     """Serves something else."""
     return lambda handler, _: handler.body(data)
+
+
+def in_gzip(packed: Callable[[bytes], bytes] = gzip.compress) -> Trick:
+    """Serves it in gzip to those who ask for that, or what is said to be gzip."""
+
+    def do(handler: _Handler, data: bytes) -> None:
+        assert "gzip" in handler.headers["Accept-Encoding"]
+        body = packed(data)
+        handler.send_response(200)
+        handler.send_header("Content-Encoding", "gzip")
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.host.requests.append((handler.path, None, len(body)))
+        handler.wfile.write(body)
+
+    return do
 
 
 def cut(most: int) -> Trick:

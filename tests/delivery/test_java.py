@@ -103,6 +103,17 @@ def test_downloads_go_on_where_they_stopped(devices, tmp_path):
     assert int(done["received"]) == whole
 
 
+def test_a_host_may_send_metadata_in_gzip(devices, tmp_path):
+    received = {}
+    for gzip in ("on", "off"):
+        devices.tell("gzip", gzip)
+        devices.tell("case", tmp_path / gzip, "")
+        done = devices.step()
+        assert done["version"] == "1.1.0"
+        received[gzip] = int(done["received"])
+    assert received["on"] < received["off"] - 700
+
+
 def test_what_failed_is_left_and_never_taken_again(devices, tmp_path):
     devices.tell("case", tmp_path / "phone", "")
     devices.step("first")

@@ -1,6 +1,7 @@
 import com.sun.net.httpserver.HttpExchange;
 import com.sun.net.httpserver.HttpServer;
 import java.io.ByteArrayInputStream;
+import java.io.ByteArrayOutputStream;
 import java.io.File;
 import java.io.IOException;
 import java.net.InetAddress;
@@ -11,19 +12,21 @@ import java.security.MessageDigest;
 import java.util.List;
 import java.util.Scanner;
 import java.util.concurrent.Executors;
+import java.util.zip.GZIPOutputStream;
 import org.packlight.Refused;
 import org.packlight.Updates;
 
 /**
  * Takes the test vectors with the Java client, and serves them itself. Lines of standard input: "case
  * FOLDER OS" makes a new device, with a URL behind for a host that runs elsewhere; "cut BYTES" ends
- * answers early; "bad" says that the file in use is; "step OVERLAY" updates and answers with a line:
+ * answers early; "gzip" on or off; "bad" says that the file in use is; "step OVERLAY" updates and answers with a line:
  * version, sha256 of the file in use, files taken, bytes received, what was said. Words are separated
  * by tabs.
  */
 public final class Vectors {
     private static volatile Path over;
     private static Path vectors;
+    private static volatile boolean gzip; // for those who ask for it
     private static volatile int cut = Integer.MAX_VALUE; // bytes after which one answer ends
 
     public static void main(String[] words) throws Exception {
@@ -47,6 +50,9 @@ public final class Vectors {
                     break;
                 case "cut":
                     cut = Integer.parseInt(line[1]);
+                    break;
+                case "gzip":
+                    gzip = line[1].equals("on");
                     break;
                 case "bad":
                     device.markBad();
@@ -104,6 +110,15 @@ public final class Vectors {
         if (start > 0) {
             exchange.getResponseHeaders()
                     .set("Content-Range", "bytes " + start + "-" + (data.length - 1) + "/" + data.length);
+        }
+        String asked = exchange.getRequestHeaders().getFirst("Accept-Encoding");
+        if (gzip && asked.equals("gzip")) {
+            ByteArrayOutputStream packed = new ByteArrayOutputStream();
+            try (GZIPOutputStream out = new GZIPOutputStream(packed)) {
+                out.write(data);
+            }
+            data = packed.toByteArray();
+            exchange.getResponseHeaders().set("Content-Encoding", "gzip");
         }
         int count = data.length - start;
         exchange.sendResponseHeaders(start > 0 ? 206 : 200, count);

@@ -3,12 +3,14 @@ package org.packlight;
 import java.io.ByteArrayOutputStream;
 import java.io.File;
 import java.io.FileNotFoundException;
+import java.io.FilterInputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.RandomAccessFile;
 import java.net.HttpURLConnection;
 import java.net.URL;
 import java.nio.file.Files;
+import java.util.zip.GZIPInputStream;
 
 /**
  * HTTP with bounds on length and slowness. Redirects are HttpURLConnection's: a few, and none from
@@ -24,7 +26,7 @@ final class Web {
 
     /** All of a small file; FileNotFoundException where there is none. */
     byte[] small(String url, long most) throws IOException {
-        HttpURLConnection connection = asked(url, 0);
+        HttpURLConnection connection = asked(url, 0, "gzip");
         try {
             if (connection.getResponseCode() != 200) throw status(connection, url);
             ByteArrayOutputStream out = new ByteArrayOutputStream();
@@ -40,7 +42,7 @@ final class Web {
         if (part.length() > size) Files.delete(part.toPath());
         long have = part.length();
         for (int tries = 0; have < size; tries++) {
-            HttpURLConnection connection = asked(url, have);
+            HttpURLConnection connection = asked(url, have, "identity");
             try (RandomAccessFile file = new RandomAccessFile(part, "rw")) {
                 file.seek(start(connection, url, have));
                 file.setLength(file.getFilePointer());
@@ -64,12 +66,13 @@ final class Web {
         }
     }
 
-    private static HttpURLConnection asked(String url, long have) throws IOException {
+    private static HttpURLConnection asked(String url, long have, String encoding)
+            throws IOException {
         HttpURLConnection connection = (HttpURLConnection) new URL(url).openConnection();
         connection.setConnectTimeout(WAIT);
         connection.setReadTimeout(WAIT);
         connection.setUseCaches(false);
-        connection.setRequestProperty("Accept-Encoding", "identity");
+        connection.setRequestProperty("Accept-Encoding", encoding);
         // The URL is the file's own SHA-256, so what arrived before can not be of another one.
         if (have > 0) connection.setRequestProperty("Range", "bytes=" + have + "-");
         return connection;
@@ -97,7 +100,9 @@ final class Web {
             throws IOException {
         byte[] chunk = new byte[1 << 16];
         long count = 0, start = System.nanoTime();
-        try (InputStream in = connection.getInputStream()) {
+        boolean gzip = "gzip".equals(connection.getContentEncoding());
+        InputStream body = new Counted(connection.getInputStream());
+        try (InputStream in = gzip ? new GZIPInputStream(body) : body) {
             while (true) {
                 int got;
                 try {
@@ -107,7 +112,6 @@ final class Web {
                 }
                 if (got < 0) return;
                 count += got;
-                received += got;
                 if (count > most) throw new Refused(url + " is longer than was signed");
                 sink.take(chunk, got);
                 long took = (System.nanoTime() - start) / 1_000_000;
@@ -115,6 +119,27 @@ final class Web {
                     throw new IOException(url + " arrives too slowly");
                 }
             }
+        }
+    }
+
+    /** What arrives, before anything is unpacked. */
+    private final class Counted extends FilterInputStream {
+        Counted(InputStream in) {
+            super(in);
+        }
+
+        @Override
+        public int read() throws IOException {
+            int found = super.read();
+            if (found >= 0) received++;
+            return found;
+        }
+
+        @Override
+        public int read(byte[] out, int start, int size) throws IOException {
+            int got = super.read(out, start, size);
+            if (got > 0) received += got;
+            return got;
         }
     }
 
