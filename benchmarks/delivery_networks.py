@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,16 @@ from torch.nn import functional
 
 import packlight
 from packlight import data as samples_of
+from packlight import letters as letters_of
 
 #: SqueezeNet's last layers: where training starts, and the convolutions behind that.
 CUT = "fire9/squeeze1x1_relu"
 LAYERS = ("fire9/expand1x1", "fire9/expand3x3", "conv10")
+MODEL, REPORT = "model.onnx", "report.json"
 EPOCHS, BATCH, RATE, MOMENTUM = 2, 25, 2e-4, 0.9
 
 
-def fine_tuned(model: Path, data: Path, out: Path) -> float:
+def fine_tuned(model: Path, data: Path, how: samples_of.Preprocess, out: Path) -> float:
     """Train SqueezeNet's last fire module and its classifier on the labels, in floats.
 
     Returns:
@@ -28,7 +31,7 @@ def fine_tuned(model: Path, data: Path, out: Path) -> float:
     """
     network = onnx.load(model)
     held = {one.name: one for one in network.graph.initializer}
-    features, labels = _features(model, data)
+    features, labels = _features(model, data, how)
     torch.manual_seed(0)
     weights = {
         name: torch.from_numpy(numpy_helper.to_array(held[name]).copy()).requires_grad_()
@@ -51,11 +54,55 @@ def fine_tuned(model: Path, data: Path, out: Path) -> float:
     return float(np.sqrt(moved / norm))
 
 
-def noted(model: Path, out: Path) -> None:
+def with_last_layers(old: Path, new: Path, out: Path) -> Path:
+    """The first fit, with the last layers of another: a fit that holds the others would send this."""
+    network, other = onnx.load(old / MODEL), onnx.load(new / MODEL)
+    theirs = {one.name: one for one in other.graph.initializer}
+    for one in network.graph.initializer:
+        if one.name.rpartition(".")[0] in LAYERS:
+            one.CopyFrom(theirs[one.name])
+    return _written(network, out)
+
+
+def on_old_grid(old: Path, before: Path, after: Path, out: Path) -> Path:
+    """The first fit, each weight of the last layers moved by as many steps as it was trained."""
+    network = onnx.load(old / MODEL)
+    was, now = (
+        {one.name: numpy_helper.to_array(one) for one in onnx.load(path).graph.initializer}
+        for path in (before, after)
+    )
+    held = {one.name: one for one in network.graph.initializer}
+    for layer in LAYERS:
+        for name in (f"{layer}.weight", f"{layer}.bias"):
+            codes = numpy_helper.to_array(held[f"{name}_quantized"])
+            step = numpy_helper.to_array(held[f"{name}_scale"])
+            limits = np.iinfo(codes.dtype)
+            moved = codes + np.round((now[name] - was[name]) / step)
+            moved = np.clip(moved, limits.min, limits.max).astype(codes.dtype)
+            held[f"{name}_quantized"].CopyFrom(numpy_helper.from_array(moved, f"{name}_quantized"))
+    return _written(network, out)
+
+
+def described(old: Path, out: Path) -> Path:
     """The same weights, with another description in the file."""
-    network = onnx.load(model)
+    network = onnx.load(old / MODEL)
     network.doc_string = "The same weights, with a note that they were reviewed."
-    onnx.save(network, out)
+    return _written(network, out, report=old / REPORT)
+
+
+def letters(seed: int, out: Path) -> Path:
+    """A recogniser of ten letters in 8 KB, trained from a seed."""
+    if not (out / MODEL).exists():
+        letters_of.make("A-J", 8000, seed=seed, out=out)
+    return out
+
+
+def _written(network: onnx.ModelProto, out: Path, report: Path | None = None) -> Path:
+    out.mkdir(parents=True, exist_ok=True)
+    onnx.save(network, out / MODEL)
+    if report is not None:
+        shutil.copy(report, out / REPORT)
+    return out
 
 
 def _ending(x: torch.Tensor, weights: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -69,14 +116,14 @@ def _ending(x: torch.Tensor, weights: dict[str, torch.Tensor]) -> torch.Tensor:
     return functional.conv2d(wide, *last).relu().mean((2, 3))
 
 
-def _features(model: Path, data: Path) -> tuple[torch.Tensor, torch.Tensor]:
+def _features(
+    model: Path, data: Path, how: samples_of.Preprocess
+) -> tuple[torch.Tensor, torch.Tensor]:
     """What flows into the last layers, and the labels."""
     cut = onnx.load(model)
     cut.graph.output.append(helper.make_empty_tensor_value_info(CUT))
     session = onnxruntime.InferenceSession(cut.SerializeToString())
-    samples = samples_of.open_data(
-        data, packlight.load(model).inputs, samples_of.Preprocess(None, 227, 1.0)
-    ).test
+    samples = samples_of.open_data(data, packlight.load(model).inputs, how).test
     assert samples.labels is not None
     name = session.get_inputs()[0].name
     made = [session.run([CUT], {name: images})[0] for (images,) in samples.batches(25)]
