@@ -77,6 +77,7 @@ def main() -> None:
     for name, case in cases(options.shared, options.work, record).items():
         record["cases"][name] = measure(case)
         print(f"{name}: {json.dumps(record['cases'][name])}", flush=True)
+    record["nothing_new"] = max(case["nothing_new"] for case in record["cases"].values())
     (options.work / "results.json").write_text(json.dumps(record, indent=1) + "\n")
     print(delivery_pages.section(record))
     if options.docs:
@@ -144,6 +145,7 @@ def measure(case: Case) -> Record:
             client.update()
             told = publish(case.new, repo, name=NAME, version="1.1.0", secret=SECRET)
             done = client.update()
+            idle = client.update().received
         after = done.after
         assert after is not None
         assert after.version == "1.1.0"
@@ -158,6 +160,7 @@ def measure(case: Case) -> Record:
             "ours": sent,
             "kind": [kind for kind, _ in done.files],
             "received": done.received,
+            "nothing_new": idle,
             "unpacked_peers": differences(old, new, work),
             "packed_peers": differences(*packed, work),
         }
