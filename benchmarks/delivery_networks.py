@@ -55,7 +55,7 @@ def fine_tuned(model: Path, data: Path, how: samples_of.Preprocess, out: Path) -
 
 
 def with_last_layers(old: Path, new: Path, out: Path) -> Path:
-    """The first fit, with the last layers of another: a fit that holds the others would send this."""
+    """The first fit with another's last layers: what a fit that holds the others would send."""
     network, other = onnx.load(old / MODEL), onnx.load(new / MODEL)
     theirs = {one.name: one for one in other.graph.initializer}
     for one in network.graph.initializer:

@@ -1,4 +1,4 @@
-"""Results of `delivery`, `crowd` and `scale` for people: sections of docs/delivery-benchmarks.md."""
+"""Results of `delivery` and `scale` for people: sections of docs/delivery-benchmarks.md."""
 
 from __future__ import annotations
 
