@@ -114,9 +114,11 @@ def cases(shared: Path, work: Path, record: Record) -> dict[str, Case]:
             networks.described(first, work / "described"),
         ),
         "trained again": Case(
-            "two trainings of one letter recogniser, from other seeds",
-            networks.letters(1, work / "letters-1"),
-            networks.letters(2, work / "letters-2"),
+            "two trainings of a network of two layers for MNIST, in floats, from other seeds",
+            *(
+                networks.trained(n, shared / "data" / "mnist.npz", work / f"seed-{n}")
+                for n in (1, 2)
+            ),
         ),
     }
 

@@ -9,12 +9,12 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 from torch.nn import functional
 
 import packlight
 from packlight import data as samples_of
-from packlight import letters as letters_of
 
 #: SqueezeNet's last layers: where training starts, and the convolutions behind that.
 CUT = "fire9/squeeze1x1_relu"
@@ -90,11 +90,31 @@ def described(old: Path, out: Path) -> Path:
     return _written(network, out, report=old / REPORT)
 
 
-def letters(seed: int, out: Path) -> Path:
-    """A recogniser of ten letters in 8 KB, trained from a seed."""
-    if not (out / MODEL).exists():
-        letters_of.make("A-J", 8000, seed=seed, out=out)
-    return out
+def trained(seed: int, data: Path, out: Path) -> Path:
+    """A small network for MNIST's digits, trained from a seed, in floats."""
+    torch.manual_seed(seed)
+    network = nn.Sequential(nn.Linear(784, 100), nn.ReLU(), nn.Linear(100, 10))
+    with np.load(data) as held:
+        images = torch.from_numpy(held["x_train"]).reshape(-1, 784).float() / 255
+        labels = torch.from_numpy(held["y_train"]).long()
+    descent = torch.optim.Adam(network.parameters(), lr=1e-3)
+    for batch in torch.randperm(len(images)).split(100):
+        descent.zero_grad()
+        functional.cross_entropy(network(images[batch]), labels[batch]).backward()
+        descent.step()
+    values = {name: one.detach().numpy() for name, one in network.named_parameters()}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gemm", ["x", "0.weight", "0.bias"], ["a"], transB=1),
+            helper.make_node("Relu", ["a"], ["h"]),
+            helper.make_node("Gemm", ["h", "2.weight", "2.bias"], ["y"], transB=1),
+        ],
+        "digits",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 784])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 10])],
+        [numpy_helper.from_array(value, name) for name, value in values.items()],
+    )
+    return _written(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), out)
 
 
 def _written(network: onnx.ModelProto, out: Path, report: Path | None = None) -> Path:
