@@ -17,5 +17,16 @@ public final class Packlight {
      * @param maxOutput no more bytes than this are allocated for the result
      * @throws IOException the container is cut, damaged, or larger than maxOutput when unpacked
      */
-    public static native byte[] unpack(byte[] packed, long maxOutput) throws IOException;
+    public static byte[] unpack(byte[] packed, long maxOutput) throws IOException {
+        return unpack(packed, null, maxOutput);
+    }
+
+    /**
+     * The same, of a container that may hold only what differs from another file.
+     *
+     * @param base the file that it differs from, unpacked; null for none
+     * @throws IOException as above, or the difference is one to another file
+     */
+    public static native byte[] unpack(byte[] packed, byte[] base, long maxOutput)
+            throws IOException;
 }

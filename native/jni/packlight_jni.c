@@ -31,8 +31,28 @@ static jbyteArray unpack(JNIEnv *env, const plt_file *file)
     return work && !problem ? result : NULL;
 }
 
+/* What the header promises is checked before anything is allocated for it. */
+static jbyteArray checked(JNIEnv *env, plt_file *file, const void *in, size_t in_size,
+                          const void *base, size_t base_size, jlong max_output)
+{
+    int problem = plt_open(file, in, in_size);
+
+    if (!problem && base && file->needs_base)
+        problem = plt_set_base(file, base, base_size);
+    if (problem)
+        fail(env, "java/io/IOException", plt_error_text(problem));
+    else if (max_output < 0 || file->size > (uint64_t)max_output)
+        fail(env, "java/io/IOException", "larger than maxOutput when unpacked");
+    else if (file->size > INT32_MAX - 8)
+        fail(env, "java/io/IOException", "larger than a Java array when unpacked");
+    else
+        return unpack(env, file);
+    return NULL;
+}
+
 JNIEXPORT jbyteArray JNICALL Java_org_packlight_Packlight_unpack(JNIEnv *env, jclass self,
                                                                  jbyteArray packed,
+                                                                 jbyteArray base,
                                                                  jlong max_output)
 {
     jbyteArray result = NULL;
@@ -44,18 +64,13 @@ JNIEXPORT jbyteArray JNICALL Java_org_packlight_Packlight_unpack(JNIEnv *env, jc
         return NULL;
     }
     jbyte *in = (*env)->GetByteArrayElements(env, packed, NULL);
-    if (!in)
-        return NULL;
-    int problem = plt_open(&file, in, (size_t)(*env)->GetArrayLength(env, packed));
-    /* What the header promises is checked before anything is allocated for it. */
-    if (problem)
-        fail(env, "java/io/IOException", plt_error_text(problem));
-    else if (max_output < 0 || file.size > (uint64_t)max_output)
-        fail(env, "java/io/IOException", "larger than maxOutput when unpacked");
-    else if (file.size > INT32_MAX - 8)
-        fail(env, "java/io/IOException", "larger than a Java array when unpacked");
-    else
-        result = unpack(env, &file);
-    (*env)->ReleaseByteArrayElements(env, packed, in, JNI_ABORT);
+    jbyte *old = in && base ? (*env)->GetByteArrayElements(env, base, NULL) : NULL;
+    if (in && (old || !base))
+        result = checked(env, &file, in, (size_t)(*env)->GetArrayLength(env, packed), old,
+                         base ? (size_t)(*env)->GetArrayLength(env, base) : 0, max_output);
+    if (old)
+        (*env)->ReleaseByteArrayElements(env, base, old, JNI_ABORT);
+    if (in)
+        (*env)->ReleaseByteArrayElements(env, packed, in, JNI_ABORT);
     return result;
 }

@@ -137,7 +137,14 @@ def _record(path: Path) -> dict[str, Any] | None:
             "packlight": report["packlight"],
             "source_sha256": report["original"]["sha256"],
             "source_bytes": report["original"]["bytes"],
-            "accuracy": {key: accuracy[key] for key in kept},
+            "accuracy": {key: _short(accuracy[key]) for key in kept},
         }
     except (ValueError, KeyError, TypeError) as problem:
         raise BadInput(f"{path} is damaged; fit again, or delete it") from problem
+
+
+def _short(value: Any) -> Any:
+    """With four digits for each fraction: every device fetches them."""
+    if isinstance(value, dict):
+        return {key: _short(one) for key, one in value.items()}
+    return float(f"{value:.4g}") if isinstance(value, float) else value

@@ -1,12 +1,21 @@
-"""Hosts on loopback: plain, with ranges, and wicked."""
+"""Hosts on loopback: plain, with ranges, wicked, and a real one."""
 
 from __future__ import annotations
 
 import contextlib
+import gzip
+import shutil
+import socket
+import subprocess
+import tempfile
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+import pytest
 
 Trick = Callable[["_Handler", bytes], None]
 
@@ -146,9 +155,111 @@ def instead(data: bytes) -> Trick:
     return lambda handler, _: handler.body(data)
 
 
+def in_gzip(packed: Callable[[bytes], bytes] = gzip.compress) -> Trick:
+    """Serves it in gzip to those who ask for that, or what is said to be gzip."""
+
+    def do(handler: _Handler, data: bytes) -> None:
+        assert "gzip" in handler.headers["Accept-Encoding"]
+        body = packed(data)
+        handler.send_response(200)
+        handler.send_header("Content-Encoding", "gzip")
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.host.requests.append((handler.path, None, len(body)))
+        handler.wfile.write(body)
+
+    return do
+
+
 def cut(most: int) -> Trick:
     """Hangs up after so many bytes."""
     return lambda handler, data: handler.body(data, most)
+
+
+NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+_SETTINGS = """
+daemon off;
+master_process off;
+pid {work}/pid;
+error_log {work}/error.log;
+events {{ worker_connections 1024; }}
+http {{
+  log_format bytes '$status $body_bytes_sent $uri';
+  access_log {work}/access.log bytes;
+  client_body_temp_path {work}/a; proxy_temp_path {work}/b; fastcgi_temp_path {work}/c;
+  uwsgi_temp_path {work}/d; scgi_temp_path {work}/e;
+  types {{ application/json json; }}
+  gzip on; gzip_comp_level 9; gzip_types application/json;
+  server {{ listen 127.0.0.1:{port} backlog=1024; root {root}; }}
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Served:
+    """What nginx has answered with; `bytes` are of all bodies but those of errors."""
+
+    requests: int
+    partial: int
+    bytes: int
+    files: dict[str, int]  # path -> times
+
+
+@dataclass(frozen=True)
+class Nginx:
+    """A running nginx."""
+
+    url: str
+    log: Path
+
+    def served(self) -> Served:
+        """Until now."""
+        rows = [line.split(" ", 2) for line in self.log.read_text().splitlines()]
+        good = [(int(count), path) for status, count, path in rows if status.startswith("2")]
+        files: dict[str, int] = {}
+        for _, path in good:
+            files[path] = files.get(path, 0) + 1
+        partial = sum(status == "206" for status, _, _ in rows)
+        return Served(len(rows), partial, sum(count for count, _ in good), files)
+
+    def forget(self) -> None:
+        """Begin to count anew."""
+        with self.log.open("r+") as file:
+            file.truncate()
+
+
+@contextlib.contextmanager
+def nginx(root: Path) -> Iterator[Nginx]:
+    """nginx, which must be installed, serves a folder, metadata in gzip to those who ask for it."""
+    assert NGINX is not None
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        settings = work / "nginx.conf"
+        settings.write_text(_SETTINGS.format(work=work, port=port, root=root))
+        server = subprocess.Popen([NGINX, "-p", work, "-c", settings], stderr=subprocess.DEVNULL)
+        try:
+            end = time.monotonic() + 10
+            while time.monotonic() < end and server.poll() is None:
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", port)) == 0:
+                        break
+                time.sleep(0.02)
+            yield Nginx(f"http://127.0.0.1:{port}", work / "access.log")
+        finally:
+            server.terminate()
+            server.wait(10)
+
+
+@contextlib.contextmanager
+def nginx_or_skip(root: Path) -> Iterator[Nginx]:
+    """In a test."""
+    if NGINX is None:
+        pytest.skip("nginx is not installed")
+    with nginx(root) as host:
+        yield host
 
 
 endless: Trick = _Handler.endless

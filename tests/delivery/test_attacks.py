@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
+import tracemalloc
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -97,6 +99,30 @@ def test_metadata_of_which_a_byte_changed_is_refused(updated, host, file):
         handler.body(data[:at] + b"9" + data[at + 1 :])
 
     host.trick(file, change)
+    with pytest.raises(BadInput, match="is not signed as it must be"):
+        updated.update()
+
+
+@pytest.mark.parametrize("file", ["timestamp.json", "snapshot.json", "targets.json", "stable.json"])
+def test_gzip_that_never_ends_is_left_soon(updated, host, file):
+    """64 MB of zeros in 65 KB: no more is unpacked than what was signed, and 64 KiB."""
+    bomb = gzip.compress(bytes(64 << 20), 9)
+    host.trick(file, hosts.in_gzip(lambda _: bomb))
+    tracemalloc.start()
+    with pytest.raises(BadInput, match="sends more than was signed"):
+        updated.update()
+    assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    tracemalloc.stop()
+
+
+def test_gzip_that_is_none_is_refused(updated, host):
+    host.trick("timestamp.json", hosts.in_gzip(bytes))
+    with pytest.raises(BadInput, match="what is served as gzip is none"):
+        updated.update()
+
+
+def test_gzip_that_is_cut_is_refused(updated, host):
+    host.trick("timestamp.json", hosts.in_gzip(lambda data: gzip.compress(data)[:-60]))
     with pytest.raises(BadInput, match="is not signed as it must be"):
         updated.update()
 

@@ -13,6 +13,7 @@ from packlight.delivery import Client, publish, rollout, withdraw
 from packlight.delivery.choosing import chance
 from packlight.delivery.repository import open_repository
 from packlight.errors import BadInput
+from packlight.files import sha256
 from tests.commands import run
 from tests.delivery import hosts
 from tests.delivery.conftest import HASTY
@@ -60,6 +61,29 @@ def test_nothing_new_costs_a_timestamp(phone, newer, host):
     done = phone.update()
     assert done.before == done.after
     assert [path for path, _, _ in host.requests] == ["/metadata/timestamp.json"]
+
+
+def test_a_host_may_send_metadata_in_gzip(phone, newer, host):
+    """Packed files are not asked for in it: there is nothing left to pack."""
+    for file in ("timestamp.json", "snapshot.json", "targets.json", "stable.json"):
+        host.trick(file, hosts.in_gzip())
+    done = phone.update()
+    assert done.after.version == "1.3.0"
+    plain = sum(path.stat().st_size for path in fetched(newer))
+    assert host.sent(".json") < 0.7 * plain
+    assert done.received == host.sent("")
+
+
+def fetched(repo: Path) -> list[Path]:
+    """Metadata of the newest state."""
+    newest = open_repository(repo)
+    index = newest.index("letters", "stable").to_bytes()
+    return [
+        repo / "metadata" / "timestamp.json",
+        repo / "metadata" / f"{newest.snapshot.signed.version}.snapshot.json",
+        repo / "metadata" / f"{newest.targets.signed.version}.targets.json",
+        repo / "targets" / "letters" / f"{sha256(index)}.stable.json",
+    ]
 
 
 def test_a_long_absence_takes_a_chain_of_differences(repo, host, tmp_path, published):

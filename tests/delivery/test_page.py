@@ -27,9 +27,15 @@ def page(tmp_path, monkeypatch) -> str:
     """The page, where a fit lies in `small`."""
     write_network(tmp_path / "small" / "model.onnx")
     monkeypatch.chdir(tmp_path)
+    return PAGE.replace("8000", str(free_port()))
+
+
+def free_port() -> int:
+    """Of loopback."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        return PAGE.replace("8000", str(free.getsockname()[1]))
+        port: int = free.getsockname()[1]
+        return port
 
 
 def test_every_command_and_the_example_run(page, tmp_path, monkeypatch, capsys):

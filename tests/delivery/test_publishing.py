@@ -100,7 +100,7 @@ def test_the_record_of_a_fit_goes_with_it_and_nothing_of_the_machine(repo, file)
         "n": 500,
         "original": {"top1": 0.9},
         "compressed": {"top1": 0.89},
-        "drop": {"top1": {"value": 0.01, "low": 0.0, "high": 0.02}},
+        "drop": {"top1": {"value": 0.01, "low": 0.0, "high": 0.0212345}},
         "agreement": None,
         "judged_on": "/home/me/data.npz",
     }
@@ -109,7 +109,7 @@ def test_the_record_of_a_fit_goes_with_it_and_nothing_of_the_machine(repo, file)
     (file.parent / "report.json").write_text(json.dumps(report))
     publish(file.parent, repo, name="letters", version="1.3.0", secret=SECRET)
     record = open_repository(repo).index("letters", "stable").releases[-1].record
-    assert record["accuracy"]["drop"]["top1"] == {"value": 0.01, "low": 0.0, "high": 0.02}
+    assert record["accuracy"]["drop"]["top1"] == {"value": 0.01, "low": 0.0, "high": 0.02123}
     assert record["source_sha256"] == "0" * 64
     assert "/home/me" not in json.dumps(record)
 
