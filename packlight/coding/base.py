@@ -33,8 +33,10 @@ class Base:
         """Runs of plain bytes; indexed when first needed."""
         return Matcher(self.raw)
 
-    def same(self, content: bytes) -> int | None:
-        """Where a tensor of just these bytes lies, whatever its name."""
+    def same(self, content: bytes, place: int | None) -> int | None:
+        """Where a tensor of just these bytes lies, whatever its name; at `place` if it does."""
+        if place is not None and self.raw[place : place + len(content)] == content:
+            return place
         return self._by_content.get(content)
 
     def pair(self, found: Sequence[Found]) -> dict[int, int]:

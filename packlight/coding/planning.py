@@ -123,10 +123,10 @@ class Packer:
         data = self._bytes(span)
         if self._base is None:
             return self._alone(span, data, thorough)
-        same = self._base.same(data)
+        place = self._pairs.get(span.offset)
+        same = self._base.same(data, place)
         if same is not None:
             return [segments.base_copy(span.size, same)]
-        place = self._pairs.get(span.offset)
         if place is not None and isinstance(span.found, Tensor):
             alone, cost = segments.best(span.found, data, self._work, thorough)
             told = segments.changed(span.found, data, place)
@@ -301,8 +301,12 @@ class _Layout:
             self.plans.append(self._open)
         else:
             self._chain += size
-        if segment is not None:
-            self._open.segments.append(segment)
+        done = self._open.segments
+        if segment is not None and done and segments.goes_on(done[-1], segment):
+            place = done[-1].values["reference"] - 1
+            done[-1] = segments.base_copy(done[-1].size + size, place)
+        elif segment is not None:
+            done.append(segment)
         self._open.size += size
         self._at += size
 

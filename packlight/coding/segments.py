@@ -86,6 +86,13 @@ def base_copy(size: int, place: int) -> Segment:
     return Segment(size, {"kind": BASE_COPY, "length": size, "reference": place + 1})
 
 
+def goes_on(before: Segment, segment: Segment) -> bool:
+    """Whether two copies from the base, one after the other, are one copy."""
+    kinds = before.values.get("kind"), segment.values.get("kind")
+    place = before.values.get("reference", 0) + before.size
+    return kinds == (BASE_COPY, BASE_COPY) and segment.values["reference"] == place
+
+
 def product(derived: Derived) -> Segment:
     """fp32 numbers that follow from others."""
     factor = int.from_bytes(derived.factor, "little")
