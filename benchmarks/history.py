@@ -76,4 +76,4 @@ def keep(name: str, record: Record, docs: Path) -> Path:
 def records(name: str, docs: Path) -> list[Record]:
     """The records kept, oldest first."""
     found = [json.loads(path.read_text()) for path in (docs / FOLDER).glob(f"{name}-*.json")]
-    return sorted(found, key=lambda record: record["written"])
+    return sorted(found, key=lambda record: (record["date"], record.get("written", "")))
