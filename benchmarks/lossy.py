@@ -267,11 +267,9 @@ def _judged(peer: Peer, made: Made, judges: Judges) -> Point | str:
 
 
 def _kept(docs: Path | None, path: Path) -> dict[str, Any]:
-    """The networks compared before: those of the docs where they are written, and of the file."""
-    found: dict[str, Any] = {}
-    for kept in ([docs / lossy_pages.FOLDER / "results.json"] if docs else []) + [path]:
-        found |= json.loads(kept.read_text()) if kept.exists() else {}
-    return found
+    """The networks compared before: the docs' where results are written there, else the file's."""
+    kept = docs / lossy_pages.FOLDER / "results.json" if docs else path
+    return json.loads(kept.read_text()) if kept.exists() else {}
 
 
 if __name__ == "__main__":
