@@ -5,6 +5,8 @@
 #   make test    set-up, then what CI runs: the same with every test
 #   make wheel   set-up, then dist/ with the source archive, and the wheel built from it
 #   make docs    set-up, then site/: the pages as HTML, to be opened from the disk
+#   make bench   set-up, then every benchmark in short, on ../shared: under 15 minutes once peers are there
+#   make bench-full        the same with everything, written into docs/: hours
 #   make bench-runtimes    two networks of ../shared on every runtime, beside its own quantiser
 #   make clean   forget the environment and every result
 
@@ -14,7 +16,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo lint check test fix wheel docs bench-runtimes clean
+.PHONY: setup demo lint check test fix wheel docs bench bench-full bench-runtimes clean
 
 setup: $(READY)
 
@@ -48,6 +50,12 @@ docs: setup
 fix: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
+
+bench-full: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks --full
 
 bench-runtimes: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.runtimes --docs docs

@@ -1,134 +1,253 @@
-"""Every codec on every file given: bytes, and speed as ratios against zstd in the same run.
+"""Every codec on a file of every kind: bytes, speed as ratios to zstd -19, memory.
 
-    python -m benchmarks.lossless FILE... [--update OLD NEW]... [--json OUT]
+    python -m benchmarks.lossless [--short] [--docs docs]
+    python -m benchmarks.lossless FILE... [--update OLD NEW]...
 
-Peers that are programs (zpaq -m5, lrzip -z, xz with lc0 lp2 pb2) are run where they are installed.
-An update is packed as the difference to the old file, against bsdiff and zstd --patch-from.
+Without files, those of `subjects`. Every codec runs on one thread, in a process of its own
+(`peers/coders.py`), in the environment it needs, and gives every file back to the byte, or its row
+says why not. They take turns, as often as there are rounds; a speed is the median of its ratios to
+zstd -19 of the same round. zpaq and lrzip, which take a minute for some megabytes, take one turn,
+and none on larger files of the short run.
+
+Bytes do not depend on the machine. Where ours are larger by more than half a percent than in the
+newest record kept of the very same file, the exit code is 3.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
+import os
 import subprocess
+import sys
 import tempfile
-import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-import zstandard
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.compressors import tuned_xz
-from packlight.coding.codecs import CODECS
-from packlight.coding.packing import LEVELS, compress, decompress
+from benchmarks import history
+from benchmarks.lossless_pages import OURS, markdown, publish
+from benchmarks.peers import BLOSC2, NNCODEC, SCRIPTS, ZIPNN, NotInstalled, Peer, environment
+from benchmarks.subjects import SHARED, Subject, job, subjects
+from packlight.files import sha256
 
-PROGRAMS = {
-    "zpaq -m5": ["zpaq", "a", "out.zpaq", "in", "-m5"],
-    "lrzip -z": ["lrzip", "-q", "-z", "-f", "-o", "out.lrz", "in"],
+UNIT = "zstd -19"
+#: title -> name in peers/coders.py, and the peer whose environment it runs in
+CODECS: dict[str, tuple[str, Peer | None]] = {
+    "Huffman": ("huffman", None),
+    "LZ4 HC 12": ("lz4", None),
+    "zlib 9": ("zlib", None),
+    "LZFSE": ("lzfse", None),
+    "zstd -3": ("zstd3", None),
+    UNIT: ("zstd", None),
+    "zstd --ultra -22": ("zstd --ultra -22", None),
+    "Brotli 11": ("brotli", None),
+    "xz -9e": ("xz -9e", None),
+    "xz -9e, lc0 lp2 pb2": ("xz -9e, lc0 lp2 pb2", None),
+    "xz -9e, lc0 lp0 pb0": ("xz -9e, lc0 lp0 pb0", None),
+    "zipnn": ("zipnn", ZIPNN),
+    "blosc2 zstd 9, shuffle": ("blosc2 shuffle", BLOSC2),
+    "blosc2 zstd 9, bitshuffle": ("blosc2 bitshuffle", BLOSC2),
+    "NNCodec, integers": ("NNCodec, integers", NNCODEC),
+    "zpaq -m5": ("zpaq -m5", None),
+    "lrzip -z": ("lrzip -z", None),
+    **{name: (name, None) for name in OURS},
 }
-REPEATS = 3
+UPDATES: dict[str, tuple[str, Peer | None]] = {
+    UNIT: ("zstd", None),
+    "zstd --ultra -22 --patch-from": ("zstd --ultra -22 --patch-from", None),
+    "xdelta3 -9 -S lzma": ("xdelta3 -9 -S lzma", None),
+    "bsdiff": ("bsdiff", None),
+    "packlight max, alone": ("packlight max, alone", None),
+    "packlight --base": ("packlight --base", None),
+}
+SLOW = ("zpaq -m5", "lrzip -z")
+SHORT_SLOW = 300_000  # bytes of a file that they still get in the short run
+ROUNDS, SHORT_ROUNDS = 3, 1
+PATIENCE = 8.0  # seconds of a turn after which a codec takes no other
+TIMEOUT = 1200.0  # seconds of a turn
+GREW = 3  # exit code
+
+Row = dict[str, Any]
 
 
 def main() -> None:
-    """Measure, print tables, write JSON."""
+    """Measure, print tables, keep the record, compare with the last."""
+    options = _options()
+    record: dict[str, Any] = history.circumstances(
+        {peer.name: peer.version for peer in (ZIPNN, BLOSC2, NNCODEC)}
+    )
+    record |= {"short": options.short, "subjects": {}}
+    rounds = SHORT_ROUNDS if options.short else ROUNDS
+    for subject in _subjects(options):
+        left_out = _left_out(subject, options)
+        found = measure(subject, options.cache, rounds, left_out)
+        record["subjects"][subject.name] = found
+        text = markdown(subject.name, found)
+        Console(width=120).print(text, end="\n\n", markup=False, highlight=False)
+        if options.json:
+            options.json.parent.mkdir(parents=True, exist_ok=True)
+            options.json.write_text(json.dumps(record, indent=1) + "\n")
+    kept = history.records("lossless", options.against)
+    grown = changes(kept, record)
+    for change in grown:
+        print(change, "LARGER" if change.is_regression else "")
+    if options.docs:
+        history.keep("lossless", record, options.docs)
+        publish([*kept, record], options.docs)
+    if any(change.is_regression for change in grown):
+        sys.exit(GREW)
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--update", nargs=2, type=Path, action="append", default=[])
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--short", action="store_true", help="fewer files, one round")
+    parser.add_argument(
+        "--without", nargs="*", choices=[*CODECS, *UPDATES], default=[], metavar="CODEC"
+    )
+    parser.add_argument("--cache", type=Path, default=Path("build/peers"))
+    parser.add_argument("--json", type=Path, default=Path("build/lossless.json"))
+    parser.add_argument("--against", type=Path, default=Path("docs"), help="where records are kept")
+    parser.add_argument("--docs", type=Path, help="the folder of docs to write the results into")
     options = parser.parse_args()
-    record: dict[str, Any] = {"files": {}, "updates": {}}
+    if not (options.files or options.update or SHARED.exists()):
+        parser.error(f"{SHARED.name} is not beside the project; give files")
+    return options
+
+
+def _subjects(options: argparse.Namespace) -> Iterator[Subject]:
+    if not options.files and not options.update:
+        yield from subjects(options.cache / "work" / "lossless", options.short)
     for path in options.files:
-        rows = _codecs(path.read_bytes())
-        record["files"][path.name] = rows
-        _show(path.name, path.stat().st_size, rows)
+        yield Subject(path.name, path.suffix, "float32", path)
     for old, new in options.update:
-        rows = _updates(old.read_bytes(), new.read_bytes())
         name = f"{old.parent.name}/{old.name} -> {new.parent.name}/{new.name}"
-        record["updates"][name] = rows
-        _show(name, new.stat().st_size, rows)
-    if options.json:
-        options.json.write_text(json.dumps(record, indent=1))
+        yield Subject(name, "update", "float32", new, old)
 
 
-def _codecs(raw: bytes) -> list[dict[str, Any]]:
-    rows = [
-        _timed(codec.title, raw, codec.encode, codec.decoder(len(raw))) for codec in CODECS.values()
-    ]
-    rows.append({"codec": "xz lc0 lp2 pb2", "bytes": len(tuned_xz(raw))})
-    for name, command in PROGRAMS.items():
-        if shutil.which(command[0]):
-            rows.append({"codec": name, "bytes": _program(command, raw)})
-    for level in LEVELS:
-        ours = partial(compress, level=level, verify=False, jobs=1)
-        rows.append(_timed(f"packlight {level}", raw, ours, decompress))
-    unit = next(row for row in rows if row["codec"] == "zstd 3")
-    for row in rows:
-        for way in ("in", "out"):
-            if way in row:
-                row[f"{way}_of_zstd"] = unit[way] / row[way]
-    return rows
+def _left_out(subject: Subject, options: argparse.Namespace) -> dict[str, str]:
+    """Codecs that get no turn, and why."""
+    reasons = dict.fromkeys(options.without, "left out of this run")
+    if options.short and subject.new.stat().st_size > SHORT_SLOW:
+        reasons |= dict.fromkeys(SLOW, "too slow for the short run")
+    return reasons
 
 
-def _updates(old: bytes, new: bytes) -> list[dict[str, Any]]:
-    window = zstandard.ZstdCompressionParameters.from_level(19, window_log=27, enable_ldm=True)
-    base = zstandard.ZstdCompressionDict(old, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
-    patch = zstandard.ZstdCompressor(dict_data=base, compression_params=window).compress(new)
-    rows = [
-        {"codec": "packlight max, alone", "bytes": len(compress(new, "max", verify=False))},
-        {"codec": "zstd 19 --patch-from", "bytes": len(patch)},
-    ]
-    try:
-        import bsdiff4
-
-        rows.append({"codec": "bsdiff", "bytes": len(bsdiff4.diff(old, new))})
-    except ImportError:
-        pass
-    ours = compress(new, "max", base=old, verify=False)
-    assert decompress(ours, base=old) == new
-    return [*rows, {"codec": "packlight --base", "bytes": len(ours)}]
-
-
-def _timed(
-    name: str, raw: bytes, encode: Callable[[bytes], bytes], decode: Callable[[bytes], bytes]
+def measure(
+    subject: Subject, peers: Path, rounds: int, left_out: dict[str, str] | None = None
 ) -> dict[str, Any]:
-    """Bytes, and the best of a few times in seconds each way."""
-    start = time.perf_counter()
-    packed = encode(raw)
-    into = time.perf_counter() - start
-    out = []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        back = decode(packed)
-        out.append(time.perf_counter() - start)
-        assert back == raw, name
-    return {"codec": name, "bytes": len(packed), "in": into, "out": min(out)}
+    """Every codec on one file, as a JSON object.
+
+    Args:
+        subject: the file.
+        peers: for the environments of peers.
+        rounds: of turns.
+        left_out: codec -> why it gets no turn.
+    """
+    left_out = left_out or {}
+    codecs = UPDATES if subject.old else CODECS
+    turns: dict[str, list[Row]] = {name: [] for name in codecs}
+    failed = {name: why for name, why in left_out.items() if name in codecs}
+    with tempfile.TemporaryDirectory() as place:
+        folder = job(subject, Path(place))
+        for number in range(rounds):
+            for name, (coder, peer) in codecs.items():
+                if name in failed or (
+                    number and (name in SLOW or _seconds(turns[name][0]) > PATIENCE)
+                ):
+                    continue
+                turn = _turn(folder, coder, peer, peers)
+                if isinstance(turn, str):
+                    failed[name] = turn
+                else:
+                    turns[name].append(turn)
+    rows = [
+        {"codec": name, "failed": failed[name]}
+        if name in failed
+        else _row(name, turns[name], turns[UNIT])
+        for name in codecs
+    ]
+    return {
+        "kind": subject.kind,
+        "bytes": subject.new.stat().st_size,
+        "sha256": sha256(subject.new),
+        "rows": rows,
+    }
 
 
-def _program(command: list[str], raw: bytes) -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "in").write_bytes(raw)
-        subprocess.run(command, cwd=folder, capture_output=True, check=False)
-        (out,) = Path(folder).glob("out.*")
-        return out.stat().st_size
+def _seconds(turn: Row) -> float:
+    return turn["in"]["seconds"] + turn["out"]["seconds"]
 
 
-def _show(name: str, size: int, rows: list[dict[str, Any]]) -> None:
-    table = Table("", title=f"{name}, {size:,} bytes", title_justify="left")
-    for column in ("bytes", "ratio", "MB/s in", "MB/s out", "in, of zstd 3", "out, of zstd 3"):
-        table.add_column(column, justify="right")
-    for row in rows:
-        speeds = [f"{size / row[way] / 1e6:.3g}" if way in row else "" for way in ("in", "out")]
-        shares = [f"{row[k]:.3g}x" if k in row else "" for k in ("in_of_zstd", "out_of_zstd")]
-        ratio = f"{size / row['bytes']:.3f}"
-        table.add_row(row["codec"], f"{row['bytes']:,}", ratio, *speeds, *shares)
-    Console(width=100).print(table)
+def _turn(folder: Path, coder: str, peer: Peer | None, peers: Path) -> Row | str:
+    """One codec's turn, or why it failed."""
+    try:
+        python = _python(peer, peers)
+    except NotInstalled as problem:
+        return str(problem)
+    command = [python, str(SCRIPTS / "coders.py"), str(folder), coder]
+    own = {**os.environ, "OMP_NUM_THREADS": "1"}
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=TIMEOUT, env=own, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"was stopped after {TIMEOUT:.0f} seconds"
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        return f"exit code {done.returncode}: {lines[-1][:200] if lines else 'no output'}"
+    row: Row = json.loads(done.stdout.splitlines()[-1])
+    return row.get("failed") or row
+
+
+@cache
+def _python(peer: Peer | None, peers: Path) -> str:
+    return str(environment(peer, peers)) if peer else sys.executable
+
+
+def _row(name: str, turns: list[Row], unit: list[Row]) -> Row:
+    """A codec's turns as one row; a ratio is to the unit's turn of the same round."""
+    row: Row = {"codec": name, "bytes": turns[0]["bytes"], "turns": len(turns)}
+    for way in ("in", "out"):
+        row[f"seconds_{way}"] = median(turn[way]["seconds"] for turn in turns)
+        row[f"memory_{way}"] = max(turn[way]["memory"] for turn in turns)
+        if unit:
+            row[f"speed_{way}"] = median(
+                one[way]["seconds"] / turn[way]["seconds"]
+                for one, turn in zip(unit, turns, strict=False)
+            )
+    return row
+
+
+def changes(kept: list[dict[str, Any]], record: dict[str, Any]) -> list[history.Change]:
+    """Ours now, against the newest record kept of the very same files."""
+    found = []
+    for name, subject in record["subjects"].items():
+        same = [
+            old["subjects"][name]
+            for old in kept
+            if name in old["subjects"] and old["subjects"][name]["sha256"] == subject["sha256"]
+        ]
+        if same:
+            before, after = _bytes_of(same[-1]), _bytes_of(subject)
+            found += [
+                history.Change(f"{name}, {codec}", before[codec], after[codec])
+                for codec in after
+                if codec.startswith("packlight") and codec in before
+            ]
+    return found
+
+
+def _bytes_of(subject: dict[str, Any]) -> dict[str, int]:
+    return {row["codec"]: row["bytes"] for row in subject["rows"] if "bytes" in row}
 
 
 if __name__ == "__main__":

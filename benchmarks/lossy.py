@@ -20,13 +20,9 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
-import platform
 import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +32,7 @@ import onnxruntime
 from rich.console import Console
 
 import packlight
-from benchmarks import compressors, lossy_pages
+from benchmarks import compressors, history, lossy_pages
 from benchmarks.lossy_judges import Judges
 from benchmarks.peers import PEERS, Made, Peer, make
 from benchmarks.peers.child import sentence
@@ -67,12 +63,13 @@ def main() -> None:
     step = SHORT_STEP if options.short else STEP
     for subject in _subjects(options):
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        results = _kept(options.json)
+        results = _kept(options.docs, options.json)
         for record in measure(subject, wanted, options.cache, step):
             results[subject.model.stem] = record
             options.json.write_text(json.dumps(results, indent=1) + "\n")
         Console(width=120).print(lossy_pages.markdown(subject.model.stem, record), markup=False)
         if options.docs:
+            history.keep(f"lossy-{subject.model.stem}", record, options.docs)
             lossy_pages.publish(results, options.docs)
 
 
@@ -166,7 +163,9 @@ def measure(
 
     def record() -> dict[str, Any]:
         return {
-            **_circumstances(peers),
+            **history.circumstances(
+                {"judge": VERSION, **{peer.name: peer.version for peer in peers}}
+            ),
             "data": Path(subject.data).name,
             "calibrated": subject.calibrate,
             "seed": subject.seed,
@@ -267,21 +266,10 @@ def _judged(peer: Peer, made: Made, judges: Judges) -> Point | str:
         return sentence(problem)
 
 
-def _circumstances(peers: list[Peer]) -> dict[str, Any]:
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    versions = {peer.name: peer.version for peer in peers}
-    return {
-        "date": date.today().isoformat(),
-        "commit": commit,
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
-        "versions": {"judge": VERSION, "packlight": packlight.__version__, **versions},
-    }
-
-
-def _kept(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text()) if path.exists() else {}
+def _kept(docs: Path | None, path: Path) -> dict[str, Any]:
+    """The networks compared before: the docs' where results are written there, else the file's."""
+    kept = docs / lossy_pages.FOLDER / "results.json" if docs else path
+    return json.loads(kept.read_text()) if kept.exists() else {}
 
 
 if __name__ == "__main__":

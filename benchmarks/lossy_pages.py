@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import geometric_mean
 
+from benchmarks import history
 from benchmarks.lossy_picture import NAMES, Record, picture
 from packlight.files import replace_file
 from packlight.report.words import count, minus, size, span
@@ -26,7 +28,7 @@ def publish(results: dict[str, Record], docs: Path) -> None:
         replace_file(folder / f"{name}.svg", picture(name, record).encode())
     replace_file(folder / "results.json", (json.dumps(results, indent=1) + "\n").encode())
     page = docs / PAGE
-    replace_file(page, spliced(page.read_text(), section(results)).encode())
+    replace_file(page, spliced(page.read_text(), section(results, docs)).encode())
 
 
 def spliced(page: str, written: str, marks: tuple[str, str] = (START, END)) -> str:
@@ -38,9 +40,37 @@ def spliced(page: str, written: str, marks: tuple[str, str] = (START, END)) -> s
     return f"{before}{start}\n\n{written.strip()}\n\n{end}{after}"
 
 
-def section(results: dict[str, Record]) -> str:
-    """All networks, as Markdown."""
-    return "\n\n".join(markdown(name, record) for name, record in results.items())
+def section(results: dict[str, Record], docs: Path) -> str:
+    """All networks, as Markdown, with what changed since the record before where one is kept."""
+    parts = []
+    for name, record in results.items():
+        older = [
+            kept
+            for kept in history.records(f"lossy-{name}", docs)
+            if (kept["date"], kept["commit"]) != (record["date"], record["commit"])
+        ]
+        parts.append(markdown(name, record) + (since(older[-1], record) if older else ""))
+    return "\n\n".join(parts)
+
+
+def since(before: Record, record: Record) -> str:
+    """How many bytes ours takes of what it took, at the same points of the peers."""
+    metric = next(iter(record["whole"]))
+    was, now = (
+        {
+            (each["peer"]["tool"], each["peer"]["setting"]): each["ours"]["size"]
+            for each in one["matches"].get(BEST, {}).get(metric, [])
+            if each["ours"]
+        }
+        for one in (before, record)
+    )
+    ratios = [now[point] / was[point] for point in now if point in was]
+    if not ratios:
+        return ""
+    return (
+        f"\n\nSince {before['date']} ours takes {_percent(geometric_mean(ratios), 0)} of the bytes "
+        f"at the same points of peers (geometric mean of {len(ratios)})."
+    )
 
 
 def markdown(name: str, record: Record) -> str:

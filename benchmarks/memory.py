@@ -1,6 +1,6 @@
 """Planned memory against what runtimes take.
 
-    python benchmarks/memory.py MODEL.tflite MODEL.onnx ...
+    python -m benchmarks.memory MODEL.tflite MODEL.onnx ...
 
 LiteRT: the arena is read off the interpreter, as the span of addresses that its steps' tensors lie
 at, with the default delegate off (a delegate keeps its tensors to itself). The plan is for the same
@@ -20,6 +20,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peers.resident import restart_peak, status
 from packlight.weighing.memory import memory_of
 from packlight.weighing.program import Program, Step, Value
 
@@ -71,7 +72,10 @@ def litert(path: Path) -> tuple[Program, int]:
 def onnxruntime_growth(path: Path) -> int:
     """Bytes by which a run makes a process grow at its peak."""
     done = subprocess.run(
-        [sys.executable, __file__, "--run", str(path)], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "benchmarks.memory", "--run", str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return int(done.stdout)
 
@@ -90,26 +94,9 @@ def run_once(path: Path) -> int:
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     feed = dict(zip((item.name for item in session.get_inputs()), feeds, strict=True))
     session.run(None, feed)
-    trim()
-    before = status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again
+    before = restart_peak()
     session.run(None, feed)
     return status("VmHWM") - before
-
-
-def trim() -> None:
-    """Hand freed memory back, so that the next run has to ask for it."""
-    import ctypes
-
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-
-
-def status(field: str) -> int:
-    """A size of this process, in bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"/proc/self/status has no {field}")
 
 
 def main(paths: list[str]) -> None:

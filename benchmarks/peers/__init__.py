@@ -54,6 +54,14 @@ PEERS = (
     Peer("NNCF", "nncf_int8.py", ("nncf==3.4.0", "onnxruntime==1.32.0", "onnx==1.23.2")),
 )
 LITERT = Peer("ai-edge-quantizer", "litert_int8.py", ("ai-edge-quantizer==0.10.0", "onnx==1.23.2"))
+NNCODEC = PEERS[1]
+ZIPNN = Peer("zipnn", "coders.py", ("zipnn==0.5.4", "torch==2.13.0"))
+BLOSC2 = Peer("blosc2", "coders.py", ("blosc2==4.14.1",))
+COUNTERS = (
+    Peer("onnx-tool", "counters.py", ("onnx-tool==1.0.1",)),
+    Peer("torchinfo", "counters.py", ("torchinfo==1.8.0",)),
+    Peer("fvcore", "counters.py", ("fvcore==0.1.5.post20221221",)),
+)
 
 
 @dataclass(frozen=True)
@@ -93,10 +101,10 @@ def make(peer: Peer, cache: Path, job: Path, out: Path, timeout: float) -> list[
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     try:
-        python = _environment(peer, cache)
+        python = environment(peer, cache)
         command = [str(python), str(SCRIPTS / peer.script), str(job), str(out)]
         ended = _run(command, out / LOG, timeout)
-    except _Failed as problem:
+    except NotInstalled as problem:
         ended = str(problem)
     made = read(out)
     if ended:
@@ -122,7 +130,7 @@ def read(folder: Path) -> list[Made]:
     ]
 
 
-class _Failed(Exception):
+class NotInstalled(Exception):
     """A peer that is not there."""
 
 
@@ -132,8 +140,12 @@ def _fingerprint(peer: Peer, job: Path) -> str:
     return "\n".join([*peer.requires, *(sha256(path) for path in files)])
 
 
-def _environment(peer: Peer, cache: Path) -> Path:
-    """The Python of a peer's environment, made where it is missing or of other requirements."""
+def environment(peer: Peer, cache: Path) -> Path:
+    """The Python of a peer's environment, made where it is missing or of other requirements.
+
+    Raises:
+        NotInstalled: pip could not.
+    """
     folder = cache.resolve() / peer.name
     python, stamp = folder / "bin" / "python", folder / "requirements.txt"
     wanted = "\n".join(peer.requires)
@@ -144,7 +156,7 @@ def _environment(peer: Peer, cache: Path) -> Path:
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     for command in ([sys.executable, "-m", "venv", "--clear", str(folder)], [*pip, *peer.requires]):
         if ended := _run(command, log, timeout=1200):
-            raise _Failed(f"could not be installed: {ended}")
+            raise NotInstalled(f"could not be installed: {ended}")
     stamp.write_text(wanted)
     return python
 

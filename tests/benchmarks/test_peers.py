@@ -34,7 +34,7 @@ run({"good one": good, "bad one": bad})
 @pytest.fixture
 def peer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Peer:
     """A peer that runs in the tests' own environment."""
-    monkeypatch.setattr(peers, "_environment", lambda peer, cache: Path(sys.executable))
+    monkeypatch.setattr(peers, "environment", lambda peer, cache: Path(sys.executable))
     monkeypatch.setenv("PYTHONPATH", str(SCRIPTS))
     (tmp_path / "job").mkdir()
     (tmp_path / "script.py").touch()
