@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,8 @@ def info(
     """What a .plt file holds: every tensor, how it is coded, and its bytes.
 
     A part's packed bytes are those that leave the decoder's input while it is decoded, so they
-    add up; for codecs that take a chunk as a whole they are not known and given as None.
+    add up; what is coded with the parts before it counts there. For codecs that take a chunk as a
+    whole they are not known and given as None.
 
     Raises:
         BadInput: the file is no .plt, or cut, damaged or too large.
@@ -85,20 +87,26 @@ def info(
     raw = decompress(data, base=old, max_output=max_output)
     header = container.read(data)
     costs = _costs(data, header, old)
+    starts = [at for at, _ in costs]
     parts = []
     for span in find_spans(raw, header.members):
         found = span.found
         tensor = found if isinstance(found, Tensor) else None
-        inside = [cost for at, cost in costs if span.offset <= at < span.offset + span.size]
-        known = [packed for _, packed in inside]
+        first = max(bisect_right(starts, span.offset) - 1, 0)  # may have begun before
+        last = bisect_left(starts, span.offset + span.size)
+        how = costs[first][1][0] if costs else ""
+        known = [
+            packed if packed is None or at >= span.offset else 0
+            for at, (_, packed) in costs[first:last]
+        ]
         parts.append(
             Part(
                 name=found.name if found else "",
                 shape=tensor.shape if tensor else None,
                 dtype=tensor.dtype if tensor else "float32" if found else "bytes",
-                how=inside[0][0] if inside else "",
+                how=how,
                 size=span.size,
-                packed=None if not known or None in known else sum(known),  # type: ignore[arg-type]
+                packed=None if None in known else sum(known),  # type: ignore[arg-type]
             )
         )
     return Contents(header, parts)
