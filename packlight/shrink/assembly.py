@@ -5,7 +5,7 @@ network -> activations on grids -> placeholders for weights -> ONNX once -> refi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -17,7 +17,7 @@ from packlight.network import Network
 from packlight.runtimes import onnx as onnx_file
 from packlight.shrink import activations, grid_search, weights
 from packlight.shrink.grid_search import Prepared, Solved
-from packlight.shrink.layers import Layer
+from packlight.shrink.layers import Layer, find_layers, value_of_name
 from packlight.shrink.moves import REACH, LayerFigures
 from packlight.shrink.workers import HERE, Workers
 from packlight.types import Array
@@ -33,6 +33,7 @@ class Assembly:
         places: values that are, or could be, rounded to uint8.
         harmful: those of them that stay float, with the signal-to-noise ratio (dB) of each alone.
         template: the ONNX file, holding placeholders.
+        floats: weights that stay float, with the signal-to-noise ratio (dB) of integers in each.
     """
 
     network: Network = field(repr=False)
@@ -40,6 +41,7 @@ class Assembly:
     places: Sequence[activations.Place]
     harmful: dict[str, float]
     template: onnx.ModelProto = field(repr=False)
+    floats: Mapping[str, float] = field(default_factory=dict)
 
     def values(self, solved: Sequence[Solved]) -> dict[str, Array]:
         """What the graph's buffers hold for a solution of every layer."""
@@ -77,10 +79,31 @@ class Integers:
 
     def layers(self) -> list[LayerFigures]:
         """What became of each layer."""
-        return [
-            self._figures(slot, solved)
-            for slot, solved in zip(self.assembly.slots, self.solved, strict=True)
-        ]
+        slots = zip(self.assembly.slots, self.solved, strict=True)
+        found = {slot.layer.name: self._figures(slot, solved) for slot, solved in slots}
+        network = self.assembly.network
+        left = [one for one in find_layers(network) if one.weight in self.assembly.floats]
+        return [*found.values(), *(self._float(network, layer) for layer in left)]
+
+    def _float(self, network: Network, layer: Layer) -> LayerFigures:
+        weight = value_of_name(network, layer.weight).detach().numpy()
+        bias = 0 if layer.bias is None else value_of_name(network, layer.bias).numel()
+        return LayerFigures(
+            name=layer.name,
+            kind=layer.kind,
+            shape=layer.shape,
+            form="float",
+            weights=weight.size,
+            tensors=(layer.weight,),
+            installed=weight.nbytes + 4 * bias,
+            bits=None,
+            step=None,
+            zeros=float((weight == 0).mean()),
+            levels=len(np.unique(weight)),
+            activation="float",
+            why_float=_too_noisy(self.assembly.floats[layer.weight]),
+            damage=0.0,
+        )
 
     def _figures(self, slot: weights.Slot, solved: Solved) -> LayerFigures:
         layer, levels = slot.layer, solved.levels
@@ -106,7 +129,7 @@ class Integers:
         harmful = self.assembly.harmful
         for place in self.assembly.places:
             if source in place.nodes and place.name in harmful:
-                return f"int8 alone leaves the outputs {harmful[place.name]:.1f} dB above its noise"
+                return _too_noisy(harmful[place.name])
         return None
 
     def notes(self) -> list[str]:
@@ -115,11 +138,19 @@ class Integers:
             f"activations at {place} stay float: int8 there alone leaves {ratio:.1f} dB of SQNR"
             for place, ratio in self.assembly.harmful.items()
         ]
+        notes += [
+            f"weights {name} stay float: int8 there alone leaves {ratio:.1f} dB of SQNR"
+            for name, ratio in self.assembly.floats.items()
+        ]
         rounded = [slot.layer.name for slot in self.assembly.slots if not slot.layer.solvable]
         if rounded:
             shown = ", ".join(rounded[:5]) + (", ..." if len(rounded) > 5 else "")
             notes.append(f"weights rounded without seeing their inputs: {shown}")
         return notes
+
+
+def _too_noisy(ratio: float) -> str:
+    return f"int8 alone leaves the outputs {ratio:.1f} dB above its noise"
 
 
 class Quantizing:

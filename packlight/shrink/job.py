@@ -21,6 +21,7 @@ from packlight.shrink.assembly import Integers, Quantizing
 from packlight.shrink.budget import Budget
 from packlight.shrink.deep_compression import DeepCompression, InOrder
 from packlight.shrink.explaining import Blame, explain
+from packlight.shrink.fallback import ENOUGH_DB
 from packlight.shrink.float_moves import Pruning, Sharing, fits
 from packlight.shrink.following import Following, solve_in_order
 from packlight.shrink.grid_search import Solved
@@ -154,6 +155,7 @@ class Job:
         if assembly is not None:
             grids = Quantizing(assembly, prepared, self.workers)
             found = self._search(grids)
+            grids, found = self._finer(grids, found)
             if "factorize" in self.moves:
                 return self._factored(grids, found, options)
             return self._followed(grids, found, self.network, stage)
@@ -177,6 +179,30 @@ class Job:
                 return self.measuring.point(move.forms(coarseness), coarseness)
 
             return search(build, self.measuring.drop, self.budget, move.start, move.last)
+
+    def _finer(self, grids: Quantizing, found: Found) -> tuple[Quantizing, Found]:
+        """Some weights left in float, where no integers are exact enough and there is room."""
+        point = found.point
+        form = point.form
+        assert isinstance(form, Integers)
+        if point.visit.coarseness > 0 or point.visit.verdict.sqnr_db >= ENOUGH_DB:
+            return grids, found
+        floats = preparing.harmful_weights(self, self.network, form)
+        prepared = [one for one in grids.prepared if one.layer.weight not in floats]
+        if not floats or not prepared:
+            return grids, found
+        stage = f"{self.narrowed}finer-"
+        assembly = preparing.assembled(self, self.network, stage, floats)
+        finer = Quantizing(assembly, prepared, self.workers)
+        after = self._search(finer)
+        visited = [*found.visited, *after.visited]
+        if self.budget.sized:
+            better = self.measuring.better(after.point, point)
+        else:
+            better = self.measuring.nearer(after.point, point, self.split.steer or self.split.fit)
+        if better:
+            return finer, replace(after, visited=visited)
+        return grids, replace(found, visited=visited)
 
     def _followed(
         self, grids: Quantizing, found: Found, network: Network, stage: str
@@ -254,7 +280,7 @@ class Job:
         safer: list[Point] = []
         if self.effort != "fast":
             teaching = Teaching(self)
-            if isinstance(move, Quantizing):
+            if isinstance(move, Quantizing) and not move.assembly.floats:
                 found, safer = teaching.go_on(found, Levels(teaching, move.assembly))
             elif isinstance(move, DeepCompression):
                 found, safer = teaching.go_on(found, InOrder(teaching, move))

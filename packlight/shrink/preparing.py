@@ -5,16 +5,18 @@ Each is a stage whose result is kept, so that a fit that was cut off goes on beh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from packlight.network import Network
 from packlight.shrink import activations, curvature
-from packlight.shrink.assembly import Assembly, assemble
+from packlight.shrink.assembly import Assembly, Integers, assemble
 from packlight.shrink.curvature import Curvature
-from packlight.shrink.fallback import harmful_places
+from packlight.shrink.fallback import harmful_layers, harmful_places
 from packlight.shrink.layers import find_layers
 
 if TYPE_CHECKING:
@@ -23,18 +25,36 @@ if TYPE_CHECKING:
 FALLBACK_SAMPLES = 48  # on which activations are tried in int8
 
 
-def assembled(job: Job, network: Network, stage: str) -> Assembly:
+def assembled(
+    job: Job, network: Network, stage: str, floats: Mapping[str, float] | None = None
+) -> Assembly:
     """A float network made ready for integers: its activations measured and put on grids.
 
     Args:
+        job: whose samples are used.
         network: with the same inputs and outputs as the one that is fitted.
         stage: goes before the names under which the results are kept.
+        floats: weights that stay as they are, as from `harmful_layers`.
     """
-    layers = find_layers(network)
+    floats = floats or {}
+    layers = [layer for layer in find_layers(network) if layer.weight not in floats]
     places = activations.find_places(network, layers)
     grids = _grids(job, network, places, f"{stage}grids")
     harmful = _harmful(job, network, places, grids, f"{stage}fallback")
-    return assemble(network, layers, places, grids, harmful)
+    return replace(assemble(network, layers, places, grids, harmful), floats=floats)
+
+
+def harmful_weights(job: Job, network: Network, form: Integers) -> dict[str, float]:
+    """Weights that not even the finest integers are enough for, as of `fallback.harmful_layers`."""
+    rounded = {}
+    for slot, solved in zip(form.assembly.slots, form.solved, strict=True):
+        layer = slot.layer
+        shape = [-1 if axis == layer.axis else 1 for axis in range(len(layer.shape))]
+        weight = solved.levels * solved.scale.reshape(shape)
+        rounded[layer.weight] = torch.from_numpy(weight.astype(np.float32))
+    few = job.split.fit.take(range(min(len(job.split.fit), FALLBACK_SAMPLES)))
+    with job.progress.stage("try int8 weights") as tick:
+        return harmful_layers(network, rounded, list(job.measuring.tensors(few)), tick)
 
 
 def curvatures(job: Job, network: Network, stage: str) -> dict[str, Curvature]:
