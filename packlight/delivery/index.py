@@ -66,6 +66,20 @@ class Variant:
     min_ram: int | None = None
     inputs: tuple[Shape, ...] | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """What people are told of it."""
+        return {
+            "file": self.file,
+            "runtime": self.runtime,
+            "precision": self.precision,
+            "min_os": self.min_os,
+            "min_ram": self.min_ram,
+            "inputs": self.inputs,
+            "bytes": self.size,
+            "sha256": self.sha256,
+            "packed_bytes": self.full.size,
+        }
+
     def runs_on(self, system: str | None, ram: int | None = None) -> bool:
         """Whether a device with that system and RAM may have it; one that does not tell may not."""
         if self.min_ram is not None and (ram is None or ram < self.min_ram):

@@ -57,18 +57,8 @@ class Published:
         return value
 
     def _told(self, one: Variant) -> dict[str, Any]:
-        return {
-            "file": one.file,
-            "runtime": one.runtime,
-            "precision": one.precision,
-            "min_os": one.min_os,
-            "min_ram": one.min_ram,
-            "inputs": one.inputs,
-            "bytes": one.size,
-            "sha256": one.sha256,
-            "packed_bytes": one.full.size,
-            "deltas": [{"from": str(v), "bytes": d.size} for v, d in self.deltas(one)],
-        }
+        deltas = [{"from": str(v), "bytes": d.size} for v, d in self.deltas(one)]
+        return {**one.to_dict(), "deltas": deltas}
 
     def deltas(self, variant: Variant) -> list[tuple[Version, Packed]]:
         """A variant's differences, with the version that each starts from."""

@@ -88,14 +88,4 @@ def _release(one: Release) -> dict[str, Any]:
 
 
 def _variant(one: Variant) -> dict[str, Any]:
-    return {
-        "file": one.file,
-        "runtime": one.runtime,
-        "precision": one.precision,
-        "min_os": one.min_os,
-        "min_ram": one.min_ram,
-        "inputs": one.inputs,
-        "bytes": one.size,
-        "packed_bytes": one.full.size,
-        "deltas": [delta.size for delta in one.deltas],
-    }
+    return {**one.to_dict(), "deltas": [delta.size for delta in one.deltas]}

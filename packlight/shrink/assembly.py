@@ -88,21 +88,12 @@ class Integers:
     def _float(self, network: Network, layer: Layer) -> LayerFigures:
         weight = value_of_name(network, layer.weight).detach().numpy()
         bias = 0 if layer.bias is None else value_of_name(network, layer.bias).numel()
-        return LayerFigures(
-            name=layer.name,
-            kind=layer.kind,
-            shape=layer.shape,
-            form="float",
-            weights=weight.size,
+        return LayerFigures.in_floats(
+            *(layer, "float", weight),
             tensors=(layer.weight,),
             installed=weight.nbytes + 4 * bias,
-            bits=None,
-            step=None,
-            zeros=float((weight == 0).mean()),
-            levels=len(np.unique(weight)),
-            activation="float",
-            why_float=_too_noisy(self.assembly.floats[layer.weight]),
             damage=0.0,
+            why_float=_too_noisy(self.assembly.floats[layer.weight]),
         )
 
     def _figures(self, slot: weights.Slot, solved: Solved) -> LayerFigures:

@@ -175,20 +175,10 @@ class Factors:
             [value_of_name(self._network, name).detach().numpy().ravel() for name in tensors]
         )
         bias = 0 if one.bias is None else 4 * one.bias.size
-        return LayerFigures(
-            name=layer.name,
-            kind=layer.kind,
-            shape=layer.shape,
-            form="float" if form is None else _called(form),
-            weights=numbers.size,
+        return LayerFigures.in_floats(
+            *(layer, "float" if form is None else _called(form), numbers),
             tensors=tensors,
             installed=numbers.nbytes + bias,
-            bits=None,
-            step=None,
-            zeros=float((numbers == 0).mean()),
-            levels=len(np.unique(numbers)),
-            activation="float",
-            why_float=None,
             damage=damage,
         )
 

@@ -260,20 +260,10 @@ class Floats:
 
     def _figures(self, one: Changed) -> LayerFigures:
         bias = 0 if one.bias is None else one.bias.nbytes
-        return LayerFigures(
-            name=one.layer.name,
-            kind=one.layer.kind,
-            shape=one.layer.shape,
-            form="float" if one.codebook is None else "shared",
-            weights=one.weight.size,
+        return LayerFigures.in_floats(
+            *(one.layer, "float" if one.codebook is None else "shared", one.weight),
             tensors=self._names(one),
             installed=sum(value.nbytes for value in self._numbers(one)) + bias,
-            bits=None,
-            step=None,
-            zeros=float((one.weight == 0).mean()),
-            levels=len(np.unique(one.weight)),
-            activation="float",
-            why_float=None,
             damage=one.damage,
         )
 

@@ -18,9 +18,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from packlight.errors import BadInput
 from packlight.network import Network
 from packlight.shrink.budget import Budget
+from packlight.shrink.layers import Layer
+from packlight.types import Array
 
 MOVES = ("quantize", "prune", "palettize", "factorize")
 DEFAULT = ("quantize",)
@@ -62,6 +66,36 @@ class LayerFigures:
     activation: str
     why_float: str | None
     damage: float
+
+    @classmethod
+    def in_floats(
+        cls,
+        layer: Layer,
+        form: str,
+        numbers: Array,
+        *,
+        tensors: tuple[str, ...],
+        installed: int,
+        damage: float,
+        why_float: str | None = None,
+    ) -> LayerFigures:
+        """Of a layer without a grid, whose tensors hold `numbers`; the rest as above."""
+        return cls(
+            name=layer.name,
+            kind=layer.kind,
+            shape=layer.shape,
+            form=form,
+            weights=numbers.size,
+            tensors=tensors,
+            installed=installed,
+            bits=None,
+            step=None,
+            zeros=float((numbers == 0).mean()),
+            levels=len(np.unique(numbers)),
+            activation="float",
+            why_float=why_float,
+            damage=damage,
+        )
 
 
 class Form(Protocol):
