@@ -40,14 +40,21 @@ def harmful_places(
         samples: a few calibration batches.
         tick: called after every trial.
     """
-    wanted = _outputs(network, samples)
-
-    def quality(kept: Sequence[Place]) -> float:
-        ratio = sqnr_db(wanted, _outputs(insert(network, kept, grids), samples))
-        tick()
-        return ratio
-
+    quality = _rounded(network, grids, samples, tick)
     return {place.name: ratio for place, ratio in _worst(places, quality)}
+
+
+def alone(
+    network: Network,
+    places: Sequence[Place],
+    grids: dict[str, Grid],
+    samples: Sequence[tuple[Tensor, ...]],
+    tick: Callable[[], None] = lambda: None,
+) -> dict[str, float]:
+    """Every place with the signal-to-noise ratio (dB) that it has alone, the worst first."""
+    quality = _rounded(network, grids, samples, tick)
+    ratios = {place.name: quality([place]) for place in places}
+    return dict(sorted(ratios.items(), key=lambda pair: pair[1]))
 
 
 def harmful_layers(
@@ -91,6 +98,23 @@ def _worst(every: Sequence[T], quality: Callable[[Sequence[T]], float]) -> list[
         if not kept or quality(kept) >= ENOUGH_DB:
             break
     return gone
+
+
+def _rounded(
+    network: Network,
+    grids: dict[str, Grid],
+    samples: Sequence[tuple[Tensor, ...]],
+    tick: Callable[[], None],
+) -> Callable[[Sequence[Place]], float]:
+    """The signal-to-noise ratio of the outputs with some places rounded."""
+    wanted = _outputs(network, samples)
+
+    def quality(kept: Sequence[Place]) -> float:
+        ratio = sqnr_db(wanted, _outputs(insert(network, kept, grids), samples))
+        tick()
+        return ratio
+
+    return quality
 
 
 def _outputs(network: Network, samples: Sequence[tuple[Tensor, ...]]) -> tuple[Array, ...]:

@@ -17,7 +17,7 @@ from packlight.judge import Flip, Verdict
 from packlight.network import Network
 from packlight.progress import Progress
 from packlight.shrink import factored, factoring, grid_search, preparing, slimming
-from packlight.shrink.assembly import Integers, Quantizing
+from packlight.shrink.assembly import Assembly, Integers, Quantizing
 from packlight.shrink.budget import Budget
 from packlight.shrink.deep_compression import DeepCompression, InOrder
 from packlight.shrink.explaining import Blame, explain
@@ -181,7 +181,10 @@ class Job:
             return search(build, self.measuring.drop, self.budget, move.start, move.last)
 
     def _finer(self, grids: Quantizing, found: Found) -> tuple[Quantizing, Found]:
-        """Some weights left in float, where no integers are exact enough and there is room."""
+        """Weights, or else activations, left in float where no integers are exact enough.
+
+        Taken only where it fits the budget, and is nearer to what was asked.
+        """
         point = found.point
         form = point.form
         assert isinstance(form, Integers)
@@ -189,10 +192,14 @@ class Job:
             return grids, found
         floats = preparing.harmful_weights(self, self.network, form)
         prepared = [one for one in grids.prepared if one.layer.weight not in floats]
-        if not floats or not prepared:
+        assembly: Assembly | None = None
+        if not floats:
+            assembly = preparing.with_more_floats(self, self.network, form, self.narrowed)
+        elif prepared:
+            stage = f"{self.narrowed}finer-"
+            assembly = preparing.assembled(self, self.network, stage, floats)
+        if assembly is None:
             return grids, found
-        stage = f"{self.narrowed}finer-"
-        assembly = preparing.assembled(self, self.network, stage, floats)
         finer = Quantizing(assembly, prepared, self.workers)
         after = self._search(finer)
         visited = [*found.visited, *after.visited]

@@ -16,7 +16,7 @@ from packlight.network import Network
 from packlight.shrink import activations, curvature
 from packlight.shrink.assembly import Assembly, Integers, assemble
 from packlight.shrink.curvature import Curvature
-from packlight.shrink.fallback import harmful_layers, harmful_places
+from packlight.shrink.fallback import ENOUGH_DB, alone, harmful_layers, harmful_places
 from packlight.shrink.layers import find_layers
 
 if TYPE_CHECKING:
@@ -55,6 +55,47 @@ def harmful_weights(job: Job, network: Network, form: Integers) -> dict[str, flo
     few = job.split.fit.take(range(min(len(job.split.fit), FALLBACK_SAMPLES)))
     with job.progress.stage("try int8 weights") as tick:
         return harmful_layers(network, rounded, list(job.measuring.tensors(few)), tick)
+
+
+def with_more_floats(job: Job, network: Network, form: Integers, stage: str) -> Assembly | None:
+    """Room for the same solution with more activations in float: as few as the file needs.
+
+    Networks that take the smallest of many values, or the logarithm of one near zero, answer
+    otherwise in onnxruntime than in torch once values are rounded; so the file decides.
+
+    Args:
+        job: whose samples are used.
+        network: in floats.
+        form: the solution, whose file is not exact enough.
+        stage: under which activations were measured.
+    Returns:
+        None if it would not be exact enough with all of them in float.
+    """
+    before = form.assembly
+    layers = [slot.layer for slot in before.slots]
+    grids = _grids(job, network, before.places, f"{stage}grids")
+    kept = [place for place in before.places if place.name not in before.harmful]
+    few = job.split.fit.take(range(min(len(job.split.fit), FALLBACK_SAMPLES)))
+    with job.progress.stage("try the written file") as tick:
+        ratios = alone(network, kept, grids, list(job.measuring.tensors(few)), tick)
+
+        def trial(count: int) -> Assembly | None:
+            harmful = before.harmful | dict(list(ratios.items())[:count])
+            made = assemble(network, layers, before.places, grids, harmful)
+            point = job.measuring.point([Integers(made, form.solved)], 0.0)
+            tick()
+            return made if point.visit.verdict.sqnr_db >= ENOUGH_DB else None
+
+        too_few, enough = 0, len(ratios)
+        best = trial(enough) if ratios else None
+        while best is not None and enough - too_few > 1:
+            middle = (too_few + enough) // 2
+            found = trial(middle)
+            if found is None:
+                too_few = middle
+            else:
+                best, enough = found, middle
+    return best
 
 
 def curvatures(job: Job, network: Network, stage: str) -> dict[str, Curvature]:

@@ -12,6 +12,7 @@ from packlight.errors import BudgetNotMet
 from packlight.fuse import fuse
 from packlight.network import Network
 from packlight.runtimes import onnx as onnx_file
+from packlight.shrink import preparing
 from packlight.shrink.fallback import ENOUGH_DB, harmful_layers
 
 
@@ -77,4 +78,38 @@ def test_without_room_it_does_not(network, samples, tmp_path):
         result = packlight.fit(model, samples, target_size=2400, calibrate=200, out=tmp_path / "o")
     except BudgetNotMet as problem:
         result = problem.nearest
+    assert {layer["form"] for layer in result.report["layers"]} == {"int8"}
+
+
+class Floor(nn.Module):
+    """Subtracts the smallest logarithm: where a value rounds to zero, all outputs move."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(1, 4, 3, bias=False), nn.Linear(4 * 36, 4)
+        levels = torch.randint(-64, 65, (4, 1, 3, 3))
+        levels[:, 0, 1, 1] = 64
+        with torch.no_grad():  # what int8 holds exactly
+            self.conv.weight.copy_(levels / 128)
+
+    def forward(self, x):
+        power = torch.log(self.conv(x).square() + 1e-12)
+        return self.head((power - power.amin((1, 2, 3), keepdim=True)).flatten(1))
+
+
+def test_activations_are_tried_in_the_file_that_is_written(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    network = Network.from_module(Floor().eval(), (torch.zeros(2, 1, 8, 8),))
+    model = onnx_file.write(network, tmp_path / "floor.onnx")
+    x = np.random.default_rng(0).normal(size=(300, 1, 8, 8)).astype(np.float32)
+    for name in ("harmful_places", "harmful_weights"):
+        monkeypatch.setattr(preparing, name, lambda *_: {})  # torch sees no harm
+    without = tmp_path / "without"
+    with monkeypatch.context() as patch:
+        patch.setattr(preparing, "with_more_floats", lambda *_: None)
+        worse = packlight.fit(model, x, target_size="20KB", calibrate=150, out=without)
+    assert worse.report["accuracy"]["sqnr_db"] < ENOUGH_DB
+    result = packlight.fit(model, x, target_size="20KB", calibrate=150, out=tmp_path / "out")
+    assert result.report["accuracy"]["sqnr_db"] > ENOUGH_DB - 1  # judged on other samples
+    assert any("stay float" in note for note in result.report["notes"])
     assert {layer["form"] for layer in result.report["layers"]} == {"int8"}
