@@ -14,6 +14,7 @@ from packlight.report.words import percent, size
 Record = dict[str, Any]
 
 NAMES = {"agreement": "agreement", "top1": "top-1", "sqnr_db": "SQNR"}
+FEWEST_SIZES = 3  # at the bottom of a picture
 LEFT, RIGHT, TOP, BOTTOM, HEIGHT = 70, WIDTH - 150, 34, 320, 376
 STYLE = """
 svg { background: #fdfcf9; font-family: sans-serif; }
@@ -80,9 +81,14 @@ def picture(name: str, record: Record) -> Html:
 
 
 def _round_sizes(least: int, most: int) -> list[int]:
-    """1, 2 or 5 and zeros, within a range of bytes."""
-    steps = [lead * 10**zeros for zeros in range(12) for lead in (1, 2, 5)]
-    return [step for step in steps if least <= step <= most]
+    """1, 2 or 5 and zeros, within a range of bytes; where these are few, every digit and zeros."""
+    found: list[int] = []
+    for leads in ((1, 2, 5), range(1, 10)):
+        steps = [lead * 10**zeros for zeros in range(12) for lead in leads]
+        found = [step for step in steps if least <= step <= most]
+        if len(found) >= FEWEST_SIZES:
+            break
+    return found
 
 
 def _axes(across: _Axis, sizes: list[int], up: _Axis, metric: str) -> Html:

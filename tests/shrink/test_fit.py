@@ -329,7 +329,7 @@ def wide() -> Network:
 @pytest.fixture(scope="module")
 def few(data) -> np.ndarray:
     """Images enough to take channels out of `Wide`, which runs slowly."""
-    return data[0][:300]
+    return data[0][:180]
 
 
 @pytest.mark.parametrize("only", ["prune", None])
@@ -340,7 +340,7 @@ def test_a_speed_takes_channels_out_until_the_clock_says_so(only, wide, few, tmp
 
     whole = packlight.weigh(wide).totals.macs
     monkeypatch.setattr(narrowing, "speedup_of", clock)
-    result = packlight.fit(wide, few, calibrate=100, speedup=2.5, only=only, out=tmp_path / "out")
+    result = packlight.fit(wide, few, calibrate=60, speedup=2.5, only=only, out=tmp_path / "out")
     assert result.met
     assert packlight.weigh(result.model).totals.macs <= whole / 2.5
     assert result.report["asked"]["speedup"] == 2.5
@@ -350,7 +350,7 @@ def test_a_speed_takes_channels_out_until_the_clock_says_so(only, wide, few, tmp
 
 def test_what_is_fast_enough_already_keeps_its_channels(wide, few, tmp_path, monkeypatch):
     monkeypatch.setattr(narrowing, "speedup_of", lambda *_: 5.0)
-    result = packlight.fit(wide, few, calibrate=100, speedup=3.0, out=tmp_path / "out")
+    result = packlight.fit(wide, few, calibrate=60, speedup=3.0, out=tmp_path / "out")
     assert packlight.weigh(result.model).totals.macs == packlight.weigh(wide).totals.macs
     assert "5.00 times as fast with all of its channels" in result.report["notes"]
 
@@ -359,7 +359,7 @@ def test_a_file_that_turns_out_too_slow_is_the_nearest_one(wide, few, tmp_path, 
     answers = iter([5.0])
     monkeypatch.setattr(narrowing, "speedup_of", lambda *_: next(answers, 2.0))
     with pytest.raises(BudgetNotMet, match=r"2\.00 times as fast .*, speedup asks for 3"):
-        packlight.fit(wide, few, calibrate=100, speedup=3.0, out=tmp_path / "out")
+        packlight.fit(wide, few, calibrate=60, speedup=3.0, out=tmp_path / "out")
     assert (tmp_path / "out" / "nearest.onnx").exists()
 
 
@@ -372,7 +372,8 @@ def test_a_speedup_that_is_none_is_refused(speedup, model, data, tmp_path):
 @pytest.fixture
 def brief(monkeypatch) -> None:
     """Retraining sees few samples."""
-    monkeypatch.setitem(teaching.SAMPLES, "normal", 30_000)
+    monkeypatch.setitem(teaching.SAMPLES, "normal", 10_000)
+    monkeypatch.setattr(teaching, "FEWEST_STEPS", 70)
 
 
 @pytest.mark.usefixtures("brief")
