@@ -22,15 +22,15 @@ from benchmarks.subjects import SHARED
 MODELS, DATA = SHARED / "models", SHARED / "data"
 FEW_PEERS = ("--peers", "onnxruntime", "NNCodec")
 SMALL = (
-    (str(MODELS / "lenet_300_100.onnx"), "--data", str(DATA / "mnist.npz")),
-    (str(MODELS / "resnet8_cifar10_bn.onnx"), "--data", str(DATA / "cifar10.zip"), "--scale", "1"),
+    *(str(MODELS / "resnet8_cifar10_bn.onnx"), "--data", str(DATA / "cifar10.zip")),
+    *("--scale", "1"),
 )
-TIMED = (*SMALL[1], "--target-size", "40KB", "--seconds", "5")
+TIMED = (*SMALL, "--target-size", "40KB", "--seconds", "5")
 #: module and its arguments
 SHORT: tuple[tuple[str, ...], ...] = (
     ("lossless", "--short"),
     ("weigh",),
-    *(("lossy", *network, "--short", *FEW_PEERS) for network in SMALL),
+    ("lossy", *SMALL, "--short", *FEW_PEERS),
     ("runtimes", *TIMED),
 )
 FULL: tuple[tuple[str, ...], ...] = (
