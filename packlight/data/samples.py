@@ -84,6 +84,10 @@ class Samples:
         chosen = np.fromiter(indices, dtype=np.int64)
         return replace(self, indices=self.indices[chosen])
 
+    def first(self, count: int) -> Samples:
+        """So many of these samples, or all where there are fewer."""
+        return replace(self, indices=self.indices[:count])
+
     def fingerprints(self) -> Iterator[bytes]:
         """Of each sample in order; equal samples have equal ones."""
         if self.content is not None:

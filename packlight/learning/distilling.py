@@ -198,7 +198,7 @@ class _Job:
             self.parts = part(dataset, self.asked.seed)
             pixels = open_pixels(data, dataset, specs, self.preprocess)
             fused = fuse(self.original).network
-            few = self.parts.learn.take(range(min(len(self.parts.learn), 64)))
+            few = self.parts.learn.first(64)
             self.task = self._task(fused, few)
             self._look_at_labels()
             self.teacher = Teacher(fused, self.task, features=self.asked.features)
@@ -349,7 +349,7 @@ class _Job:
 
     def _key(self, plan: Plan) -> dict[str, Any]:
         """What the trained student depends on."""
-        few = self.parts.learn.take(range(min(len(self.parts.learn), 16)))
+        few = self.parts.learn.first(16)
         state = self.student.pupil.state_dict()
         return {
             "packlight": packlight.__version__,

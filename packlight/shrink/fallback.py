@@ -52,9 +52,8 @@ def alone(
     tick: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
     """Every place with the signal-to-noise ratio (dB) that it has alone, the worst first."""
-    quality = _rounded(network, grids, samples, tick)
-    ratios = {place.name: quality([place]) for place in places}
-    return dict(sorted(ratios.items(), key=lambda pair: pair[1]))
+    ranked = _ranked(places, _rounded(network, grids, samples, tick))
+    return {place.name: ratio for place, ratio in ranked}
 
 
 def harmful_layers(
@@ -90,14 +89,18 @@ def _worst(every: Sequence[T], quality: Callable[[Sequence[T]], float]) -> list[
     kept = list(every)
     if not kept or quality(kept) >= ENOUGH_DB:
         return []
-    alone = [(one, quality([one])) for one in every]
     gone = []
-    for one, ratio in sorted(alone, key=lambda pair: pair[1]):
+    for one, ratio in _ranked(every, quality):
         kept.remove(one)
         gone.append((one, ratio))
         if not kept or quality(kept) >= ENOUGH_DB:
             break
     return gone
+
+
+def _ranked(every: Sequence[T], quality: Callable[[Sequence[T]], float]) -> list[tuple[T, float]]:
+    """Each with its quality alone, the worst first."""
+    return sorted(((one, quality([one])) for one in every), key=lambda pair: pair[1])
 
 
 def _rounded(

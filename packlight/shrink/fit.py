@@ -299,5 +299,5 @@ def _stem(network: Network) -> str:
 
 
 def _fingerprint(samples: samples_of.Samples) -> str:
-    few = samples.take(range(min(len(samples), 16)))
+    few = samples.first(16)
     return sha256(b"".join(value.tobytes() for value in few.arrays()) + str(len(samples)).encode())

@@ -155,9 +155,9 @@ class Job:
         if assembly is not None:
             grids = Quantizing(assembly, prepared, self.workers)
             found = self._search(grids)
-            grids, found = self._finer(grids, found)
             if "factorize" in self.moves:
                 return self._factored(grids, found, options)
+            grids, found = self._finer(grids, found)
             return self._followed(grids, found, self.network, stage)
         move: Move
         if "palettize" in self.moves:

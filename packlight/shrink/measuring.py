@@ -63,12 +63,12 @@ class Measuring:
         self._network, self._original, self._split = network, original, split
         self._budget, self._eval_fn, self._folder = budget, eval_fn, folder
         self._reference = self.session(original)
-        inputs = split.fit.take(range(min(len(split.fit), FEW))).arrays()
+        inputs = split.fit.first(FEW).arrays()
         outputs = self._reference.over([inputs])
         self.task = find_task(inputs, outputs, labelled=split.judge.labels is not None)
         self._checked()
         self._steer = split.steer or split.fit
-        self._curve = self._steer.take(range(min(len(self._steer), CURVE_SAMPLES)))
+        self._curve = self._steer.first(CURVE_SAMPLES)
         self._curve_inputs: list[Sequence[Array]] = list(self._curve.batches(BATCH))
         self._curve_wanted = self._reference.over(self._curve_inputs)
         self._steered: list[Sequence[Array]] = []
@@ -116,7 +116,7 @@ class Measuring:
         fits = [self._budget.fits(one.packed_bytes, one.bytes) for one in (a, b)]
         if not self._budget.sized or fits != [True, True]:
             return fits[0] >= fits[1] and a.packed_bytes < b.packed_bytes
-        return self.nearer(point, other, self._steer.take(range(min(len(self._steer), DECIDING))))
+        return self.nearer(point, other, self._steer.first(DECIDING))
 
     def nearer(self, point: Point, other: Point, samples: samples_of.Samples) -> bool:
         """Whether a point answers nearer to the original than another."""
@@ -141,7 +141,7 @@ class Measuring:
         """What sensitivities are measured with."""
         if self.task.classifier:
             return curvature.classifier_loss(self.task.probabilities)
-        few = self._split.fit.take(range(min(len(self._split.fit), 16)))
+        few = self._split.fit.first(16)
         outputs = self._reference.over([few.arrays()])
         return curvature.projection_loss(
             [float(np.sqrt(np.square(value.astype(np.float64)).mean())) for value in outputs]

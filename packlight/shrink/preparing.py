@@ -52,7 +52,7 @@ def harmful_weights(job: Job, network: Network, form: Integers) -> dict[str, flo
         shape = [-1 if axis == layer.axis else 1 for axis in range(len(layer.shape))]
         weight = solved.levels * solved.scale.reshape(shape)
         rounded[layer.weight] = torch.from_numpy(weight.astype(np.float32))
-    few = job.split.fit.take(range(min(len(job.split.fit), FALLBACK_SAMPLES)))
+    few = job.split.fit.first(FALLBACK_SAMPLES)
     with job.progress.stage("try int8 weights") as tick:
         return harmful_layers(network, rounded, list(job.measuring.tensors(few)), tick)
 
@@ -75,7 +75,7 @@ def with_more_floats(job: Job, network: Network, form: Integers, stage: str) -> 
     layers = [slot.layer for slot in before.slots]
     grids = _grids(job, network, before.places, f"{stage}grids")
     kept = [place for place in before.places if place.name not in before.harmful]
-    few = job.split.fit.take(range(min(len(job.split.fit), FALLBACK_SAMPLES)))
+    few = job.split.fit.first(FALLBACK_SAMPLES)
     with job.progress.stage("try the written file") as tick:
         ratios = alone(network, kept, grids, list(job.measuring.tensors(few)), tick)
 
@@ -154,7 +154,7 @@ def _harmful(
     stage: str,
 ) -> dict[str, float]:
     def compute() -> dict[str, float]:
-        few = job.split.fit.take(range(min(len(job.split.fit), FALLBACK_SAMPLES)))
+        few = job.split.fit.first(FALLBACK_SAMPLES)
         batches = list(job.measuring.tensors(few))
         with job.progress.stage("try int8 activations") as tick:
             return harmful_places(network, places, grids, batches, tick)

@@ -102,6 +102,6 @@ def _like(job: Job, network: Network) -> bytes:
         return onnx_file.to_bytes(network)
     layers = find_layers(network)
     places = activations.find_places(network, layers)
-    few = list(job.measuring.tensors(job.split.fit.take(range(min(len(job.split.fit), BATCH)))))
+    few = list(job.measuring.tensors(job.split.fit.first(BATCH)))
     grids = activations.observe(network, places, few)
     return assemble(network, layers, places, grids, {}).template.SerializeToString()

@@ -111,7 +111,7 @@ class Teaching:
         taught = job.network.copy()
         put(taught, self.floats(job.network, self._steps(1), f"{job.narrowed}floats"))
         held = self.held or job.split.steer or self.learn
-        batches = list(job.measuring.tensors(held.take(range(min(len(held), HELD))), self.batch))
+        batches = list(job.measuring.tensors(held.first(HELD), self.batch))
 
         def distance(network: Network) -> float:
             with torch.no_grad():
@@ -181,7 +181,7 @@ class Teaching:
         sample_bytes = sum(value.nbytes for value in self.learn.take([0]).arrays())
         most = max(int(BYTES / max(sample_bytes, 1)), 1)
         with job.progress.stage("read samples"):
-            learn = self.learn.take(range(min(len(self.learn), most)))
+            learn = self.learn.first(most)
             inputs = tuple(torch.from_numpy(value) for value in learn.arrays())
         labels = None
         if job.labels:

@@ -72,6 +72,19 @@ def test_it_stays_float_where_there_is_room(network, samples, tmp_path):
     assert wide["bits_per_weight"] > 8
 
 
+def test_in_low_rank_all_layers_stay_on_grids(network, samples, tmp_path):
+    model = onnx_file.write(network, tmp_path / "wide.onnx")
+    result = packlight.fit(
+        *(model, samples),
+        target_size="20KB",
+        only="factorize,quantize",
+        calibrate=200,
+        out=tmp_path / "out",
+    )
+    assert result.met
+    assert {layer["form"] for layer in result.report["layers"]} == {"int8"}
+
+
 def test_without_room_it_does_not(network, samples, tmp_path):
     model = onnx_file.write(network, tmp_path / "wide.onnx")
     try:
