@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 HERE = Path(__file__).parent
 #: files that take more than a minute of a processor, longest first
 LONGEST = (
-    "shrink/test_fit.py",
     "test_readme.py",
-    "readers/test_onnx_conformance.py",
-    "coding/test_reference.py",
+    "shrink/test_fit.py",
     "shrink/test_executing.py",
-    "layerwise/test_layers.py",
+    "readers/test_onnx_conformance.py",
+    "shrink/test_fit_teaching.py",
+    "coding/test_reference.py",
     "runtimes/test_litert.py",
+    "layerwise/test_layers.py",
 )
 #: files that `make check` leaves out: those, and others that mostly start processes or fit networks
 SLOW = {
@@ -29,6 +32,8 @@ SLOW = {
     "runtimes/test_executorch.py",
     "runtimes/test_kernels.py",
     "shrink/test_deep_compression.py",
+    "shrink/test_fit_files.py",
+    "shrink/test_fit_speed.py",
     "shrink/test_narrowing.py",
     "shrink/test_only.py",
     "shrink/test_recover.py",
@@ -57,18 +62,27 @@ def pytest_collection_finish() -> None:
     if "torch" not in sys.modules:
         return
     import torch
+    from torch.export import exported_program
+    from torch.onnx._internal.exporter import _decomp
     from torch.onnx._internal.exporter._registration import ONNXRegistry
 
     from packlight.runtimes.onnxruntime import latencies
 
-    build = ONNXRegistry.from_torchlib
-
     @cache
-    def table(opset_version: int, operators: int) -> ONNXRegistry:
-        """ONNX functions, whose source is parsed, by those of torch's operators that exist."""
-        return build(opset_version)
+    def made(known: tuple[int, int], make: Callable[..., Any], *args: Any) -> Any:
+        return make(*args)
 
-    ONNXRegistry.from_torchlib = staticmethod(
-        lambda opset_version: table(opset_version, len(torch._C._dispatch_get_all_op_names()))
+    def once(make: Callable[..., Any], *args: Any) -> Any:
+        """What torch makes of all of its operators: made again only where some were added."""
+        operators = len(torch._C._dispatch_get_all_op_names())
+        return made((operators, len(torch._decomp.decomposition_table)), make, *args)
+
+    functions = ONNXRegistry.from_torchlib  # parses the source of every ONNX function
+    ONNXRegistry.from_torchlib = staticmethod(lambda opset_version: once(functions, opset_version))
+    rules = _decomp.create_onnx_friendly_decomposition_table
+    _decomp.create_onnx_friendly_decomposition_table = lambda known: dict(
+        once(rules, frozenset(known))
     )
+    composites = exported_program._collect_all_valid_cia_ops
+    exported_program._collect_all_valid_cia_ops = lambda: once(composites)
     latencies.__kwdefaults__["seconds"] = MEASURED

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -95,11 +96,12 @@ def _lower(network: Network) -> Lowered:
         )
 
         program = xnnpack.rewritten(network).exported()
-        edge = to_edge_transform_and_lower(
-            program,
-            partitioner=[XnnpackPartitioner(configs=_configs())],
-            compile_config=EdgeCompileConfig(_check_ir_validity=False),
-        )
+        with _patterns_that_may_occur(program.graph):
+            edge = to_edge_transform_and_lower(
+                program,
+                partitioner=[XnnpackPartitioner(configs=_configs())],
+                compile_config=EdgeCompileConfig(_check_ir_validity=False),
+            )
         calls = [
             str(node.target)
             for node in edge.exported_program().graph.nodes
@@ -111,6 +113,27 @@ def _lower(network: Network) -> Lowered:
     outside = tuple(call for call in calls if "executorch_call_delegate" not in call)
     _see_that_it_loads(data)
     return Lowered(data, outside, delegates)
+
+
+@contextmanager
+def _patterns_that_may_occur(graph: torch.fx.Graph) -> Iterator[None]:
+    """Spare XNNPACK the search for attention and bilinear resizing where neither can be there.
+
+    It traces each pattern in several forms before it looks, which takes longer than the rest of
+    the conversion of a small network.
+    """
+    from executorch.backends.xnnpack.partition.graphs import bilinear_2d, sdpa
+
+    called = " ".join(str(node.target) for node in graph.nodes if node.op == "call_function")
+    before = bilinear_2d.get_graphs_dict, sdpa.get_graphs
+    if "upsample" not in called and "index" not in called:
+        bilinear_2d.get_graphs_dict = dict  # none
+    if "softmax" not in called and "scaled_dot_product" not in called:
+        sdpa.get_graphs = list
+    try:
+        yield
+    finally:
+        bilinear_2d.get_graphs_dict, sdpa.get_graphs = before
 
 
 def _see_that_it_loads(data: bytes) -> None:

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import base64
-import errno
 import hashlib
 import io
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import textwrap
-import time
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -28,27 +20,9 @@ from packlight import files
 from packlight.coding.packing import decompress
 from packlight.errors import BadInput, BudgetNotMet
 from packlight.network import Network
-from packlight.runtimes import onnx as onnx_file
 from packlight.runtimes.onnxruntime import Session
-from packlight.shrink import narrowing, teaching
-from tests import networks
-from tests.networks import blocks, images, plain
+from tests.networks import blocks, images
 from tests.schemas import conforms
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    """`Plain` as an ONNX file."""
-    return onnx_file.write(plain(), tmp_path_factory.mktemp("model") / "plain.onnx")
-
-
-@pytest.fixture(scope="module")
-def data() -> tuple[np.ndarray, np.ndarray]:
-    """Images and what the network itself says they are."""
-    x = images(700, seed=1)
-    with torch.no_grad():
-        labels = plain()(x)[0].argmax(1)
-    return x.numpy(), labels.numpy()
 
 
 @pytest.fixture(scope="module")
@@ -244,69 +218,10 @@ def test_activations_that_int8_ruins_stay_float_and_are_named(tmp_path):
     assert result.report["accuracy"]["sqnr_db"] > 10
 
 
-def test_a_folder_with_files_is_never_overwritten_unless_forced(model, data, tmp_path):
-    (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(BadInput, match=r"already holds thesis\.txt"):
-        packlight.fit(model, data, target_size="8KB", out=tmp_path)
-    result = packlight.fit(model, data, target_size="8KB", out=tmp_path, force=True)
-    assert (tmp_path / "thesis.txt").read_text() == "years of work"
-    assert result.model.parent == tmp_path
-
-
-def test_an_output_that_can_not_be_a_folder_is_refused(model, data, tmp_path):
-    (tmp_path / "file").write_text("")
-    for out, what in ((tmp_path / "file", "is a file"), (tmp_path / "file" / "x", "can not be")):
-        with pytest.raises(BadInput, match=what):
-            packlight.fit(model, data, target_size="8KB", out=out)
-
-
-def test_a_full_disk_leaves_no_half_written_file(model, data, tmp_path, monkeypatch):
-    def full(handle):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(files.os, "fsync", full)
-    with pytest.raises(BadInput, match="No space left"):
-        packlight.fit(model, data, target_size="8KB", out=tmp_path / "out")
-    assert not list((tmp_path / "out").glob("*.onnx*"))
-
-
 def test_a_network_without_weights_is_refused(tmp_path):
     network = Network.from_module(nn.ReLU(), (torch.randn(2, 3),))
     with pytest.raises(BadInput, match="no weights"):
         packlight.fit(network, np.zeros((400, 3), np.float32), max_drop="1%", out=tmp_path / "o")
-
-
-def test_a_killed_fit_leaves_nothing_half_written_and_goes_on(model, data, tmp_path):
-    np.savez(tmp_path / "data.npz", x=data[0], y=data[1])
-    out = tmp_path / "out"
-    script = textwrap.dedent(
-        f"""
-        import packlight, sys
-        from packlight.progress import Progress
-
-        class Loud(Progress):
-            def say(self, text):
-                print(text)
-
-        packlight.fit({str(model)!r}, {str(tmp_path / "data.npz")!r}, target_size="8KB",
-                      out={str(out)!r}, progress=Loud())
-        """
-    )
-    running = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not (out / ".packlight" / "curvature.pt").exists():
-        assert running.poll() is None, "the fit ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    running.send_signal(signal.SIGKILL)
-    running.wait()
-    assert [path.name for path in out.iterdir()] == [".packlight"]
-    again = subprocess.run(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True
-    )
-    assert "resumed: grids, fallback, curvature" in again.stdout
-    assert not (out / ".packlight").exists()
-    assert os.path.exists(out / "model.onnx")
 
 
 def test_explain_blames_every_layer_with_the_bytes_that_mend_it(model, data, tmp_path):
@@ -318,117 +233,3 @@ def test_explain_blames_every_layer_with_the_bytes_that_mend_it(model, data, tmp
     assert rows[0]["bytes"] > 0
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Which layer breaks it" in page
-
-
-@pytest.fixture(scope="module")
-def wide() -> Network:
-    """`Wide` as a Network."""
-    return networks.wide()
-
-
-@pytest.fixture(scope="module")
-def few(data) -> np.ndarray:
-    """Images enough to take channels out of `Wide`, which runs slowly."""
-    return data[0][:180]
-
-
-@pytest.mark.parametrize("only", ["prune", None])
-def test_a_speed_takes_channels_out_until_the_clock_says_so(only, wide, few, tmp_path, monkeypatch):
-    def clock(_original, file, _sample) -> float:  # counts multiplications
-        (tmp_path / "timed.onnx").write_bytes(file)
-        return whole / packlight.weigh(tmp_path / "timed.onnx").totals.macs
-
-    whole = packlight.weigh(wide).totals.macs
-    monkeypatch.setattr(narrowing, "speedup_of", clock)
-    result = packlight.fit(wide, few, calibrate=60, speedup=2.5, only=only, out=tmp_path / "out")
-    assert result.met
-    assert packlight.weigh(result.model).totals.macs <= whole / 2.5
-    assert result.report["asked"]["speedup"] == 2.5
-    assert any(note.startswith("channels: ") for note in result.report["notes"])
-    assert result.report["accuracy"]["agreement"]["value"] > 0.5
-
-
-def test_what_is_fast_enough_already_keeps_its_channels(wide, few, tmp_path, monkeypatch):
-    monkeypatch.setattr(narrowing, "speedup_of", lambda *_: 5.0)
-    result = packlight.fit(wide, few, calibrate=60, speedup=3.0, out=tmp_path / "out")
-    assert packlight.weigh(result.model).totals.macs == packlight.weigh(wide).totals.macs
-    assert "5.00 times as fast with all of its channels" in result.report["notes"]
-
-
-def test_a_file_that_turns_out_too_slow_is_the_nearest_one(wide, few, tmp_path, monkeypatch):
-    answers = iter([5.0])
-    monkeypatch.setattr(narrowing, "speedup_of", lambda *_: next(answers, 2.0))
-    with pytest.raises(BudgetNotMet, match=r"2\.00 times as fast .*, speedup asks for 3"):
-        packlight.fit(wide, few, calibrate=60, speedup=3.0, out=tmp_path / "out")
-    assert (tmp_path / "out" / "nearest.onnx").exists()
-
-
-@pytest.mark.parametrize("speedup", [1.0, 0.5, -2.0, float("nan"), float("inf")])
-def test_a_speedup_that_is_none_is_refused(speedup, model, data, tmp_path):
-    with pytest.raises(BadInput, match="give a number above 1"):
-        packlight.fit(model, data, speedup=speedup, out=tmp_path / "out")
-
-
-@pytest.fixture
-def brief(monkeypatch) -> None:
-    """Retraining sees few samples."""
-    monkeypatch.setitem(teaching.SAMPLES, "normal", 10_000)
-    monkeypatch.setattr(teaching, "FEWEST_STEPS", 70)
-
-
-@pytest.mark.usefixtures("brief")
-def test_retraining_is_tried_into_the_size_asked_for_and_never_taken_for_worse(
-    model, data, tmp_path
-):
-    rounded, taught = (
-        packlight.fit(model, data[0], target_size="2KB", effort=effort, out=tmp_path / effort)
-        for effort in ("fast", "normal")
-    )
-    assert taught.met
-    assert taught.packed.stat().st_size <= 2000
-    (visit,) = _retrained(taught)
-    assert visit["packed_bytes"] <= 2000
-    agreement = [r.report["accuracy"]["agreement"]["value"] for r in (rounded, taught)]
-    assert agreement[1] >= agreement[0] - 0.03
-
-
-def test_lessons_are_as_many_as_asked_and_as_they_are(model, data, tmp_path, monkeypatch):
-    seen = []
-
-    def teach(network, layers, lesson, plan, cost, **rest):
-        seen.append(plan)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(teaching.recover, "recover", teach)
-    monkeypatch.setattr(teaching, "find_distortion", lambda *_: pytest.fail("distorted"))
-    with pytest.raises(KeyboardInterrupt):
-        packlight.fit(
-            *(model, data[0]),
-            target_size="2KB",
-            effort="normal",
-            lessons=128 * 500,
-            out=tmp_path,
-        )
-    (plan,) = seen
-    assert plan.steps * plan.batch == 128 * 500
-
-
-@pytest.mark.parametrize(("effort", "lessons"), [("fast", 1000), ("normal", 0)])
-def test_lessons_that_make_no_sense_are_refused(effort, lessons, model, data, tmp_path):
-    with pytest.raises(BadInput, match="give 1 or more, and the effort normal or best"):
-        packlight.fit(model, data, target_size=9000, effort=effort, lessons=lessons, out=tmp_path)
-
-
-@pytest.mark.usefixtures("brief")
-def test_retraining_finds_a_smaller_network_with_the_same_drop(model, data, tmp_path):
-    rounded, taught = (
-        packlight.fit(model, data[0], max_drop=0.2, effort=effort, out=tmp_path / effort)
-        for effort in ("fast", "normal")
-    )
-    assert taught.met
-    assert taught.packed.stat().st_size <= rounded.packed.stat().st_size
-    assert len(_retrained(taught)) >= 2
-
-
-def _retrained(result) -> list[dict]:
-    return [visit for visit in result.report["visited"] if np.isnan(visit["tradeoff"])]

@@ -1,0 +1,62 @@
+"""`fit` into a speed: channels go until the clock says so."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import packlight
+from packlight.errors import BadInput, BudgetNotMet
+from packlight.network import Network
+from packlight.shrink import narrowing
+from tests import networks
+
+
+@pytest.fixture(scope="module")
+def wide() -> Network:
+    """`Wide` as a Network."""
+    return networks.wide()
+
+
+@pytest.fixture(scope="module")
+def few(data) -> np.ndarray:
+    """Images enough to take channels out of `Wide`, which runs slowly."""
+    return data[0][:180]
+
+
+@pytest.mark.parametrize("only", ["prune", None])
+def test_a_speed_takes_channels_out_until_the_clock_says_so(only, wide, few, tmp_path, monkeypatch):
+    def clock(_original, file, _sample) -> float:  # counts multiplications
+        (tmp_path / "timed.onnx").write_bytes(file)
+        return whole / packlight.weigh(tmp_path / "timed.onnx").totals.macs
+
+    whole = packlight.weigh(wide).totals.macs
+    monkeypatch.setattr(narrowing, "speedup_of", clock)
+    monkeypatch.setattr(narrowing, "TRIALS", 4)
+    result = packlight.fit(wide, few, calibrate=60, speedup=2.5, only=only, out=tmp_path / "out")
+    assert result.met
+    assert packlight.weigh(result.model).totals.macs <= whole / 2.5
+    assert result.report["asked"]["speedup"] == 2.5
+    assert any(note.startswith("channels: ") for note in result.report["notes"])
+    assert result.report["accuracy"]["agreement"]["value"] > 0.5
+
+
+def test_what_is_fast_enough_already_keeps_its_channels(wide, few, tmp_path, monkeypatch):
+    monkeypatch.setattr(narrowing, "speedup_of", lambda *_: 5.0)
+    result = packlight.fit(wide, few, calibrate=60, speedup=3.0, out=tmp_path / "out")
+    assert packlight.weigh(result.model).totals.macs == packlight.weigh(wide).totals.macs
+    assert "5.00 times as fast with all of its channels" in result.report["notes"]
+
+
+def test_a_file_that_turns_out_too_slow_is_the_nearest_one(wide, few, tmp_path, monkeypatch):
+    answers = iter([5.0])
+    monkeypatch.setattr(narrowing, "speedup_of", lambda *_: next(answers, 2.0))
+    with pytest.raises(BudgetNotMet, match=r"2\.00 times as fast .*, speedup asks for 3"):
+        packlight.fit(wide, few, calibrate=60, speedup=3.0, out=tmp_path / "out")
+    assert (tmp_path / "out" / "nearest.onnx").exists()
+
+
+@pytest.mark.parametrize("speedup", [1.0, 0.5, -2.0, float("nan"), float("inf")])
+def test_a_speedup_that_is_none_is_refused(speedup, model, data, tmp_path):
+    with pytest.raises(BadInput, match="give a number above 1"):
+        packlight.fit(model, data, speedup=speedup, out=tmp_path / "out")
