@@ -16,6 +16,7 @@ from torch import nn
 
 from packlight.network import Network
 from packlight.runtimes import onnx as onnx_file
+from tests import commands
 from tests.networks import images, plain
 from tests.schemas import conforms
 
@@ -41,6 +42,20 @@ def files(tmp_path_factory) -> Path:
         labels = network(x)[0].argmax(1)
     np.savez(folder / "data.npz", x=x.numpy(), y=labels.numpy())
     return folder
+
+
+@pytest.fixture
+def here(capfd, monkeypatch):
+    """`run` in this process, where torch is loaded already; all that is printed counts."""
+
+    def run_here(*arguments, cwd=None) -> subprocess.CompletedProcess[str]:
+        if cwd is not None:
+            monkeypatch.chdir(cwd)
+        capfd.readouterr()
+        code = commands.run(*arguments)
+        return subprocess.CompletedProcess(arguments, code or 0, *capfd.readouterr())
+
+    return run_here
 
 
 def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -145,9 +160,9 @@ BAD_MODELS = {
 
 
 @pytest.mark.parametrize("what", BAD_MODELS)
-def test_bad_models_are_told_in_one_sentence(files, tmp_path, what):
+def test_bad_models_are_told_in_one_sentence(files, tmp_path, what, here):
     bad_model(tmp_path / "model.onnx", what)
-    done = run("fit", tmp_path / "model.onnx", "--data", files / "data.npz",
+    done = here("fit", tmp_path / "model.onnx", "--data", files / "data.npz",
                "--max-drop", "1%", "--out", tmp_path / "out")  # fmt: skip
     refused(done, *BAD_MODELS[what])
 
@@ -170,6 +185,6 @@ def test_bad_models_are_told_in_one_sentence(files, tmp_path, what):
         (["fot", "plain.onnx"], ["fot"]),
     ],
 )  # fmt: skip
-def test_careless_commands_are_answered_in_one_sentence(files, arguments, words):
+def test_careless_commands_are_answered_in_one_sentence(files, arguments, words, here):
     np.savez(files / "wrong.npz", x=np.zeros((400, 3, 5, 5), np.float32))
-    refused(run(*arguments, cwd=files), *words)
+    refused(here(*arguments, cwd=files), *words)
