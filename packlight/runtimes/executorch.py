@@ -125,15 +125,22 @@ def _patterns_that_may_occur(graph: torch.fx.Graph) -> Iterator[None]:
     from executorch.backends.xnnpack.partition.graphs import bilinear_2d, sdpa
 
     called = " ".join(str(node.target) for node in graph.nodes if node.op == "call_function")
-    before = bilinear_2d.get_graphs_dict, sdpa.get_graphs
-    if "upsample" not in called and "index" not in called:
-        bilinear_2d.get_graphs_dict = dict  # none
-    if "softmax" not in called and "scaled_dot_product" not in called:
-        sdpa.get_graphs = list
+    searches = (
+        (bilinear_2d, "get_graphs_dict", dict, ("upsample", "index")),
+        (sdpa, "get_graphs", list, ("softmax", "scaled_dot_product")),
+    )
+    spared = [
+        (module, name, getattr(module, name), nothing)
+        for module, name, nothing, signs in searches
+        if hasattr(module, name) and not any(sign in called for sign in signs)
+    ]
     try:
+        for module, name, _, nothing in spared:
+            setattr(module, name, nothing)
         yield
     finally:
-        bilinear_2d.get_graphs_dict, sdpa.get_graphs = before
+        for module, name, search, _ in spared:
+            setattr(module, name, search)
 
 
 def _see_that_it_loads(data: bytes) -> None:
