@@ -106,6 +106,12 @@ def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="deep-compression: prune, share and code in that paper's own order, to compare with.",
 )
 @click.option("--labels", is_flag=True, help="Retraining also learns from the samples' labels.")
+@click.option(
+    "--base",
+    type=click.Path(path_type=Path),
+    metavar="OLD",
+    help="An earlier fit: weights stay as they are there, so that the update is small.",
+)
 @click.option("--explain", is_flag=True, help="Measure which layers do the damage.")
 @click.option(
     "--to", metavar="RUNTIMES", help="Then write it for these, as export does: litert,coreml."

@@ -91,6 +91,11 @@ def outcome(report: Report) -> Section:
         _sizes_line("Download, packed", pair(original, compressed, "packed_bytes")),
         _sizes_line("Installed", pair(original, compressed, "bytes")),
     ]
+    update = get(report, "update", "bytes")
+    if update is not None:
+        whole = get(compressed, "packed_bytes")
+        smaller = _factor(whole, update, "smaller than that download", "larger than that download")
+        lines.insert(1, ("Update, packed", NONE, size(update), smaller))
     accuracy = get(report, "accuracy") or {}
     first, second = accuracy.get("original"), accuracy.get("compressed")
     for key, name in _ACCURACIES.items():

@@ -28,6 +28,10 @@ def comparison(report: dict[str, Any]) -> Table:
             show_size(after[key]),
             f"{before[key] / max(after[key], 1):.2f}x smaller",
         )
+    update = report.get("update")
+    if update:
+        share = update["bytes"] / max(after["packed_bytes"], 1)
+        table.add_row("update, packed", "", show_size(update["bytes"]), f"{share:.1%} of that")
     accuracy = report["accuracy"]
     for name, label in (("top1", "top-1"), ("top5", "top-5")):
         drop = (accuracy.get("drop") or {}).get(name)

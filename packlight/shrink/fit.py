@@ -35,9 +35,11 @@ from packlight.shrink.flipped import pictures
 from packlight.shrink.job import Job, Outcome
 from packlight.shrink.layers import find_layers
 from packlight.shrink.measuring import EvalFn
+from packlight.shrink.moves import DEFAULT
 from packlight.shrink.moves import parse as parse_moves
 from packlight.shrink.prune import FREE, Pattern
 from packlight.shrink.record import describe
+from packlight.shrink.revising import read as read_earlier
 from packlight.shrink.stages import Stages, output_folder
 from packlight.shrink.teaching import EFFORTS
 from packlight.weighing import weigh
@@ -80,6 +82,7 @@ def fit(
     recipe: str | None = None,
     labels: bool = False,
     lessons: int | None = None,
+    base: str | os.PathLike[str] | None = None,
     explain: bool = False,
     out: str | os.PathLike[str] | None = None,
     preprocess: samples_of.Preprocess | None = None,
@@ -124,6 +127,9 @@ def fit(
         lessons: how many samples retraining sees, repeats included, and each as it is: for samples
             made to measure. By default the effort says how many, and they are distorted as far as
             the original's answers allow.
+        base: an earlier fit of the network, its folder or `model.onnx` in it: weights stay as they
+            are there unless a change is worth the bits that tell of it, so that whoever has the
+            earlier version downloads little.
         explain: measure which layer does the damage, and the bytes that mending it would cost.
         out: the output folder; default: the model's name with `-fitted`.
         preprocess: how images become inputs.
@@ -162,6 +168,13 @@ def fit(
             f"lessons={lessons} with effort {effort!r} is not possible; give 1 or more, and the "
             "effort normal or best"
         )
+    if base is not None and (
+        moves != DEFAULT or effort != "fast" or budget.speedup or budget.max_ram
+    ):
+        raise BadInput(
+            "--base keeps the integers of an earlier fit; give it without --only, --recipe, "
+            "--speedup and --max-ram, and leave the effort at fast"
+        )
     progress = progress or Progress()
     torch.manual_seed(seed)
     preprocess = preprocess or samples_of.Preprocess()
@@ -177,6 +190,7 @@ def fit(
             dataset, calibrate, seed, _steering(macs), learning=effort != "fast"
         )
         fused = fuse(network)
+        earlier = None if base is None else read_earlier(base, find_layers(fused.network))
     folder = output_folder(out or f"{_stem(network)}-fitted", force, "a fit writes")
     original = onnx_file.source_of(network)
     stages = Stages(
@@ -197,6 +211,7 @@ def fit(
                 recipe,
                 labels,
                 lessons,
+                None if earlier is None else sha256(earlier.file),
             ],
         },
     )
@@ -217,6 +232,7 @@ def fit(
         eval_fn=eval_fn,
         progress=progress,
         stages=stages,
+        base=earlier,
     )
     with executing.workers(jobs, cluster, stages.folder) as job.workers:
         outcome = job.run()
@@ -234,6 +250,7 @@ def fit(
             "recipe": recipe,
             "labels": labels or None,
             "lessons": lessons,
+            "base": None if base is None else Path(base).name,
             "calibrate": calibrate,
             "seed": seed,
             "model": _name(network),

@@ -69,6 +69,7 @@ def solve_in_order(
     coarseness: float,
     batches: Iterable[tuple[Tensor, ...]],
     *,
+    solve: Callable[[Prepared, float], Solved] = grid_search.solve,
     folder: Path | None = None,
     tick: Callable[[], None] = lambda: None,
 ) -> list[Solved]:
@@ -81,6 +82,7 @@ def solve_in_order(
         solved: what layers keep whose inputs are not seen, or whose H is in blocks.
         coarseness: as of `grid_search.solve`.
         batches: samples, run once.
+        solve: one layer.
         folder: in which a folder is made for the time of the call, for what still flows; default:
             the system's.
         tick: called after every layer.
@@ -110,7 +112,7 @@ def solve_in_order(
                 for index in members:
                     sums[index].add(x, y)
             for index in members:
-                solution = found[index] = grid_search.solve(sums[index].aimed(), coarseness)
+                solution = found[index] = solve(sums[index].aimed(), coarseness)
                 slot = slots[prepared[index].layer.name]
                 values = slot.values(solution.levels, solution.scale, solution.bias)
                 weights.fill(assembly.network, values)

@@ -7,7 +7,7 @@ in onnxruntime on the bytes that are written.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,11 +24,12 @@ from packlight.shrink.explaining import Blame, explain
 from packlight.shrink.fallback import ENOUGH_DB
 from packlight.shrink.float_moves import Pruning, Sharing, fits
 from packlight.shrink.following import Following, solve_in_order
-from packlight.shrink.grid_search import Solved
+from packlight.shrink.grid_search import Prepared, Solved
 from packlight.shrink.layers import find_layers
 from packlight.shrink.measuring import EvalFn, Measuring
 from packlight.shrink.moves import Move
 from packlight.shrink.prune import Pattern
+from packlight.shrink.revising import ANEW, WEIGHTS, Earlier, near
 from packlight.shrink.search import Found, Point, Visit, go_on, search
 from packlight.shrink.stages import Stages
 from packlight.shrink.teaching import Levels, Teaching
@@ -95,6 +96,7 @@ class Job:
         eval_fn: judges instead of accuracy, if given.
         progress: told of every stage.
         stages: where finished stages are kept.
+        base: the version that whoever updates has, if the difference to it is to be small.
         workers: where independent pieces run.
     """
 
@@ -114,6 +116,7 @@ class Job:
     eval_fn: EvalFn | None
     progress: Progress
     stages: Stages
+    base: Earlier | None = None
     workers: Workers = HERE
     notes: list[str] = field(default_factory=list)
     narrowed: str = ""  # goes before the names of stages, once channels are out
@@ -154,6 +157,9 @@ class Job:
                 options = factoring.options(prepared, curvatures)
         if assembly is not None:
             grids = Quantizing(assembly, prepared, self.workers)
+            revised = self._revised(grids)
+            if revised is not None:
+                return revised
             found = self._search(grids)
             if "factorize" in self.moves:
                 return self._factored(grids, found, options)
@@ -223,28 +229,11 @@ class Job:
         """
         form, visit = found.point.form, found.point.visit
         assert isinstance(form, Integers)
-        before = form.solved
         if visit.coarseness == 0:
             return grids, found  # hardly anything was lost that could be made good
         if not self.budget.fits(visit.packed_bytes, visit.bytes):
             return grids, found  # nor is any size reached by it
-        batches = self.measuring.tensors(self.split.fit)
-
-        def solve(coarseness: float) -> list[Solved]:
-            def compute() -> list[dict[str, Any]]:
-                with self.progress.stage("solve in order", len(before)) as tick:
-                    solved = on_one_thread(
-                        *(solve_in_order, network, grids.assembly, grids.prepared),
-                        *(before, coarseness, batches),
-                        folder=self.stages.folder,
-                        tick=tick,
-                    )
-                return [one.state() for one in solved]
-
-            stored = self.stages.run(f"{stage}in-order-{coarseness:.6g}", compute)
-            return [Solved.of(state) for state in stored]
-
-        move = Following(grids, solve)
+        move = self._following(grids, lambda _: form.solved, network, stage)
 
         def build(coarseness: float) -> Point:
             return self.measuring.point(move.forms(coarseness), coarseness)
@@ -254,6 +243,74 @@ class Job:
         if point is not None and self.measuring.better(point, found.point):
             return move, replace(found, point=point)
         return grids, found
+
+    def _following(
+        self,
+        grids: Quantizing,
+        before: Callable[[float], Sequence[Solved]],
+        network: Network,
+        stage: str,
+        solve: Callable[[Prepared, float], Solved] = grid_search.solve,
+    ) -> Following:
+        """The layers solved in the order of the graph, at any coarseness.
+
+        Args:
+            grids, network, stage: as of `_followed`.
+            before: what layers keep at a coarseness that can not be solved so.
+            solve: one layer.
+        """
+        batches = self.measuring.tensors(self.split.fit)
+
+        def in_order(coarseness: float) -> list[Solved]:
+            def compute() -> list[dict[str, Any]]:
+                with self.progress.stage("solve in order", len(grids.prepared)) as tick:
+                    solved = on_one_thread(
+                        *(solve_in_order, network, grids.assembly, grids.prepared),
+                        *(before(coarseness), coarseness, batches),
+                        solve=solve,
+                        folder=self.stages.folder,
+                        tick=tick,
+                    )
+                return [one.state() for one in solved]
+
+            stored = self.stages.run(f"{stage}in-order-{coarseness:.6g}", compute)
+            return [Solved.of(state) for state in stored]
+
+        return Following(grids, in_order)
+
+    def _revised(self, grids: Quantizing) -> tuple[Quantizing, Found] | None:
+        """The earlier version changed where that pays, if one that meets the budget is near it."""
+        base = self.base
+        if base is None:
+            return None
+        moves = {weight: self._changing(grids, base.solver(weight), weight) for weight in WEIGHTS}
+
+        def build(coarseness: float, weight: float) -> Point:
+            return self.measuring.point(moves[weight].forms(coarseness), coarseness)
+
+        point, weight, visited = near(
+            build,
+            lambda point: self.measuring.distance(point.file),
+            self.measuring.drop,
+            self.budget,
+            base.coarseness(grids.prepared),
+        )
+        if point is None:
+            self.notes.append(f"nothing near {base.path} meets the budget: fitted without it")
+            return None
+        if weight == ANEW:
+            self.notes.append(
+                f"whatever is nearer to {base.path} answers less exactly: solved anew"
+            )
+        return moves[weight], Found(point, visited, "none")
+
+    def _changing(
+        self, grids: Quantizing, solve: Callable[[Prepared, float], Solved], weight: float
+    ) -> Following:
+        def alone(coarseness: float) -> list[Solved]:
+            return [solve(one, coarseness) for one in grids.prepared]
+
+        return self._following(grids, alone, self.network, f"base-{weight:g}-", solve)
 
     def _factored(
         self, whole: Quantizing, before: Found, options: Sequence[factoring.Options]

@@ -104,6 +104,15 @@ class Layer:
             return per_row.reshape(self.groups, out, -1)[:, :, 0].reshape(-1)
         return per_row.reshape(-1)
 
+    def per_row(self, channels: Array) -> Array:
+        """The inverse of `channels`: (G, R)."""
+        rows = (
+            np.repeat(channels, int(np.prod(self.shape[2:])))
+            if self.kind == "conv_transpose"
+            else channels
+        )
+        return rows.reshape(self.groups, -1)
+
     def windows(self, value: Tensor) -> Tensor:
         """The inputs that the rows see: (G, positions, n) from one value of `input`."""
         if self.kind == "conv":

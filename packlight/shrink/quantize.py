@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -31,6 +32,14 @@ Choose = Callable[[Array, Array], Array]
 """Targets in steps and what a squared step of error costs, (G, R) each -> levels, (G, R).
 
 Levels are integers on a grid; with steps of 1 they may be any numbers, such as a codebook's."""
+
+
+class ChooseAgain(Protocol):
+    """A `Choose` that may be told what the levels are in an earlier version."""
+
+    def __call__(self, scaled: Array, cost: Array, earlier: Array | None = None) -> Array:
+        """As of `Choose`, `earlier` (G, R)."""
+
 
 LEVELS = 64
 """The largest level. Processors without int8 instructions (x86 before VNNI) multiply uint8 by int8
@@ -158,20 +167,27 @@ def round_blocks(weights: Array, factors: Sequence[Factor], step: Array, choose:
     return np.concatenate(pieces, axis=2)
 
 
-def on_grid(price: float, bits: Array) -> Choose:
-    """Every row by itself: the cheapest of the nearest level, its neighbour towards zero, and zero.
+def on_grid(price: float, bits: Array, stay: float = 0.0) -> ChooseAgain:
+    """Every row by itself: the cheapest of the nearest level, its neighbour towards zero, zero, and
+    the earlier one.
 
     Args:
         price: error that one bit is worth, in the units of weight^2 x moment.
         bits: (255,) what each level costs, as of `rate.marginal`.
+        stay: bits that a level saves which is as it was.
     """
 
-    def choose(scaled: Array, cost: Array) -> Array:
+    def choose(scaled: Array, cost: Array, earlier: Array | None = None) -> Array:
         nearest = np.clip(np.rint(scaled), -LEVELS, LEVELS)
         best, best_cost = nearest, np.inf
-        for level in (nearest, nearest - np.sign(nearest), np.zeros_like(nearest)):
-            rate_cost = price * bits[level.astype(np.int64) + rate.LEVELS]
-            level_cost = cost * np.square(scaled - level) + rate_cost
+        candidates = [nearest, nearest - np.sign(nearest), np.zeros_like(nearest)]
+        if earlier is not None:
+            candidates.append(earlier)
+        for level in candidates:
+            costs = bits[level.astype(np.int64) + rate.LEVELS]
+            if earlier is not None:
+                costs = costs - stay * (level == earlier)
+            level_cost = cost * np.square(scaled - level) + price * costs
             best = np.where(level_cost < best_cost, level, best)
             best_cost = np.minimum(best_cost, level_cost)
         return best
@@ -179,18 +195,20 @@ def on_grid(price: float, bits: Array) -> Choose:
     return choose
 
 
-def on_trellis(price: float, bits: Array) -> Choose:
+def on_trellis(price: float, bits: Array, stay: float = 0.0) -> ChooseAgain:
     """All rows together: the cheapest path through the trellis.
 
     Args:
-        price: as above.
+        price, stay: as above.
         bits: (2, 2 * TOP + 1) what each index costs on either grid, -TOP first.
     """
     prices = np.ascontiguousarray(price * bits, dtype=np.float64).tobytes()
 
-    def choose(scaled: Array, cost: Array) -> Array:
+    def choose(scaled: Array, cost: Array, earlier: Array | None = None) -> Array:
         everywhere = np.ascontiguousarray(np.broadcast_to(cost, scaled.shape), dtype=np.float64)
-        path = cheapest_path(np.ascontiguousarray(scaled).tobytes(), everywhere.tobytes(), prices)
+        had = b"" if earlier is None else np.ascontiguousarray(earlier, dtype=np.int8).tobytes()
+        targets = np.ascontiguousarray(scaled).tobytes()
+        path = cheapest_path(targets, everywhere.tobytes(), prices, had, price * stay)
         return np.frombuffer(path, np.int8).reshape(scaled.shape)
 
     return choose
@@ -212,12 +230,16 @@ def quantize(
     """
     levels = np.clip(np.rint(weights / step[:, :, None]), -LEVELS, LEVELS).astype(np.int8)
     for _ in range(RATE_PASSES if price > 0 else 1):
-        if along_trellis:
-            choose = on_trellis(price, _bits_of_indices(levels.reshape(-1, levels.shape[2])))
-        else:
-            choose = on_grid(price, rate.marginal(levels))
+        choose = priced(levels, price, along_trellis=along_trellis)
         levels = round_blocks(weights, factors, step, choose).astype(np.int8)
     return levels
+
+
+def priced(levels: Array, price: float, stay: float = 0.0, *, along_trellis: bool) -> ChooseAgain:
+    """How to choose levels, each at the price that it has among those there are, (G, R, n)."""
+    if along_trellis:
+        return on_trellis(price, _bits_of_indices(levels.reshape(-1, levels.shape[2])), stay)
+    return on_grid(price, rate.marginal(levels), stay)
 
 
 def _bits_of_indices(levels: Array) -> Array:

@@ -28,6 +28,7 @@ from packlight.weighing.limits import Sizes
 
 if TYPE_CHECKING:
     from packlight.shrink.job import Job, Outcome
+    from packlight.shrink.revising import Earlier
 
 
 def describe(
@@ -90,6 +91,7 @@ def describe(
             "packed_sha256": sha256(packed),
             "packed_bytes": packed.stat().st_size,
         },
+        "update": None if job.base is None else _update(job.base, outcome),
         "accuracy": accuracy,
         "flips": None if outcome.flips is None else flipped.describe(outcome.flips, judge),
         "latency_ms": latency,
@@ -104,6 +106,15 @@ def describe(
         "visited": _visited(job, outcome),
         "notes": _notes(job, outcome, fused),
         **circumstances(job.progress, command or " ".join(sys.argv)),
+    }
+
+
+def _update(base: Earlier, outcome: Outcome) -> dict[str, Any]:
+    """What whoever has the earlier version downloads."""
+    return {
+        "base": base.path.name,
+        "sha256": sha256(base.file),
+        "bytes": base.update(outcome.point.file),
     }
 
 

@@ -25,12 +25,20 @@ def levels_of(indices: list[int]) -> tuple[list[int], list[int]]:
     return levels, grids
 
 
-def cheapest(targets: Array, weights: Array, prices: Array, top: int) -> tuple[float, list[int]]:
+def cheapest(
+    targets: Array,
+    weights: Array,
+    prices: Array,
+    top: int,
+    earlier: Array | None = None,
+    saving: float = 0.0,
+) -> tuple[float, list[int]]:
     """The least cost of all paths with indices up to `top`, and the levels that have it.
 
     Args:
         targets, weights: (n,).
         prices: (2, odd count), the middle one that of index 0.
+        earlier: (n,) levels; each that stays costs `saving` less.
     """
     middle = prices.shape[1] // 2
     best: tuple[float, list[int]] = (np.inf, [])
@@ -42,5 +50,9 @@ def cheapest(targets: Array, weights: Array, prices: Array, top: int) -> tuple[f
                 targets, weights, levels, grids, indices, strict=True
             )
         )
+        if earlier is not None:
+            cost -= saving * sum(
+                level == before for level, before in zip(levels, earlier, strict=True)
+            )
         best = min(best, (float(cost), levels))
     return best

@@ -115,6 +115,24 @@ def test_the_path_is_the_cheapest_of_all(price):
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("stay", [0.5, 3.0])
+def test_the_path_is_the_cheapest_of_all_also_where_earlier_levels_save_bits(stay):
+    generator = np.random.default_rng(7)
+    bits = np.abs(np.arange(-quantize.TOP, quantize.TOP + 1)) + np.array([[1.0], [0.5]])
+    kept = 0
+    for _ in range(20):
+        indices = generator.integers(-1, 2, 4)
+        earlier = np.array(paths.levels_of(indices.tolist())[0])
+        targets = earlier + generator.normal(size=4)
+        weights = generator.uniform(0.5, 2, 4)
+        choose = quantize.on_trellis(0.2, bits, stay)
+        found = choose(targets[None], weights[None], earlier[None])[0]
+        _, expected = paths.cheapest(targets, weights, 0.2 * bits, 3, earlier, 0.2 * stay)
+        np.testing.assert_array_equal(found, expected)
+        kept += (found == earlier).all()
+    assert 0 < kept < 20
+
+
 def test_the_trellis_holds_the_same_error_in_fewer_bits():
     weights = np.random.default_rng(5).laplace(size=(1, 256, 48))
     moments = correlated(1, 48, 2)
