@@ -89,25 +89,28 @@ def cases(shared: Path, work: Path, record: Record) -> dict[str, Case]:
     first = fitted(model, data, 450_000, work / "first")
     tuned = work / "tuned.onnx"
     if not tuned.exists():
-        moved = networks.fine_tuned(model, data, HOW, tuned)
+        moved = networks.fine_tuned(model, data, HOW, CALIBRATED, tuned)
         (work / "moved.json").write_text(json.dumps(moved))
     record["moved"] = json.loads((work / "moved.json").read_text())
-    new = fitted(tuned, data, 450_000, work / "tuned")
     return {
         "other budget": Case(
             "fitted again, to 420 KB", first, fitted(model, data, 420_000, work / "smaller")
         ),
-        "tuned, last layers sent": Case(
-            "last layers trained on; the layers before stay as they were",
+        "other budget, --base": Case(
+            "the same with `fit --base`",
             first,
-            networks.with_last_layers(first, new, work / "last"),
+            fitted(model, data, 420_000, work / "smaller-base", first),
         ),
-        "tuned, on the old grid": Case(
-            "the same training, rounded onto the steps of the first fit",
+        "tuned": Case(
+            "last layers trained on, all fitted again",
             first,
-            networks.on_old_grid(first, model, tuned, work / "grid"),
+            fitted(tuned, data, 450_000, work / "tuned"),
         ),
-        "tuned, fitted again": Case("the same training, all of it fitted again", first, new),
+        "tuned, --base": Case(
+            "the same with `fit --base`",
+            first,
+            fitted(tuned, data, 450_000, work / "tuned-base", first),
+        ),
         "other metadata": Case(
             "the same weights, another description",
             first,
@@ -123,11 +126,16 @@ def cases(shared: Path, work: Path, record: Record) -> dict[str, Case]:
     }
 
 
-def fitted(model: Path, data: Path, budget: int, out: Path) -> Path:
+def fitted(model: Path, data: Path, budget: int, out: Path, base: Path | None = None) -> Path:
     """The folder of a fit, made where it is not there."""
     if not (out / "report.json").exists():
         packlight.fit(
-            model, data, target_size=budget, preprocess=HOW, calibrate=CALIBRATED, out=out
+            *(model, data),
+            target_size=budget,
+            preprocess=HOW,
+            calibrate=CALIBRATED,
+            base=base,
+            out=out,
         )
     return out
 
@@ -156,6 +164,7 @@ def measure(case: Case, kept: Path) -> Record:
         sent = sum(count for _, count in done.files)
         return {
             "what": case.what,
+            "answers": _answers(case.new),
             "unpacked": size_of(new),
             "full": second.full.size,
             "ours": sent,
@@ -164,6 +173,19 @@ def measure(case: Case, kept: Path) -> Record:
             "nothing_new": idle,
             **peers(old, new, packed, kept, work),
         }
+
+
+def _answers(folder: Path) -> Record | None:
+    """How a fit's answers are beside those of what it was made from, judged on other samples."""
+    place = folder / "report.json"
+    if not place.exists():
+        return None
+    accuracy = json.loads(place.read_text())["accuracy"]
+    return {
+        "n": accuracy["n"],
+        "same": accuracy["agreement"]["value"],
+        "drop": accuracy["drop"]["top1"]["value"],
+    }
 
 
 def peers(old: Path, new: Path, packed: list[Path], kept: Path, work: Path) -> Record:

@@ -20,18 +20,24 @@ from packlight import data as samples_of
 CUT = "fire9/squeeze1x1_relu"
 LAYERS = ("fire9/expand1x1", "fire9/expand3x3", "conv10")
 MODEL, REPORT = "model.onnx", "report.json"
-EPOCHS, BATCH, RATE, MOMENTUM = 2, 25, 2e-4, 0.9
+EPOCHS, BATCH, RATE, MOMENTUM = 7, 25, 2e-4, 0.9
 
 
-def fine_tuned(model: Path, data: Path, how: samples_of.Preprocess, out: Path) -> float:
-    """Train SqueezeNet's last fire module and its classifier on the labels, in floats.
+def fine_tuned(
+    model: Path, data: Path, how: samples_of.Preprocess, calibrated: int, out: Path
+) -> float:
+    """Train SqueezeNet's last fire module and its classifier on labels, in floats.
 
+    Args:
+        model: the network.
+        data, how, calibrated: as a fit gets them; the samples that judge there are not learnt from.
+        out: the file to write.
     Returns:
         The norm of what the weights of these layers moved by, over their norm.
     """
     network = onnx.load(model)
     held = {one.name: one for one in network.graph.initializer}
-    features, labels = _features(model, data, how)
+    features, labels = _features(model, data, how, calibrated)
     torch.manual_seed(0)
     weights = {
         name: torch.from_numpy(numpy_helper.to_array(held[name]).copy()).requires_grad_()
@@ -52,35 +58,6 @@ def fine_tuned(model: Path, data: Path, how: samples_of.Preprocess, out: Path) -
         held[name].CopyFrom(numpy_helper.from_array(weight.detach().numpy(), name))
     onnx.save(network, out)
     return float(np.sqrt(moved / norm))
-
-
-def with_last_layers(old: Path, new: Path, out: Path) -> Path:
-    """The first fit with another's last layers: what a fit that holds the others would send."""
-    network, other = onnx.load(old / MODEL), onnx.load(new / MODEL)
-    theirs = {one.name: one for one in other.graph.initializer}
-    for one in network.graph.initializer:
-        if one.name.rpartition(".")[0] in LAYERS:
-            one.CopyFrom(theirs[one.name])
-    return _written(network, out)
-
-
-def on_old_grid(old: Path, before: Path, after: Path, out: Path) -> Path:
-    """The first fit, each weight of the last layers moved by as many steps as it was trained."""
-    network = onnx.load(old / MODEL)
-    was, now = (
-        {one.name: numpy_helper.to_array(one) for one in onnx.load(path).graph.initializer}
-        for path in (before, after)
-    )
-    held = {one.name: one for one in network.graph.initializer}
-    for layer in LAYERS:
-        for name in (f"{layer}.weight", f"{layer}.bias"):
-            codes = numpy_helper.to_array(held[f"{name}_quantized"])
-            step = numpy_helper.to_array(held[f"{name}_scale"])
-            limits = np.iinfo(codes.dtype)
-            moved = codes + np.round((now[name] - was[name]) / step)
-            moved = np.clip(moved, limits.min, limits.max).astype(codes.dtype)
-            held[f"{name}_quantized"].CopyFrom(numpy_helper.from_array(moved, f"{name}_quantized"))
-    return _written(network, out)
 
 
 def described(old: Path, out: Path) -> Path:
@@ -137,13 +114,14 @@ def _ending(x: torch.Tensor, weights: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 def _features(
-    model: Path, data: Path, how: samples_of.Preprocess
+    model: Path, data: Path, how: samples_of.Preprocess, calibrated: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What flows into the last layers, and the labels."""
+    """What flows into the last layers, and the labels, of the samples that are fitted on."""
     cut = onnx.load(model)
     cut.graph.output.append(helper.make_empty_tensor_value_info(CUT))
     session = onnxruntime.InferenceSession(cut.SerializeToString())
-    samples = samples_of.open_data(data, packlight.load(model).inputs, how).test
+    dataset = samples_of.open_data(data, packlight.load(model).inputs, how)
+    samples = samples_of.split(dataset, calibrated, seed=0).fit
     assert samples.labels is not None
     name = session.get_inputs()[0].name
     made = [session.run([CUT], {name: images})[0] for (images,) in samples.batches(25)]

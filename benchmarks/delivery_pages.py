@@ -55,7 +55,10 @@ def section(record: Record) -> str:
             sizes = case[f"{files}_peers"]
             whole = case["unpacked"] if files == "unpacked" else case["full"]
             others.append([name, files, *(count(size) for size in sizes.values()), count(whole)])
-    told = [f"- **{name}**: {case['what']}" for name, case in record["cases"].items()]
+    told = [
+        f"- **{name}**: {case['what']}{_answers(case['answers'])}"
+        for name, case in record["cases"].items()
+    ]
     return "\n".join(
         [
             f"{record['date']}, {record['machine']}, commit {record['commit']}, {versions}.",
@@ -97,6 +100,13 @@ def scale(record: Record) -> str:
             ]
         )
     return "\n".join([f"Update: {assumed.case}.", "", *rows_of(rows)])
+
+
+def _answers(found: Record | None) -> str:
+    if found is None:
+        return ""
+    lost = f"{100 * found['drop']:.1f}".replace("-", "−")
+    return f" ({_percent(found['same'])} of answers kept, {lost} points lost, n = {found['n']})"
 
 
 def _best(case: Record) -> int:

@@ -30,7 +30,7 @@ class Assumed:
         uneven: how much more than the mean arrives in the busiest time of the window.
     """
 
-    case: str = "tuned, fitted again"
+    case: str = "tuned, --base"
     installs: float = 10e6
     updates: float = 1.0
     polls: float = 1.0

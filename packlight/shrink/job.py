@@ -299,9 +299,7 @@ class Job:
             self.notes.append(f"nothing near {base.path} meets the budget: fitted without it")
             return None
         if weight == ANEW:
-            self.notes.append(
-                f"whatever is nearer to {base.path} answers less exactly: solved anew"
-            )
+            self.notes.append(f"what is nearer to {base.path} misses the budget: solved anew")
         return moves[weight], Found(point, visited, "none")
 
     def _changing(

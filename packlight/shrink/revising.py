@@ -2,8 +2,8 @@
 
 Layers are solved in the order of the graph, as in `following`, each from the integers it had
 (`revise`). What a bit of the file is worth, the earlier version's steps tell. What a bit of the
-update is worth beside it, the answers decide: as much, if they are then as near to the original's
-as those of a network solved anew; otherwise less.
+update is worth beside it, the answers decide: as much, if they are then about as near to the
+original's as those of a network solved anew; otherwise less.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ FILE = "model.onnx"  # that a fit writes
 TRIALS = 4  # of a network solved anew
 STRIDE = 1.1  # of the coarseness, between them
 ANEW = 0.0
-WEIGHTS = (1.0, 0.1, 0.01, ANEW)  # of a bit of the update, in bits of the whole file
-WORSE = 1.2  # an update may be this much farther from the original than a network solved anew
+WEIGHTS = (1.0, 0.1, 0.03, ANEW)  # of a bit of the update, in bits of the whole file
+FARTHER = 1.2  # from the original than a network solved anew, an update may be at most
+WORSE = 0.015  # share of answers that it may lose beside that one
 
 
 @dataclass(frozen=True)
@@ -160,9 +161,17 @@ def near(
             break
     else:
         return None, ANEW, visited
-    allowed = WORSE * distance(anew)
+    far, lost = FARTHER * distance(anew), _lost(anew) + WORSE
+    found = anew, ANEW
     for weight in WEIGHTS[:-1]:
         point = build(coarseness, weight)
-        if fits(point) and keeps(point) and distance(point) <= allowed:
-            return point, weight, visited
-    return anew, ANEW, visited
+        if fits(point) and keeps(point):
+            found = point, weight
+            if distance(point) <= far and _lost(point) <= lost:
+                break
+    return *found, visited
+
+
+def _lost(point: Point) -> float:
+    """The share of right answers lost, or of answers changed; 0 where nothing is classified."""
+    return point.visit.verdict.drop or 0.0

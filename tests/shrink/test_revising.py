@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 
 import packlight
 from packlight import files
@@ -22,7 +24,7 @@ from packlight.shrink.search import Point, Visit
 from tests.networks import images, plain
 from tests.schemas import conforms
 
-SIZE = 8000
+SIZE = 3500
 
 
 class Versions:
@@ -37,7 +39,7 @@ class Versions:
         self.old = onnx_file.write(network, folder / "old.onnx")
         last = value_of_name(network, find_layers(network)[-1].weight)
         with torch.no_grad():
-            last += 0.1 * last.std() * torch.randn(last.shape, generator=torch.Generator())
+            last += 0.01 * last.std() * torch.randn(last.shape, generator=torch.Generator())
         self.new = onnx_file.write(network, folder / "new.onnx")
         self.first = packlight.fit(self.old, self.data, target_size=SIZE, out=folder / "first")
         self.folder = folder
@@ -66,8 +68,8 @@ def test_the_update_is_small_and_the_answers_are_those_of_a_fit_without_it(versi
     update, whole = (
         len(compress(one.model.read_bytes(), "max", base=earlier)) for one in (second, anew)
     )
-    assert update < 0.5 * whole
-    assert update < 0.1 * second.packed.stat().st_size
+    assert update < 0.6 * whole
+    assert update < 0.2 * second.packed.stat().st_size
     assert second.packed.stat().st_size <= SIZE
     exact, other = (one.report["accuracy"]["sqnr_db"] for one in (second, anew))
     assert exact > other - 1.5
@@ -112,12 +114,15 @@ def test_a_size_far_below_the_base_is_met_without_it(versions, tmp_path):
 
 
 def test_what_can_be_no_base_is_told_in_one_sentence(versions, tmp_path):
-    small = onnx_file.write(plain(channels=4), tmp_path / "other.onnx")
-    other = packlight.fit(small, versions.data, target_size=SIZE, out=tmp_path / "other")
+    narrow = onnx.load(versions.first.model)
+    for one in narrow.graph.initializer:
+        if one.name == "conv2.weight_quantized":
+            one.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(one)[:20], one.name))
+    onnx.save(narrow, tmp_path / "narrow.onnx")
     empty = tmp_path / "empty"
     empty.mkdir()
     for base, words in (
-        (other.model, "in this network; a base is an earlier fit of the same network"),
+        (tmp_path / "narrow.onnx", "20x.*in this network; a base is an earlier fit of the same"),
         (versions.old, "holds no int8 weights of this network"),
         (empty, "model.onnx can not be read"),
         (tmp_path / "missing", "can not be read"),
@@ -135,14 +140,16 @@ def test_what_can_be_no_base_is_told_in_one_sentence(versions, tmp_path):
 class Made:
     """Networks whose sizes and distances are known: (weight) -> bytes, distance, drop."""
 
-    def __init__(self, packed, distances, drop=0.0):
+    def __init__(self, packed, distances, drop=0.0, larger=1.0):
         self.packed, self.distances, self.dropped = packed, distances, drop
+        self.larger = larger  # than solved anew, what is near to the base
         self.asked: list[tuple[float, float]] = []
 
     def build(self, coarseness, weight):
         self.asked.append((coarseness, weight))
         verdict = Verdict(1, None, None, None, None, None, 0.0)
-        visit = Visit(coarseness, 0, int(self.packed / coarseness), verdict)
+        packed = self.packed * (1 if weight == ANEW else self.larger) / coarseness
+        visit = Visit(coarseness, 0, int(packed), verdict)
         return Point(visit, b"", weight, None)
 
     def distance(self, point):
@@ -161,7 +168,7 @@ class Made:
         ((1.0, 1.0, 1.0, 1.0), WEIGHTS[0]),
         ((1.3, 1.1, 1.0, 1.0), WEIGHTS[1]),
         ((9.0, 8.0, 1.1, 1.0), WEIGHTS[2]),
-        ((9.0, 8.0, 7.0, 1.0), ANEW),
+        ((9.0, 8.0, 7.0, 1.0), WEIGHTS[2]),
     ],
 )
 def test_an_update_weighs_as_much_as_the_answers_allow(distances, expected):
@@ -176,6 +183,12 @@ def test_a_file_that_is_too_large_gets_coarser_and_one_that_loses_too_much_finer
     assert [visit.coarseness for visit in visited] == sorted(c for c, _ in made.asked)
     point, _, _ = made.near(Budget(max_drop=0.009))
     assert made.drop(point) <= 0.009
+
+
+def test_what_is_nearer_but_misses_the_budget_is_solved_anew():
+    made = Made(1000, (1.0,) * 4, larger=1.01)
+    point, weight, _ = made.near(Budget(target_size=1000))
+    assert (point.visit.packed_bytes, weight) == (1000, ANEW)
 
 
 def test_where_nothing_near_meets_the_budget_there_is_no_point():
