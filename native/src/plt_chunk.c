@@ -24,7 +24,7 @@ void plt_state_init(plt_state *s)
     for (size_t i = 0; i < PLT_NUMBERS; i++)
         for (size_t j = 0; j < 96; j++)
             s->number[i][j] = PLT_COUNTER_NEW;
-    for (size_t i = 0; i < 4; i++)
+    for (size_t i = 0; i < PLT_FLAGS; i++)
         s->flag[i] = PLT_COUNTER_NEW;
 }
 
@@ -409,6 +409,36 @@ static int32_t extreme(const plt_segment *g, const uint8_t *weights, size_t row)
     return found;
 }
 
+/* Codes a number from 0 to `limit`, all as likely. */
+static uint32_t code_uniform(plt_range *rc, uint32_t value, uint32_t limit)
+{
+    uint32_t got = 0;
+
+    for (uint32_t bit = limit ? 2u << plt_top_bit(limit) : 1; bit >>= 1;) {
+        if ((got | bit) > limit)
+            continue;
+        uint32_t ones = limit - (got | bit) + 1;
+        ones = ones < bit ? ones : bit;
+        uint32_t p = (uint32_t)(65536ull * ones / (ones + bit));
+        got |= plt_bit(rc, (value & bit) != 0, p ? p : 1) ? bit : 0;
+    }
+    return got;
+}
+
+/* Codes what a row of weights reached before it was quantised, if not what is expected: any number
+ * within half a step of that, or one that is very near or farther away. */
+static uint32_t code_limit(plt_state *s, plt_range *rc, uint32_t scale, uint32_t expected,
+                           uint32_t value)
+{
+    uint32_t far = (expected >> 23 & 255) - (scale >> 23 & 255); /* powers of two */
+    uint32_t step = far < 24 ? ((scale & 0x7fffff) | 0x800000) >> far : 0;
+    uint32_t off = value - expected, lowest = 0u - step / 2;
+
+    if (adaptive_bit(s, rc, &s->flag[4], off - lowest <= step && off + 8 > 16))
+        return expected + lowest + code_uniform(rc, off - lowest, step);
+    return expected + (uint32_t)code_signed(s, rc, N_DIFFERENCE, (int32_t)off);
+}
+
 /* What rows of weights reached before they were quantised: their extreme times their scale where
  * the scale was made from it, and within half a step of that elsewhere. */
 static void code_limits(plt_state *s, plt_range *rc, const plt_segment *g, uint8_t *raw)
@@ -418,8 +448,9 @@ static void code_limits(plt_state *s, plt_range *rc, const plt_segment *g, uint8
         uint32_t scale = load(raw + i - g->distance, 4, 0);
         uint32_t expected = plt_fp32_multiply(scale, plt_fp32_from_int(most));
         uint32_t v = rc->mode == PLT_DECODE ? 0 : load(raw + i, 4, 0);
-        s->exact = most == 127 || most == -127 ? 3 : 2;
-        v = code_expected(s, rc, expected, v);
+        plt_counter *exact = &s->flag[most == 127 || most == -127 ? 3 : 2];
+        v = adaptive_bit(s, rc, exact, v == expected) ? expected
+                                                      : code_limit(s, rc, scale, expected, v);
         if (rc->mode == PLT_DECODE)
             store(raw + i, v, 4, 0);
     }
@@ -440,6 +471,8 @@ int plt_segment_code(plt_state *s, plt_range *rc, uint8_t *raw, size_t at, size_
     plt_segment *g = &s->open;
     int decode = rc->mode == PLT_DECODE;
 
+    if (at == 0)
+        plt_words_begin(&s->bytes.words);
     if (!s->left) {
         *g = *plan;
         uint64_t bytes = code_header(s, rc, g, palette);
@@ -453,7 +486,8 @@ int plt_segment_code(plt_state *s, plt_range *rc, uint8_t *raw, size_t at, size_
             if (g->kind == PLT_BYTES) {
                 for (size_t i = at; i < at + bytes; i++) {
                     uint8_t byte = decode ? 0 : raw[i];
-                    byte = plt_bytes_code(&s->bytes, &s->model.tables, rc, byte);
+                    byte = plt_bytes_code(&s->bytes, &s->model.tables, rc, raw, (uint32_t)i,
+                                          byte);
                     if (decode)
                         raw[i] = byte;
                 }
