@@ -10,7 +10,7 @@ enum {
     N_KIND, N_LENGTH, N_DISTANCE, N_FACTOR, N_ITEM, N_ROWS, N_CHANNELS, N_TAPS, N_TAP_WIDTH,
     N_ORDER, N_CENTRE, N_LOWEST, N_HIGHEST, N_FORMAT, N_LARGEST, N_ZERO_BITS, N_MODEL_BITS,
     N_PALETTE_SIZE, N_PALETTE_ZERO, N_PALETTE_GAP, N_DIFFERENCE, N_REFERENCE, N_BASE_LENGTH,
-    N_TOLD_FROM, N_WEIGHTS, N_SIDE, N_ALONG
+    N_TOLD_FROM, N_WEIGHTS, N_SIDE, N_ALONG, N_AGAIN
 };
 
 /* What a tensor is told from. */
@@ -159,8 +159,41 @@ static int code_reference(plt_state *s, plt_range *rc, plt_segment *g, uint64_t 
     return from == FROM_NOTHING && g->kind != PLT_CHANGES ? 0 : -1;
 }
 
+/* Codes where the scales and the weights of limits are, and which of them are meant: often those of
+ * the limits before, on the other side. Returns whether that makes sense. */
+static int code_rows(plt_state *s, plt_range *rc, plt_segment *g, uint32_t at)
+{
+    const plt_segment *before = &s->limits;
+    uint32_t scales = at - g->distance, weights = at - g->weights;
+    uint32_t again = before->length == g->length && before->lowest != g->lowest &&
+                     before->distance == scales && before->weights == weights &&
+                     before->shape.channels == g->shape.channels &&
+                     before->shape.channels_last == g->shape.channels_last;
+
+    NUMBER(N_AGAIN, again);
+    if (again) {
+        *g = *before;
+        g->distance = at - before->distance;
+        g->weights = at - before->weights;
+        g->lowest = !before->lowest;
+    } else {
+        NUMBER(N_DISTANCE, g->distance);
+        NUMBER(N_WEIGHTS, g->weights);
+        NUMBER(N_CHANNELS, g->shape.channels);
+        NUMBER(N_ORDER, g->shape.channels_last);
+        NUMBER(N_SIDE, g->lowest);
+        NUMBER(N_LENGTH, g->length);
+    }
+    s->limits = *g;
+    s->limits.distance = at - g->distance;
+    s->limits.weights = at - g->weights;
+    return again <= 1 && g->length % 4 == 0 && g->shape.channels && g->shape.channels_last <= 1 &&
+           g->lowest <= 1;
+}
+
 /* Codes everything about a segment but its data. Returns its bytes, or 0 if it makes no sense. */
-static uint64_t code_header(plt_state *s, plt_range *rc, plt_segment *g, const uint32_t *palette)
+static uint64_t code_header(plt_state *s, plt_range *rc, plt_segment *g, const uint32_t *palette,
+                            uint32_t at)
 {
     NUMBER(N_KIND, g->kind);
     switch (g->kind) {
@@ -179,15 +212,7 @@ static uint64_t code_header(plt_state *s, plt_range *rc, plt_segment *g, const u
         NUMBER(N_LENGTH, g->length);
         return g->length % 4 ? 0 : g->length;
     case PLT_LIMITS:
-        NUMBER(N_DISTANCE, g->distance);
-        NUMBER(N_WEIGHTS, g->weights);
-        NUMBER(N_CHANNELS, g->shape.channels);
-        NUMBER(N_ORDER, g->shape.channels_last);
-        NUMBER(N_SIDE, g->lowest);
-        NUMBER(N_LENGTH, g->length);
-        return g->length % 4 || !g->shape.channels || g->shape.channels_last > 1 || g->lowest > 1
-                   ? 0
-                   : g->length;
+        return code_rows(s, rc, g, at) ? g->length : 0;
     case PLT_INTEGERS: {
         int sane = code_item(s, rc, g);
         g->centre = code_signed(s, rc, N_CENTRE, g->centre);
@@ -475,7 +500,7 @@ int plt_segment_code(plt_state *s, plt_range *rc, uint8_t *raw, size_t at, size_
         plt_words_begin(&s->bytes.words);
     if (!s->left) {
         *g = *plan;
-        uint64_t bytes = code_header(s, rc, g, palette);
+        uint64_t bytes = code_header(s, rc, g, palette, (uint32_t)at);
         if (!bytes)
             return -1;
         if (g->kind == PLT_BYTES || g->kind == PLT_COPY || g->kind == PLT_PRODUCT ||

@@ -11,7 +11,7 @@ import lzma
 import pickle
 import struct
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, localcontext
 from functools import cache
 from operator import mul
@@ -213,8 +213,9 @@ class State:
         self.fourier: Fourier | None = None
         self.exact = 0  # the last expected number was the right one
         self.bytes = Bytes()
-        self.number = [[COUNTER_NEW] * 96 for _ in range(27)]
+        self.number = [[COUNTER_NEW] * 96 for _ in range(28)]
         self.flag = [COUNTER_NEW] * 5
+        self.limits = Segment(), 0  # the last ones, and where they were in their chunk
         self.open = Segment()
         self.left = 0  # items of the tensor at hand that are still to come
 
@@ -230,7 +231,7 @@ def decode_model(state: State, packed: bytes, size: int) -> bytearray:
 
 def decode_segment(s: State, rc: RangeDecoder, out: bytearray, size: int) -> None:
     if not s.left:
-        s.open = g = read_segment(s, rc)
+        s.open = g = read_segment(s, rc, len(out))
         if g.kind in (BYTES, COPY, PRODUCT, BASE_COPY, LIMITS):
             check(0 < g.length <= size - len(out))
             if g.kind == BYTES:
@@ -325,12 +326,14 @@ class Segment:
 N_KIND, N_LENGTH, N_DISTANCE, N_FACTOR, N_ITEM, N_ROWS, N_CHANNELS, N_TAPS = range(8)
 N_TAP_WIDTH, N_ORDER, N_CENTRE, N_LOWEST, N_HIGHEST, N_FORMAT, N_LARGEST = range(8, 15)
 N_ZERO_BITS, N_MODEL_BITS, N_PALETTE_SIZE, N_PALETTE_ZERO, N_PALETTE_GAP = range(15, 20)
-N_DIFFERENCE, N_REFERENCE, N_BASE_LENGTH, N_TOLD_FROM, N_WEIGHTS, N_SIDE, N_ALONG = range(20, 27)
+N_DIFFERENCE, N_REFERENCE, N_BASE_LENGTH, N_TOLD_FROM = range(20, 24)
+N_WEIGHTS, N_SIDE, N_ALONG, N_AGAIN = range(24, 28)
 NOTHING, BASE, CHUNK = range(3)
 FORMATS = [(4, 8, 23), (2, 5, 10), (2, 8, 7)]  # width, exponent bits, mantissa bits
 
 
-def read_segment(s: State, rc: RangeDecoder) -> Segment:
+def read_segment(s: State, rc: RangeDecoder, done: int) -> Segment:
+    """The header of a segment `done` bytes behind its chunk's beginning."""
     g = Segment(read_number(s, rc, N_KIND))
     if g.kind == BYTES:
         g.length = read_number(s, rc, N_LENGTH)
@@ -356,14 +359,23 @@ def read_segment(s: State, rc: RangeDecoder) -> Segment:
         g.length = read_number(s, rc, N_LENGTH)
         check(g.distance >= 4 and g.length % 4 == 0)
     elif g.kind == LIMITS:
-        g.distance = read_number(s, rc, N_DISTANCE)
-        g.weights = read_number(s, rc, N_WEIGHTS)
-        g.shape.channels = read_number(s, rc, N_CHANNELS)
-        g.shape.channels_last = read_number(s, rc, N_ORDER)
-        g.lowest_meant = read_number(s, rc, N_SIDE)
-        g.length = read_number(s, rc, N_LENGTH)
+        again = read_number(s, rc, N_AGAIN)
+        check(again < 2)
+        if again:
+            g, at = s.limits
+            g = replace(g, lowest_meant=1 - g.lowest_meant)
+            g.distance += done - at
+            g.weights += done - at
+        else:
+            g.distance = read_number(s, rc, N_DISTANCE)
+            g.weights = read_number(s, rc, N_WEIGHTS)
+            g.shape.channels = read_number(s, rc, N_CHANNELS)
+            g.shape.channels_last = read_number(s, rc, N_ORDER)
+            g.lowest_meant = read_number(s, rc, N_SIDE)
+            g.length = read_number(s, rc, N_LENGTH)
         check(g.length % 4 == 0 and g.shape.channels > 0)
         check(g.shape.channels_last < 2 and g.lowest_meant < 2)
+        s.limits = g, done
     elif g.kind == INTEGERS:
         read_item(g, read_number(s, rc, N_ITEM))
         g.centre = read_signed(s, rc, N_CENTRE)
