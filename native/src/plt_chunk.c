@@ -10,7 +10,7 @@ enum {
     N_KIND, N_LENGTH, N_DISTANCE, N_FACTOR, N_ITEM, N_ROWS, N_CHANNELS, N_TAPS, N_TAP_WIDTH,
     N_ORDER, N_CENTRE, N_LOWEST, N_HIGHEST, N_FORMAT, N_LARGEST, N_ZERO_BITS, N_MODEL_BITS,
     N_PALETTE_SIZE, N_PALETTE_ZERO, N_PALETTE_GAP, N_DIFFERENCE, N_REFERENCE, N_BASE_LENGTH,
-    N_TOLD_FROM, N_WEIGHTS, N_SIDE, N_ALONG
+    N_TOLD_FROM, N_WEIGHTS, N_SIDE, N_ALONG, N_AGAIN
 };
 
 /* What a tensor is told from. */
@@ -24,7 +24,7 @@ void plt_state_init(plt_state *s)
     for (size_t i = 0; i < PLT_NUMBERS; i++)
         for (size_t j = 0; j < 96; j++)
             s->number[i][j] = PLT_COUNTER_NEW;
-    for (size_t i = 0; i < 4; i++)
+    for (size_t i = 0; i < PLT_FLAGS; i++)
         s->flag[i] = PLT_COUNTER_NEW;
 }
 
@@ -159,8 +159,41 @@ static int code_reference(plt_state *s, plt_range *rc, plt_segment *g, uint64_t 
     return from == FROM_NOTHING && g->kind != PLT_CHANGES ? 0 : -1;
 }
 
+/* Codes where the scales and the weights of limits are, and which of them are meant: often those of
+ * the limits before, on the other side. Returns whether that makes sense. */
+static int code_rows(plt_state *s, plt_range *rc, plt_segment *g, uint32_t at)
+{
+    const plt_segment *before = &s->limits;
+    uint32_t scales = at - g->distance, weights = at - g->weights;
+    uint32_t again = before->length == g->length && before->lowest != g->lowest &&
+                     before->distance == scales && before->weights == weights &&
+                     before->shape.channels == g->shape.channels &&
+                     before->shape.channels_last == g->shape.channels_last;
+
+    NUMBER(N_AGAIN, again);
+    if (again) {
+        *g = *before;
+        g->distance = at - before->distance;
+        g->weights = at - before->weights;
+        g->lowest = !before->lowest;
+    } else {
+        NUMBER(N_DISTANCE, g->distance);
+        NUMBER(N_WEIGHTS, g->weights);
+        NUMBER(N_CHANNELS, g->shape.channels);
+        NUMBER(N_ORDER, g->shape.channels_last);
+        NUMBER(N_SIDE, g->lowest);
+        NUMBER(N_LENGTH, g->length);
+    }
+    s->limits = *g;
+    s->limits.distance = at - g->distance;
+    s->limits.weights = at - g->weights;
+    return again <= 1 && g->length % 4 == 0 && g->shape.channels && g->shape.channels_last <= 1 &&
+           g->lowest <= 1;
+}
+
 /* Codes everything about a segment but its data. Returns its bytes, or 0 if it makes no sense. */
-static uint64_t code_header(plt_state *s, plt_range *rc, plt_segment *g, const uint32_t *palette)
+static uint64_t code_header(plt_state *s, plt_range *rc, plt_segment *g, const uint32_t *palette,
+                            uint32_t at)
 {
     NUMBER(N_KIND, g->kind);
     switch (g->kind) {
@@ -179,15 +212,7 @@ static uint64_t code_header(plt_state *s, plt_range *rc, plt_segment *g, const u
         NUMBER(N_LENGTH, g->length);
         return g->length % 4 ? 0 : g->length;
     case PLT_LIMITS:
-        NUMBER(N_DISTANCE, g->distance);
-        NUMBER(N_WEIGHTS, g->weights);
-        NUMBER(N_CHANNELS, g->shape.channels);
-        NUMBER(N_ORDER, g->shape.channels_last);
-        NUMBER(N_SIDE, g->lowest);
-        NUMBER(N_LENGTH, g->length);
-        return g->length % 4 || !g->shape.channels || g->shape.channels_last > 1 || g->lowest > 1
-                   ? 0
-                   : g->length;
+        return code_rows(s, rc, g, at) ? g->length : 0;
     case PLT_INTEGERS: {
         int sane = code_item(s, rc, g);
         g->centre = code_signed(s, rc, N_CENTRE, g->centre);
@@ -409,6 +434,36 @@ static int32_t extreme(const plt_segment *g, const uint8_t *weights, size_t row)
     return found;
 }
 
+/* Codes a number from 0 to `limit`, all as likely. */
+static uint32_t code_uniform(plt_range *rc, uint32_t value, uint32_t limit)
+{
+    uint32_t got = 0;
+
+    for (uint32_t bit = limit ? 2u << plt_top_bit(limit) : 1; bit >>= 1;) {
+        if ((got | bit) > limit)
+            continue;
+        uint32_t ones = limit - (got | bit) + 1;
+        ones = ones < bit ? ones : bit;
+        uint32_t p = (uint32_t)(65536ull * ones / (ones + bit));
+        got |= plt_bit(rc, (value & bit) != 0, p ? p : 1) ? bit : 0;
+    }
+    return got;
+}
+
+/* Codes what a row of weights reached before it was quantised, if not what is expected: any number
+ * within half a step of that, or one that is very near or farther away. */
+static uint32_t code_limit(plt_state *s, plt_range *rc, uint32_t scale, uint32_t expected,
+                           uint32_t value)
+{
+    uint32_t far = (expected >> 23 & 255) - (scale >> 23 & 255); /* powers of two */
+    uint32_t step = far < 24 ? ((scale & 0x7fffff) | 0x800000) >> far : 0;
+    uint32_t off = value - expected, lowest = 0u - step / 2;
+
+    if (adaptive_bit(s, rc, &s->flag[4], off - lowest <= step && off + 8 > 16))
+        return expected + lowest + code_uniform(rc, off - lowest, step);
+    return expected + (uint32_t)code_signed(s, rc, N_DIFFERENCE, (int32_t)off);
+}
+
 /* What rows of weights reached before they were quantised: their extreme times their scale where
  * the scale was made from it, and within half a step of that elsewhere. */
 static void code_limits(plt_state *s, plt_range *rc, const plt_segment *g, uint8_t *raw)
@@ -418,8 +473,9 @@ static void code_limits(plt_state *s, plt_range *rc, const plt_segment *g, uint8
         uint32_t scale = load(raw + i - g->distance, 4, 0);
         uint32_t expected = plt_fp32_multiply(scale, plt_fp32_from_int(most));
         uint32_t v = rc->mode == PLT_DECODE ? 0 : load(raw + i, 4, 0);
-        s->exact = most == 127 || most == -127 ? 3 : 2;
-        v = code_expected(s, rc, expected, v);
+        plt_counter *exact = &s->flag[most == 127 || most == -127 ? 3 : 2];
+        v = adaptive_bit(s, rc, exact, v == expected) ? expected
+                                                      : code_limit(s, rc, scale, expected, v);
         if (rc->mode == PLT_DECODE)
             store(raw + i, v, 4, 0);
     }
@@ -440,9 +496,11 @@ int plt_segment_code(plt_state *s, plt_range *rc, uint8_t *raw, size_t at, size_
     plt_segment *g = &s->open;
     int decode = rc->mode == PLT_DECODE;
 
+    if (at == 0)
+        plt_words_begin(&s->bytes.words);
     if (!s->left) {
         *g = *plan;
-        uint64_t bytes = code_header(s, rc, g, palette);
+        uint64_t bytes = code_header(s, rc, g, palette, (uint32_t)at);
         if (!bytes)
             return -1;
         if (g->kind == PLT_BYTES || g->kind == PLT_COPY || g->kind == PLT_PRODUCT ||
@@ -453,7 +511,8 @@ int plt_segment_code(plt_state *s, plt_range *rc, uint8_t *raw, size_t at, size_
             if (g->kind == PLT_BYTES) {
                 for (size_t i = at; i < at + bytes; i++) {
                     uint8_t byte = decode ? 0 : raw[i];
-                    byte = plt_bytes_code(&s->bytes, &s->model.tables, rc, byte);
+                    byte = plt_bytes_code(&s->bytes, &s->model.tables, rc, raw, (uint32_t)i,
+                                          byte);
                     if (decode)
                         raw[i] = byte;
                 }

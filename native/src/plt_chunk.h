@@ -12,7 +12,7 @@ enum { PLT_PALETTE_LIMIT = 64 };
 enum { PLT_PALETTE_LIMIT = 8192 };
 #endif
 
-enum { PLT_NUMBERS = 27, PLT_TRELLIS_LIMIT = 1 << 13 };
+enum { PLT_NUMBERS = 28, PLT_FLAGS = 5, PLT_TRELLIS_LIMIT = 1 << 13 };
 
 enum plt_segment_kind {
     PLT_BYTES,
@@ -56,10 +56,11 @@ typedef struct {
     plt_model model;
     plt_bytes bytes;
     plt_counter number[PLT_NUMBERS][96];
-    plt_counter flag[4];
+    plt_counter flag[PLT_FLAGS];
     uint32_t exact;          /* the last expected number was the right one */
     plt_fourier fourier;
     plt_segment open;        /* the tensor that the end of a chunk cut, or the one at hand */
+    plt_segment limits;      /* the last ones, their distances told from the chunk's beginning */
     uint32_t left;           /* its items that are still to come */
     uint32_t palette[PLT_PALETTE_LIMIT];
     const uint8_t *base;     /* the file that this one is a difference to, or null */

@@ -24,7 +24,7 @@ enum {
     COUNTER_LIMIT = 300,
     FINE_BITS = 6,
     FIRST_WEIGHT = 4000,         /* of counters */
-    FIRST_PRIOR_WEIGHT = 9000
+    FIRST_PRIOR_WEIGHT = 14000
 };
 
 /* Small octaves have decisions of their own; large ones share with those 8 octaves away, from
@@ -181,7 +181,7 @@ static int32_t predict(plt_model *m, const plt_predictor *p)
         sum += (int64_t)p->weight[i] * m->neighbour[i];
     for (int i = PLT_NEIGHBOURS; i < PLT_PREDICTORS; i++)
         sum += (int64_t)p->weight[i] * m->neighbour[i];
-    return (int32_t)limited(sum >> 12, 1 << 20);
+    return (int32_t)limited(sum * 9 >> 15, 1 << 20); /* the ridge makes weights small: 9/8 */
 }
 
 /* The prediction from the reference, in 1/16. A row begins with the ratio of all rows before. */
@@ -219,13 +219,14 @@ static void expect(plt_model *m)
     uint32_t mean = m->mean >> MEAN_BITS, prior = (mean + m->previous_row) / 2;
     e->row_scale = (m->row_sum + 8 * prior) / (m->row_count + 8);
     uint32_t nrow = at_most(e->row, 255);
-    /* the channel's and the column's mean, each shrunk towards the wider one */
+    /* the channel's and the column's mean, shrunk towards the wider ones */
     uint32_t own = m->channel[chan] >> MEAN_BITS;
     uint32_t column = (m->column[e->column] >> MEAN_BITS) * nrow;
-    e->column_scale = (column + 3 * own) / (nrow + 3);
+    e->column_scale = (column + 3 * own + 4 * mean) / (nrow + 7);
     if (e->row == 0) /* so far only the taps before this one know the channel */
         e->column_scale = s->channels_last && e->tap ? own : mean;
     uint64_t scale = (uint64_t)e->row_scale * (e->column_scale + 2) / (mean + 2);
+    scale = (5 * scale + 3ull * e->row_scale) / 8;
     e->scale = (uint32_t)(scale > 1u << 22 ? 1u << 22 : scale);
 
     plt_predictor *p = predictor_at(m);

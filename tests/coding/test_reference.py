@@ -132,6 +132,39 @@ def test_text_with_repeats_and_records():
     every_level("".join(words * 2).encode() + records + b"\0" * 100)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_words_that_may_be_offsets(seed):
+    """To tables and vectors, known and ahead, and out of the file; also over an end of a chunk."""
+    random = np.random.default_rng(seed)
+    words = random.choice([0, 1, 4, 8, 12, 16, 60], 700).astype("<i4")
+    for _ in range(60):
+        at = random.integers(700)
+        words[at] = random.choice([4 * (random.integers(700) - at), random.integers(-99, 2**31)])
+    for at in random.integers(0, 690, 80):  # vtables, and words that lead to them
+        words[at : at + 3].view("<u2")[:] = [8, 12, 4, 8, *random.integers(0, 70, 2)]
+        for table in random.integers(0, 700, 3):
+            words[table] = 4 * (table - at)
+    raw = words.tobytes()
+    first, second = segments.plain(1601), segments.plain(len(raw) - 1601)
+    plans = [(1601, [first]), (len(raw) - 1601, [second])]
+    assert plt.decode(packed_by_plan(raw, plans)) == raw
+    assert plt.decode(compress(raw, verify=False)) == raw
+
+
+def test_tables_that_share_a_vtable_cost_little():
+    """The offsets to them, and theirs to it, all differ; their fields are noise."""
+    count, vtable = 300, 4
+    begin = 12 + 4 * count
+    tables = np.random.default_rng(1).integers(0, 2**16, (count, 3)).astype("<u4")
+    places = begin + 12 * np.arange(count)
+    tables[:, 0] = places - vtable
+    offsets = places - (12 + 4 * np.arange(count))
+    head = np.array([8, 12 << 16 | 8, count, *offsets], "<u4")
+    packed = len(compress(head.tobytes() + tables.tobytes()))
+    assert packed < 4 * count + 200
+    assert packed < 0.8 * len(compress(b"-" + head.tobytes() + tables.tobytes()))
+
+
 def test_noise():
     every_level(np.random.default_rng(0).bytes(500))
 

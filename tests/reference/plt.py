@@ -11,7 +11,7 @@ import lzma
 import pickle
 import struct
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, localcontext
 from functools import cache
 from operator import mul
@@ -213,8 +213,9 @@ class State:
         self.fourier: Fourier | None = None
         self.exact = 0  # the last expected number was the right one
         self.bytes = Bytes()
-        self.number = [[COUNTER_NEW] * 96 for _ in range(27)]
-        self.flag = [COUNTER_NEW] * 4
+        self.number = [[COUNTER_NEW] * 96 for _ in range(28)]
+        self.flag = [COUNTER_NEW] * 5
+        self.limits = Segment(), 0  # the last ones, and where they were in their chunk
         self.open = Segment()
         self.left = 0  # items of the tensor at hand that are still to come
 
@@ -222,6 +223,7 @@ class State:
 def decode_model(state: State, packed: bytes, size: int) -> bytearray:
     rc = RangeDecoder(packed)
     out = bytearray()
+    state.bytes.words.begin()
     while len(out) < size:
         decode_segment(state, rc, out, size)
     return out
@@ -229,14 +231,14 @@ def decode_model(state: State, packed: bytes, size: int) -> bytearray:
 
 def decode_segment(s: State, rc: RangeDecoder, out: bytearray, size: int) -> None:
     if not s.left:
-        s.open = g = read_segment(s, rc)
+        s.open = g = read_segment(s, rc, len(out))
         if g.kind in (BYTES, COPY, PRODUCT, BASE_COPY, LIMITS):
             check(0 < g.length <= size - len(out))
             if g.kind == BYTES:
                 if not s.bytes.position:
                     s.bytes.prime()
                 for _ in range(g.length):
-                    out.append(s.bytes.decode(rc))
+                    out.append(s.bytes.decode(rc, out))
                 return
             if g.kind == BASE_COPY:
                 out += s.base[g.place : g.place + g.length]
@@ -324,12 +326,14 @@ class Segment:
 N_KIND, N_LENGTH, N_DISTANCE, N_FACTOR, N_ITEM, N_ROWS, N_CHANNELS, N_TAPS = range(8)
 N_TAP_WIDTH, N_ORDER, N_CENTRE, N_LOWEST, N_HIGHEST, N_FORMAT, N_LARGEST = range(8, 15)
 N_ZERO_BITS, N_MODEL_BITS, N_PALETTE_SIZE, N_PALETTE_ZERO, N_PALETTE_GAP = range(15, 20)
-N_DIFFERENCE, N_REFERENCE, N_BASE_LENGTH, N_TOLD_FROM, N_WEIGHTS, N_SIDE, N_ALONG = range(20, 27)
+N_DIFFERENCE, N_REFERENCE, N_BASE_LENGTH, N_TOLD_FROM = range(20, 24)
+N_WEIGHTS, N_SIDE, N_ALONG, N_AGAIN = range(24, 28)
 NOTHING, BASE, CHUNK = range(3)
 FORMATS = [(4, 8, 23), (2, 5, 10), (2, 8, 7)]  # width, exponent bits, mantissa bits
 
 
-def read_segment(s: State, rc: RangeDecoder) -> Segment:
+def read_segment(s: State, rc: RangeDecoder, done: int) -> Segment:
+    """The header of a segment `done` bytes behind its chunk's beginning."""
     g = Segment(read_number(s, rc, N_KIND))
     if g.kind == BYTES:
         g.length = read_number(s, rc, N_LENGTH)
@@ -355,14 +359,23 @@ def read_segment(s: State, rc: RangeDecoder) -> Segment:
         g.length = read_number(s, rc, N_LENGTH)
         check(g.distance >= 4 and g.length % 4 == 0)
     elif g.kind == LIMITS:
-        g.distance = read_number(s, rc, N_DISTANCE)
-        g.weights = read_number(s, rc, N_WEIGHTS)
-        g.shape.channels = read_number(s, rc, N_CHANNELS)
-        g.shape.channels_last = read_number(s, rc, N_ORDER)
-        g.lowest_meant = read_number(s, rc, N_SIDE)
-        g.length = read_number(s, rc, N_LENGTH)
+        again = read_number(s, rc, N_AGAIN)
+        check(again < 2)
+        if again:
+            g, at = s.limits
+            g = replace(g, lowest_meant=1 - g.lowest_meant)
+            g.distance += done - at
+            g.weights += done - at
+        else:
+            g.distance = read_number(s, rc, N_DISTANCE)
+            g.weights = read_number(s, rc, N_WEIGHTS)
+            g.shape.channels = read_number(s, rc, N_CHANNELS)
+            g.shape.channels_last = read_number(s, rc, N_ORDER)
+            g.lowest_meant = read_number(s, rc, N_SIDE)
+            g.length = read_number(s, rc, N_LENGTH)
         check(g.length % 4 == 0 and g.shape.channels > 0)
         check(g.shape.channels_last < 2 and g.lowest_meant < 2)
+        s.limits = g, done
     elif g.kind == INTEGERS:
         read_item(g, read_number(s, rc, N_ITEM))
         g.centre = read_signed(s, rc, N_CENTRE)
@@ -552,10 +565,30 @@ def decode_limits(s: State, rc: RangeDecoder, g: Segment, out: bytearray) -> Non
         most = min(own) if g.lowest_meant else max(own)
         start = len(out) - g.distance
         scale = int.from_bytes(out[start : start + 4], "little")
-        s.exact = 3 if abs(most) == 127 else 2
         by = int.from_bytes(struct.pack("<f", most), "little")
         expected = multiply(scale, by)
-        out += decode_expected(s, rc, expected).to_bytes(4, "little")
+        exact = adaptive_bit(rc, s.flag, 3 if abs(most) == 127 else 2)
+        value = expected if exact else decode_limit(s, rc, scale, expected)
+        out += value.to_bytes(4, "little")
+
+
+def decode_limit(s: State, rc: RangeDecoder, scale: int, expected: int) -> int:
+    """A number that is not the expected one."""
+    far = (expected >> 23 & 255) - (scale >> 23 & 255)
+    step = (scale & 0x7FFFFF | 0x800000) >> far if 0 <= far < 24 else 0
+    if adaptive_bit(rc, s.flag, 4):
+        return expected - step // 2 + read_uniform(rc, step) & U32
+    return expected + read_signed(s, rc, N_DIFFERENCE) & U32
+
+
+def read_uniform(rc: RangeDecoder, limit: int) -> int:
+    got = 0
+    for k in reversed(range(limit.bit_length())):
+        if got | 1 << k <= limit:
+            ones = min(limit - (got | 1 << k) + 1, 1 << k)
+            p = max((ones << 16) // (ones + (1 << k)), 1)
+            got |= rc.bit(p) << k
+    return got
 
 
 # 3.3.1 Fourier bases
@@ -661,7 +694,7 @@ NODES = 240
 NEIGHBOURS = 10
 PREDICTORS = 12
 CONTEXTS = 4
-FIRST_WEIGHTS = [4000] * CONTEXTS + [9000, 0]
+FIRST_WEIGHTS = [4000] * CONTEXTS + [14000, 0]
 EXACT = 2 * NODES + 2 * 256
 SETS = 16
 LEVELS = 1024
@@ -763,12 +796,13 @@ class Model:
         nrow = min(self.row, 255)
         channel_scale = self.channel[self.at_channel] >> MEAN_BITS
         column = self.column[self.at_column] >> MEAN_BITS
-        self.column_scale = (column * nrow + 3 * channel_scale) // (nrow + 3)
+        self.column_scale = (column * nrow + 3 * channel_scale + 4 * mean) // (nrow + 7)
         if self.row == 0:
             # so far only the taps before this one know the channel
             seen = s.channels_last and self.tap
             self.column_scale = channel_scale if seen else mean
         scale = self.row_scale * (self.column_scale + 2) // (mean + 2)
+        scale = (5 * scale + 3 * self.row_scale) // 8
         self.scale = min(scale, 1 << 22)
 
         p = self.predictor[min(self.tap, MAX_TAPS - 1)]
@@ -781,7 +815,7 @@ class Model:
         for guess in (self.filter.by_above, self.filter.by_beside):
             self.neighbour.append(limited(guess * self.scale >> unit, 32767))
         total = sum(w * v for w, v in zip(p.weight, self.neighbour, strict=True))
-        self.predicted = limited(total >> 12, 1 << 20)
+        self.predicted = limited(9 * total >> 15, 1 << 20)
         if self.referenced:
             self.predicted = self.predict_by_reference(row_begins=inner == 0)
         error, magnitude = p.error >> MEAN_BITS, p.magnitude >> MEAN_BITS
@@ -1179,8 +1213,10 @@ def float_magnitude(g: Segment, exponent: int, mantissa: int) -> int:
 
 # 3.5 The byte model
 
-BYTE_CONTEXTS = 12
+BYTE_CONTEXTS = 10
 BYTE_INPUTS = 16
+BYTE_SETS = 64
+GUESSES = 3
 BYTE_LINES = 1 << 16
 BYTE_HISTORY = 1 << 20
 BYTE_MATCHES = 1 << 16
@@ -1191,10 +1227,13 @@ class Bytes:
     def __init__(self) -> None:
         self.position = self.match = self.match_length = 0
         self.counter = [0, *[COUNTER_NEW] * 15] * BYTE_LINES
-        start = [ONE // 5] * BYTE_INPUTS
-        self.weight = [[list(start) for _ in range(256 * 8)] for _ in range(2)]
+        start = [ONE // 6] * BYTE_INPUTS
+        start[BYTE_CONTEXTS : BYTE_CONTEXTS + GUESSES] = [10000] * GUESSES
+        self.weight = [[list(start) for _ in range(BYTE_SETS)] for _ in range(2)]
         self.order0 = [COUNTER_NEW] * (4 * 256)
         self.matched = [(65535 - 65536 // (i // 2 + 2)) << 16 for i in range(64 * 2)]
+        self.hit = [[COUNTER_NEW] * (2 * 16 * 8) for _ in range(GUESSES)]
+        self.words = Words()
         self.refine = [squash((k - 16) * 128) << 16 for k in range(33)] * 1024
         self.recent = [0] * BYTE_MATCHES
         self.history = bytearray(BYTE_HISTORY)
@@ -1207,24 +1246,21 @@ class Bytes:
 
     # 3.5.1 Contexts
 
-    def choose_contexts(self) -> list[int]:
+    def choose_contexts(self, column: int, begun: int) -> list[int]:
         c = [0] + [self.back(i) for i in range(1, 17)]
         last4 = c[1] | c[2] << 8 | c[3] << 16 | c[4] << 24
         last6 = spread(last4, 77) + (c[5] | c[6] << 8) & U32
-        column = self.position & 3
         return [
             spread(c[1], 1),
             spread(last4 & 0xFFFF, 2),
             spread(last4 & 0xFFFFFF, 3),
-            spread(last4, 4),
-            spread(last6, 5),
-            spread(c[4] | column << 8, 6),
-            spread(c[4] | c[8] << 8 | column << 24, 7),
-            spread(c[1] | c[4] << 8 | column << 24, 8),
-            spread(c[4] | c[8] << 8 | c[12] << 16 | c[16] << 24, 9),
-            spread(c[1] | c[2] << 8 | c[4] << 16 | c[5] << 24, 10),
-            spread(c[2] | c[3] << 8 | column << 24, 11),
-            spread(c[8] | column << 8 | c[1] << 16, 12),
+            spread(last6, 4),
+            spread(c[4] | column << 8, 5),
+            spread(c[4] | c[8] << 8 | column << 24, 6),
+            spread(c[4] | c[8] << 8 | c[12] << 16 | c[16] << 24, 7),
+            spread(c[2] | c[3] << 8 | column << 24, 8),
+            spread(c[8] | column << 8 | c[1] << 16, 9),
+            spread(spread(self.words.name, 80 + column) + begun & U32, 10),
         ]
 
     def find_line(self, hash_: int) -> int:
@@ -1268,16 +1304,26 @@ class Bytes:
                 self.match, self.match_length = found, n
         self.recent[place] = self.position
 
-    # 3.5.3 One byte
+    # 3.5.4 One byte
 
-    def decode(self, rc: RangeDecoder | Known) -> int:
-        hashes = self.choose_contexts()
+    def decode(self, rc: RangeDecoder | Known, chunk: bytearray) -> int:
+        words = self.words
+        column = len(chunk) % 4
+        if column == 0:
+            words.expect(chunk)
+        start = len(chunk) - column
+        begun = int.from_bytes(chunk[start:], "little")
+        guesses = [0] * GUESSES
+        for i, word in enumerate(words.expected):
+            if words.at == start and (word ^ begun) & (1 << 8 * column) - 1 == 0:
+                guesses[i] = 256 | word >> 8 * column & 255
+        hits = list(words.role().hits)
+        hashes = self.choose_contexts(column, begun)
         if self.position:
             self.find_match()
         expected = 0
         if self.match_length:
             expected = 256 | self.history[self.match % BYTE_HISTORY]
-        column = self.position & 3
         got = 1
         lines: list[int] = []
         for left in reversed(range(8)):
@@ -1286,13 +1332,19 @@ class Bytes:
                 lines = [self.find_line(spread(hash_ + half, 13)) for hash_ in hashes]
                 node = 1
             places = [line + node for line in lines]
-            x = []
-            order = 0
-            for i, place in enumerate(places):
-                seen = self.counter[place] & 1023
-                s = stretch(self.counter[place] >> 16)
-                x.append(quotient(s * (seen + 1), 4) if seen < 3 else s)
-                order += i < 5 and seen > 0
+            x = [stretch(self.counter[place] >> 16) for place in places]
+            order = sum(self.counter[place] & 1023 > 0 for place in places[:4])
+            hit: list[int | None] = [None] * GUESSES
+            sure = 0
+            for i, guess in enumerate(guesses):
+                if guess >> left + 1 != got:
+                    x.append(0)
+                    continue
+                place = ((words.first * 16 + hits[i]) * 4 + column) * 2 + (left == 7)
+                hit[i] = place
+                s = stretch(self.hit[i][place] >> 16)
+                x.append(s if guess >> left & 1 else -s)
+                sure |= (hits[i] & 1) << i
             zero = column * 256 + got
             x.append(stretch(self.order0[zero] >> 16))
             if expected >> left + 1 != got:
@@ -1300,15 +1352,14 @@ class Bytes:
             predicted = expected >> left & 1
             matched = self.match_length * 2 + (left == 7)
             s = stretch(self.matched[matched] >> 16) if expected else 0
-            s = s if predicted else -s
-            x += [s, quotient(s, 4), 256]
+            x += [s if predicted else -s, 256]
 
             length = 0
             if expected:
                 length = 1 if self.match_length < 8 else 2 if self.match_length < 24 else 3
             w = [
-                self.weight[0][(length * 6 + order) * 8 + left],
-                self.weight[1][column * 256 + got],
+                self.weight[0][(length * 5 + order) * 2 + words.first],
+                self.weight[1][sure * 4 + column],
             ]
             sums = [mix(x, weights) for weights in w]
             s = sums[0] + sums[1] >> 1
@@ -1316,7 +1367,7 @@ class Bytes:
             r = (got + 256 * column) * 33 + spot
             below, above = self.refine[r] >> 16, self.refine[r + 1] >> 16
             refined = below * (128 - part) + above * part >> 7
-            bit = rc.bit(max(16, min(65520, squash(s) * 3 + refined >> 2)))
+            bit = rc.bit(max(16, min(65520, squash(s) + refined >> 1)))
 
             for k in range(2):
                 adjust(x, w[k], (65535 if bit else 0) - squash(sums[k]) >> 1)
@@ -1324,6 +1375,9 @@ class Bytes:
                 update(self.counter, place, bit, 255)
             update(self.order0, zero, bit, 255)
             update(self.refine, r + (part >> 6), bit, 255)
+            for i, guess in enumerate(guesses):
+                if hit[i] is not None:
+                    update(self.hit[i], hit[i], int(bit == guess >> left & 1), 255)
             if expected:
                 update(self.matched, matched, int(bit == predicted), 1000)
             got = got * 2 + bit
@@ -1331,14 +1385,125 @@ class Bytes:
         byte = got & 255
         self.history[self.position % BYTE_HISTORY] = byte
         self.position += 1
+        if column == 3 and words.at == start:
+            words.learn(chunk, begun | byte << 24)
         return byte
+
+
+# 3.5.3 Words
+
+
+@dataclass
+class Role:
+    name: int = 0
+    value: int = 0
+    step: int = 0
+    target: list[int] = field(default_factory=lambda: [0, 0])
+    hits: list[int] = field(default_factory=lambda: [0] * GUESSES)
+
+
+ROLES, OBJECTS = 1 << 10, 1 << 13
+VECTOR, TABLE, TABLE_AHEAD = range(3)
+
+
+class Words:
+    def __init__(self) -> None:
+        self.name = self.first = 0
+        self.expected = [0] * GUESSES
+        self.vtable = 0
+        self.roles = [Role() for _ in range(ROLES)]
+        self.begin()
+
+    def begin(self) -> None:
+        self.at = -1
+        self.object = self.of = 0
+        self.kind = VECTOR
+        self.pointed: list[tuple[int, int] | None] = [None] * OBJECTS
+        self.point(0, 1)
+
+    def point(self, at: int, of: int) -> None:
+        slot = spread(at, 50) % OBJECTS
+        there = self.pointed[slot]
+        if there is None or there[0] != at:
+            self.pointed[slot] = at, of
+
+    def role(self) -> Role:
+        return self.roles[self.name % ROLES]
+
+    def expect(self, chunk: bytearray) -> None:
+        at = len(chunk)
+        place = at - self.object
+        least = 0
+        if self.kind != VECTOR:
+            least = half(chunk, self.vtable + 2) if self.kind == TABLE else 16
+        pointed = self.pointed[spread(at, 50) % OBJECTS]
+        if pointed is not None and pointed[0] == at and place >= least:
+            self.object, self.of, self.kind = at, pointed[1], VECTOR
+            place = 0
+        self.at, self.first = at, int(place == 0)
+        self.name = self.name_of(chunk, place)
+        r = self.role()
+        if r.name != self.name:
+            r = self.roles[self.name % ROLES] = Role(self.name)
+        guesses = [r.value + r.step, r.target[0] - at, r.value]
+        if self.first:
+            guesses[1:] = [at - r.target[0], at - r.target[1]]
+        self.expected = [guess & U32 for guess in guesses]
+
+    def name_of(self, chunk: bytearray, place: int) -> int:
+        if place == 0:
+            return spread(self.of, 51)
+        if self.kind == VECTOR:
+            return spread(self.of, 52 if place == 4 else 53)
+        if self.kind == TABLE_AHEAD:
+            return spread(self.of + min(place, 32) & U32, self.vtable)
+        behind = place - half(chunk, self.vtable + 2)
+        if behind >= 0:
+            return spread(self.of, 54 + behind // 4 if behind < 16 else 58)
+        name = self.of
+        for i in range(4, half(chunk, self.vtable), 2):
+            within = half(chunk, self.vtable + i) - place
+            if 0 <= within < 4:
+                name = spread(name + 2 * i + within & U32, 59)
+        return name
+
+    def learn(self, chunk: bytearray, word: int) -> None:
+        r = self.role()
+        r.hits = [
+            (hits << 1 | (guess == word)) & 15
+            for hits, guess in zip(r.hits, self.expected, strict=True)
+        ]
+        r.step = word - r.value & U32
+        r.value = word
+        if not self.first:
+            r.target[0] = to = self.at + word & U32
+            if 4 <= word < 1 << 28 and to % 4 == 0:
+                self.point(to, spread(self.name, 60))
+            return
+        self.vtable = self.at - word & U32
+        if self.vtable != r.target[0]:
+            r.target = [self.vtable, r.target[0]]
+        if is_vtable(chunk, self.vtable, self.at):
+            self.kind = TABLE
+        else:
+            self.kind = TABLE_AHEAD if word >> 31 else VECTOR
+
+
+def half(chunk: bytearray, at: int) -> int:
+    return chunk[at] | chunk[at + 1] << 8
+
+
+def is_vtable(chunk: bytearray, at: int, end: int) -> bool:
+    if at + 4 > end or at % 2:
+        return False
+    size, table = half(chunk, at), half(chunk, at + 2)
+    return 4 <= size < 64 and size % 2 == 0 and at + size <= end and 4 <= table < 128
 
 
 class Known:
     """Stands for a range decoder where the bytes are known before."""
 
     def __init__(self, data: bytes) -> None:
-        self.size = len(data)
         self.bits = (byte >> left & 1 for byte in data for left in reversed(range(8)))
 
     def bit(self, p1: int) -> int:
@@ -1348,15 +1513,20 @@ class Known:
 @cache
 def primed() -> bytes:
     """What a new byte model knows once it has read the primer; read once for all files."""
-    model, known = Bytes(), Known(primer())
-    for _ in range(known.size):
-        model.decode(known)
+    model = Bytes()
+    for piece in primer():
+        known, chunk = Known(piece), bytearray()
+        model.words.begin()
+        for _ in piece:
+            chunk.append(model.decode(known, chunk))
+    model.words.begin()
     return pickle.dumps(model.__dict__)
 
 
-def primer() -> bytes:
+def primer() -> list[bytes]:
     page = Path(__file__).parents[2] / "docs" / "format.md"
-    return bytes.fromhex(page.read_text("utf-8").split("```primer")[1].split("```")[0])
+    pieces = page.read_text("utf-8").split("```primer")[1:]
+    return [bytes.fromhex(piece.split("```")[0]) for piece in pieces]
 
 
 def spread(v: int, salt: int) -> int:
