@@ -283,6 +283,9 @@ class Job:
         base = self.base
         if base is None:
             return None
+        if not all(layer.weight in base.layers for layer in self.layers):
+            self.notes.append(f"{base.path} holds weights in float: fitted without it")
+            return None
         moves = {weight: self._changing(grids, base.solver(weight), weight) for weight in WEIGHTS}
 
         def build(coarseness: float, weight: float) -> Point:

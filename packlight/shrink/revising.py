@@ -42,7 +42,7 @@ class Earlier:
     Args:
         path: of its file.
         file: the bytes in it, ONNX.
-        layers: weight -> its integers; those the file has.
+        layers: weight -> its integers, as far as the file has them.
     """
 
     path: Path
@@ -54,24 +54,22 @@ class Earlier:
         return len(compress(file, "max", base=self.file, verify=False))
 
     def solver(self, weight: float) -> Callable[[Prepared, float], Solved]:
-        """How one layer is solved: from what it was, if that is known, and not all is wanted anew.
+        """How one layer is solved: from what it was, unless all is wanted anew.
 
         Args:
             weight: of a bit of the update, in bits of the whole file.
         """
 
         def solve(prepared: Prepared, coarseness: float) -> Solved:
-            was = self.layers.get(prepared.layer.weight)
-            if was is None or weight == ANEW:
+            if weight == ANEW:
                 return grid_search.solve(prepared, coarseness)
-            return revise(prepared, was, coarseness, weight)
+            return revise(prepared, self.layers[prepared.layer.weight], coarseness, weight)
 
         return solve
 
     def coarseness(self, prepared: Sequence[Prepared]) -> float:
         """That it was fitted at, as of `revise.coarseness_of`."""
-        known = [one for one in prepared if one.layer.weight in self.layers]
-        return coarseness_of(known, [self.layers[one.layer.weight] for one in known])
+        return coarseness_of(prepared, [self.layers[one.layer.weight] for one in prepared])
 
 
 def read(path: str | os.PathLike[str], layers: Sequence[Layer]) -> Earlier:

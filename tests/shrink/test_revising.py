@@ -113,6 +113,22 @@ def test_a_size_far_below_the_base_is_met_without_it(versions, tmp_path):
     assert found.report["update"]["bytes"] > 0
 
 
+def test_a_base_with_weights_in_float_is_left_alone(versions, tmp_path):
+    model = onnx.load(versions.first.model)
+    for one in model.graph.initializer:
+        if one.name == "conv2.weight_quantized":
+            one.name = "conv2.weight"
+    onnx.save(model, tmp_path / "partly.onnx")
+    found = packlight.fit(
+        versions.new,
+        versions.data,
+        target_size=SIZE,
+        base=tmp_path / "partly.onnx",
+        out=tmp_path / "out",
+    )
+    assert any("weights in float: fitted without it" in note for note in found.report["notes"])
+
+
 def test_what_can_be_no_base_is_told_in_one_sentence(versions, tmp_path):
     narrow = onnx.load(versions.first.model)
     for one in narrow.graph.initializer:
