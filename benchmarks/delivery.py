@@ -96,11 +96,6 @@ def cases(shared: Path, work: Path, record: Record) -> dict[str, Case]:
         "other budget": Case(
             "fitted again, to 420 KB", first, fitted(model, data, 420_000, work / "smaller")
         ),
-        "other budget, --base": Case(
-            "the same with `fit --base`",
-            first,
-            fitted(model, data, 420_000, work / "smaller-base", first),
-        ),
         "tuned": Case(
             "last layers trained on, all fitted again",
             first,

@@ -29,7 +29,7 @@ from packlight.shrink.layers import find_layers
 from packlight.shrink.measuring import EvalFn, Measuring
 from packlight.shrink.moves import Move
 from packlight.shrink.prune import Pattern
-from packlight.shrink.revising import ANEW, WEIGHTS, Earlier, near
+from packlight.shrink.revising import WEIGHTS, Earlier, near
 from packlight.shrink.search import Found, Point, Visit, go_on, search
 from packlight.shrink.stages import Stages
 from packlight.shrink.teaching import Levels, Teaching
@@ -301,8 +301,6 @@ class Job:
         if point is None:
             self.notes.append(f"nothing near {base.path} meets the budget: fitted without it")
             return None
-        if weight == ANEW:
-            self.notes.append(f"what is nearer to {base.path} misses the budget: solved anew")
         return moves[weight], Found(point, visited, "none")
 
     def _changing(

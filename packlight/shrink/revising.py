@@ -22,6 +22,7 @@ from packlight.shrink import grid_search, weights
 from packlight.shrink.budget import Budget
 from packlight.shrink.grid_search import Prepared, Solved
 from packlight.shrink.layers import Layer
+from packlight.shrink.quantize import LEVELS
 from packlight.shrink.revise import coarseness_of, revise
 from packlight.shrink.search import Point, Visit
 from packlight.types import Array
@@ -91,7 +92,7 @@ def read(path: str | os.PathLike[str], layers: Sequence[Layer]) -> Earlier:
     for layer in layers:
         levels = held.get(weights.quantized_name(layer.weight))
         scale = held.get(weights.scale_of(layer.weight))
-        if levels is None or scale is None or levels.dtype != np.int8:
+        if levels is None or scale is None or not _of_a_fit(levels, scale, layer):
             continue
         if levels.shape != layer.shape:
             raise BadInput(
@@ -106,6 +107,13 @@ def read(path: str | os.PathLike[str], layers: Sequence[Layer]) -> Earlier:
             f"{weights.quantized_name(layers[0].weight)}); give the folder of an earlier fit of it"
         )
     return Earlier(found, found.read_bytes(), known)
+
+
+def _of_a_fit(levels: Array, scale: Array, layer: Layer) -> bool:
+    if levels.dtype != np.int8 or not levels.size or levels.ndim != len(layer.shape):
+        return False
+    within = np.abs(levels.astype(np.int16)).max() <= LEVELS
+    return bool(within and scale.shape in ((), (levels.shape[layer.axis],)) and (scale > 0).all())
 
 
 def _bias(held: Mapping[str, Array], name: str | None) -> Array | None:
@@ -137,8 +145,8 @@ def near(
         drop, budget: as of `search.search`.
         coarseness: where to begin.
     Returns:
-        The point, None where not even one solved anew meets the budget near that coarseness; its
-        weight; and all that were tried.
+        The point, None where none meets the budget near that coarseness; its weight; and all that
+        were tried.
     """
     visited: list[Visit] = []
 
@@ -160,7 +168,7 @@ def near(
     else:
         return None, ANEW, visited
     far, lost = FARTHER * distance(anew), _lost(anew) + WORSE
-    found = anew, ANEW
+    found: tuple[Point | None, float] = None, ANEW
     for weight in WEIGHTS[:-1]:
         point = build(coarseness, weight)
         if fits(point) and keeps(point):

@@ -201,10 +201,11 @@ def test_a_file_that_is_too_large_gets_coarser_and_one_that_loses_too_much_finer
     assert made.drop(point) <= 0.009
 
 
-def test_what_is_nearer_but_misses_the_budget_is_solved_anew():
+def test_what_is_near_but_misses_the_budget_is_not_taken():
     made = Made(1000, (1.0,) * 4, larger=1.01)
-    point, weight, _ = made.near(Budget(target_size=1000))
-    assert (point.visit.packed_bytes, weight) == (1000, ANEW)
+    point, _, visited = made.near(Budget(target_size=1000))
+    assert point is None
+    assert len(visited) == len(WEIGHTS)
 
 
 def test_where_nothing_near_meets_the_budget_there_is_no_point():
