@@ -40,8 +40,9 @@ PLAIN_LEAST = 1 << 12
 #: LZMA's, which takes ten times as long to unpack
 FAST_PLAIN_LIMIT = 1 << 14
 FAST_LZMA_WORTH = 0.95
-#: smaller tensors are not worth leaving the models for speed
+#: smaller tensors are not worth leaving the models for speed; in small files twice as large ones
 FAST_LEAST = 1 << 13
+SMALL_FILE = 1 << 17
 #: at level default a record of the fast codec may be this much larger than what the models make
 FAST_WORTH = 1.04
 DEDUPE_LEAST = 64
@@ -184,7 +185,8 @@ class Packer:
         whole = segment.as_lzma or (
             span.found.width > 1 and segment.values["kind"] != segments.PALETTE
         )
-        if thorough or whole or span.size < FAST_LEAST:
+        least = FAST_LEAST * (2 if len(self._raw) < SMALL_FILE else 1)
+        if thorough or whole or span.size < least:
             return [segment]
         quick = [
             Segment(part.size, record=fast.pack(self._bytes(part), part.found, kernels=True))
