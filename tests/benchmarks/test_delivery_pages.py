@@ -18,6 +18,7 @@ from tests.native.compiling import ROOT
 def record() -> dict[str, Any]:
     case = {
         "what": "something",
+        "answers": {"n": 350, "same": 0.9, "drop": -0.01},
         "unpacked": 1_000_000,
         "full": 400_000,
         "ours": 20_000,
@@ -41,6 +42,7 @@ def test_a_table_tells_shares_of_the_full_file_and_of_the_best_other():
     row = next(line for line in told.splitlines() if line.startswith(f"| {Assumed().case} |"))
     cells = [cell.strip() for cell in row.split("|")[2:-1]]
     assert cells == ["400,000", "20,000", "22,000", "5.5 %", "40,000", "50.0 %"]
+    assert "something (90.0 % of answers kept, −1.0 points lost, n = 350)" in told
 
 
 def test_ten_million_devices_add_up():

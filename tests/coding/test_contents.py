@@ -12,7 +12,7 @@ TENSORS = {
     "conv": weights((32, 16, 3, 3), "int8"),
     "same": weights((32, 16, 3, 3), "int8"),
     "floats": weights((40, 30)),
-    "few": palette((64, 32)),
+    "few": palette((64, 64)),
 }
 
 
