@@ -61,6 +61,11 @@ class Following(Quantizing):
         return [Integers(self.assembly, self._solve(coarseness))]
 
 
+def in_order(one: Prepared) -> bool:
+    """Whether a layer can be solved so: its inputs are seen, and its H is whole."""
+    return len(one.factors) == 1
+
+
 def solve_in_order(
     network: Network,
     assembly: Assembly,
@@ -95,7 +100,7 @@ def solve_in_order(
     calls = {node.name: node for node in assembly.network.module.graph.nodes}
     groups: dict[tuple[fx.Node, fx.Node], list[int]] = {}  # layers that read the same value
     for index, one in enumerate(prepared):
-        if len(one.factors) == 1:
+        if in_order(one):
             read = (one.layer.input, calls[one.layer.node.name].args[0])
             groups.setdefault(read, []).append(index)
         else:

@@ -23,7 +23,7 @@ from packlight.shrink.deep_compression import DeepCompression, InOrder
 from packlight.shrink.explaining import Blame, explain
 from packlight.shrink.fallback import ENOUGH_DB
 from packlight.shrink.float_moves import Pruning, Sharing, fits
-from packlight.shrink.following import Following, solve_in_order
+from packlight.shrink.following import Following, in_order, solve_in_order
 from packlight.shrink.grid_search import Prepared, Solved
 from packlight.shrink.layers import find_layers
 from packlight.shrink.measuring import EvalFn, Measuring
@@ -261,7 +261,7 @@ class Job:
         """
         batches = self.measuring.tensors(self.split.fit)
 
-        def in_order(coarseness: float) -> list[Solved]:
+        def solved_in_order(coarseness: float) -> list[Solved]:
             def compute() -> list[dict[str, Any]]:
                 with self.progress.stage("solve in order", len(grids.prepared)) as tick:
                     solved = on_one_thread(
@@ -276,7 +276,7 @@ class Job:
             stored = self.stages.run(f"{stage}in-order-{coarseness:.6g}", compute)
             return [Solved.of(state) for state in stored]
 
-        return Following(grids, in_order)
+        return Following(grids, solved_in_order)
 
     def _revised(self, grids: Quantizing) -> tuple[Quantizing, Found] | None:
         """The earlier version changed where that pays, if one that meets the budget is near it."""
@@ -286,7 +286,7 @@ class Job:
         if not all(layer.weight in base.layers for layer in self.layers):
             self.notes.append(f"{base.path} holds weights in float: fitted without it")
             return None
-        moves = {weight: self._changing(grids, base.solver(weight), weight) for weight in WEIGHTS}
+        moves = {weight: self._changing(grids, base, weight) for weight in WEIGHTS}
 
         def build(coarseness: float, weight: float) -> Point:
             return self.measuring.point(moves[weight].forms(coarseness), coarseness)
@@ -303,13 +303,17 @@ class Job:
             return None
         return moves[weight], Found(point, visited, "none")
 
-    def _changing(
-        self, grids: Quantizing, solve: Callable[[Prepared, float], Solved], weight: float
-    ) -> Following:
-        def alone(coarseness: float) -> list[Solved]:
-            return [solve(one, coarseness) for one in grids.prepared]
+    def _changing(self, grids: Quantizing, base: Earlier, weight: float) -> Following:
+        """The layers solved from what they were, a bit of the update at this weight."""
+        solve = base.solver(weight)
 
-        return self._following(grids, alone, self.network, f"base-{weight:g}-", solve)
+        def before(coarseness: float) -> list[Solved]:
+            return [
+                base.layers[one.layer.weight] if in_order(one) else solve(one, coarseness)
+                for one in grids.prepared
+            ]
+
+        return self._following(grids, before, self.network, f"base-{weight:g}-", solve)
 
     def _factored(
         self, whole: Quantizing, before: Found, options: Sequence[factoring.Options]
