@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from packlight.coding.files import SUFFIX
 from packlight.coding.packing import compress
 from packlight.errors import BadInput
 from packlight.readers.onnx.file import read_proto, tensor_array
@@ -86,6 +87,8 @@ def read(path: str | os.PathLike[str], layers: Sequence[Layer]) -> Earlier:
     found = Path(path)
     if found.is_dir():
         found = found / FILE
+    if found.suffix == SUFFIX:
+        raise BadInput(f"{found} is packed; give the folder of the fit, or unpack it first")
     model = read_proto(found)
     held = {one.name: tensor_array(one, one.name) for one in model.graph.initializer}
     known = {}

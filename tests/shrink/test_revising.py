@@ -142,7 +142,7 @@ def test_what_can_be_no_base_is_told_in_one_sentence(versions, tmp_path):
         (versions.old, "holds no int8 weights of this network"),
         (empty, "model.onnx can not be read"),
         (tmp_path / "missing", "can not be read"),
-        (versions.first.packed, "not an ONNX model"),
+        (versions.first.packed, "is packed; give the folder of the fit"),
     ):
         with pytest.raises(BadInput, match=words):
             packlight.fit(
