@@ -90,7 +90,7 @@ class Solved:
         """As tensors and numbers, to be kept in a file."""
         return {
             "levels": torch.from_numpy(self.levels),
-            "scale": torch.from_numpy(self.scale.copy()),
+            "scale": torch.from_numpy(self.scale),
             "bias": None if self.bias is None else torch.from_numpy(self.bias),
             "damage": self.damage,
         }

@@ -102,7 +102,7 @@ def read(path: str | os.PathLike[str], layers: Sequence[Layer]) -> Earlier:
                 f"{layer.name} is {_shape(levels.shape)} in {found} and {_shape(layer.shape)} in "
                 "this network; a base is an earlier fit of the same network, with all its channels"
             )
-        channels = np.broadcast_to(scale, layer.shape[layer.axis])
+        channels = np.full(layer.shape[layer.axis], scale)  # one for each, or one for all
         known[layer.weight] = Solved(levels, channels, _bias(held, layer.bias), 0.0)
     if not known:
         raise BadInput(

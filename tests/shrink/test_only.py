@@ -19,7 +19,6 @@ from packlight.coding.contents import info
 from packlight.errors import BadInput
 from packlight.network import Network
 from packlight.report import html
-from packlight.runtimes import onnx as onnx_file
 from packlight.runtimes.onnxruntime import Session
 from packlight.shrink import grid_search
 from packlight.shrink.budget import Budget
@@ -32,12 +31,6 @@ from packlight.shrink.prune import Pattern
 from tests.networks import images, plain
 
 WEIGHTS = ("conv1.weight", "conv2.weight", "fc.weight")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    """`Plain` as an ONNX file."""
-    return onnx_file.write(plain(), tmp_path_factory.mktemp("model") / "plain.onnx")
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from packlight.shrink.budget import Budget
 from packlight.shrink.layers import find_layers, value_of_name
 from packlight.shrink.revising import ANEW, TRIALS, WEIGHTS, near
 from packlight.shrink.search import Point, Visit
-from tests.networks import images, plain
+from tests.networks import plain
 from tests.schemas import conforms
 
 SIZE = 3500
@@ -30,13 +30,9 @@ SIZE = 3500
 class Versions:
     """A network, its last layer trained on, and data; the first version is fitted."""
 
-    def __init__(self, folder):
-        x = images(700, seed=1)
+    def __init__(self, model, data, folder):
+        self.old, self.data = model, data
         network = plain()
-        with torch.no_grad():
-            labels = network(x)[0].argmax(1)
-        self.data = x.numpy(), labels.numpy()
-        self.old = onnx_file.write(network, folder / "old.onnx")
         last = value_of_name(network, find_layers(network)[-1].weight)
         with torch.no_grad():
             last += 0.01 * last.std() * torch.randn(last.shape, generator=torch.Generator())
@@ -51,8 +47,8 @@ class Versions:
 
 
 @pytest.fixture(scope="module")
-def versions(tmp_path_factory):
-    return Versions(tmp_path_factory.mktemp("versions"))
+def versions(model, data, tmp_path_factory):
+    return Versions(model, data, tmp_path_factory.mktemp("versions"))
 
 
 @pytest.fixture(scope="module")
