@@ -28,7 +28,7 @@ from packlight.units import show_size
 if TYPE_CHECKING:
     from packlight.shrink.job import Job
 
-SPREAD = 1.02  # more speed than is asked for, as the clock is read again when the file is written
+SPREAD = 1.01  # more speed than is asked for, as the clock is read again when the file is written
 
 
 def speed_up(job: Job, speedup: float) -> None:
@@ -39,7 +39,7 @@ def speed_up(job: Job, speedup: float) -> None:
         return job.measuring.speedup(_like(job, network)) / wanted
 
     alone = measure(job.network)
-    if alone < 1 and _pool(job, measure, 1 / wanted):
+    if alone < 1 and _pool(job, measure, alone):
         alone = measure(job.network)
     if alone >= 1:
         job.notes.append(f"{alone * wanted:.2f} times as fast with all of its channels")
@@ -75,7 +75,7 @@ def spare_ram(job: Job, most: int) -> None:
         ) from None
 
 
-def _pool(job: Job, measure: Callable[[Network], float], share: float) -> bool:
+def _pool(job: Job, measure: Callable[[Network], float], alone: float) -> bool:
     """Let the last pointwise convolution read means, where that is better than channels alone.
 
     The smallest window that is fast enough by itself is taken; where none is, the one whose own
@@ -84,35 +84,35 @@ def _pool(job: Job, measure: Callable[[Network], float], share: float) -> bool:
     Args:
         job: whose network is replaced.
         measure: a network -> what its file measures; 1 is enough.
-        share: of the multiply-adds that may be left.
+        alone: what the network measures as it is.
     Returns:
         Whether a window was taken.
     """
     forms = pooling.pooled(job.network)
 
     def choose() -> int:
+        measured = []
         with job.progress.stage("pool earlier", len(forms)) as tick:
             for number, form in enumerate(forms):
+                measured.append(measure(form.network))
                 tick()
-                if measure(form.network) >= 1:
+                if measured[-1] >= 1:
                     return number
         curvatures = preparing.curvatures(job, job.network, job.narrowed)
         groups = find_groups(job.network)
         scores = thinning.scores(job.network, groups, job.layers, curvatures)
-        goal = share * sum(thinning.macs_by_weight(job.network).values())
 
-        def loss(network: Network) -> float:
+        def loss(network: Network, share: float) -> float:
             cost = thinning.macs_by_weight(network)
-            left = min(goal / sum(cost.values()), 1.0)
             try:
-                _, channels = thinning.choose(groups, scores, cost, left, narrowing.MULTIPLE)
+                _, channels = thinning.choose(groups, scores, cost, share, narrowing.MULTIPLE)
             except BadInput:  # not even the narrowest leaves so little
                 return float("inf")
             return channels + job.measuring.distance(onnx_file.to_bytes(network))
 
-        losses = [loss(form.network) for form in forms]
+        losses = [loss(form.network, m) for form, m in zip(forms, measured, strict=True)]
         best = int(np.argmin(losses))
-        return best if losses[best] <= loss(job.network) else -1
+        return best if losses[best] <= loss(job.network, alone) else -1
 
     number = job.stages.run("pool", choose) if forms else -1
     if number < 0:
