@@ -28,7 +28,7 @@ from packlight.weighing import weigh
 from packlight.weighing.sizes import Sizes
 
 TRIALS = 7
-CLOSE = 1.01  # between what was asked for and what is near enough
+CLOSE = 1.02  # between what was asked for and what is near enough
 LEAST_SHARE = 0.05  # of the cost
 LEAST_STEP = 0.98  # between the shares of two trials
 MULTIPLE = 16  # of widths: narrower steps hardly change the time
