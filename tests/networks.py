@@ -62,6 +62,19 @@ class Wide(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+class Headed(nn.Module):
+    """A convolution, and a wide pointwise one with a padding whose values are averaged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 32, 3, padding=1)
+        self.last = nn.Conv2d(32, 256, 1, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = torch.relu(self.last(torch.relu(self.stem(image))))
+        return nn.functional.adaptive_avg_pool2d(x, 1).flatten(1)
+
+
 def settled(module: nn.Module, seed: int = 0) -> nn.Module:
     """The module with random weights and batch norms that are not the identity."""
     generator = torch.Generator().manual_seed(seed)

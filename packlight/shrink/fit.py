@@ -110,7 +110,7 @@ def fit(
         max_drop: bound on the accuracy lost, in points: "1%" or 0.01. Without labels it bounds
             the share of answers that differ from the original's; with `eval_fn`, its loss.
         speedup: how many times as fast as the original the network has to be, in onnxruntime on one
-            thread: where rounding alone is not enough, channels are taken out.
+            thread: where rounding alone is not enough, means are taken earlier and channels out.
         max_ram: bound on RAM as `packlight weigh` plans it, weights and the values of one sample:
             "256KB"; met in the same way.
         effort: "fast" rounds; "normal" and "best" also retrain the network through its rounded

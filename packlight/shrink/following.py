@@ -11,9 +11,6 @@ the compressed one, both less their means, which the bias takes care of. A ridge
 the samples hardly tell; of several, each layer has the one with which either half of the samples
 foretells the other best.
 
-Both networks run side by side over the samples, from one layer's input to the next, so each runs
-once; what still flows is kept on disk meanwhile, so memory holds one batch.
-
 Source: Li et al., arXiv:2504.02692 (GPTAQ), who move the errors of the inputs into the rounding
 itself; here they move what is rounded.
 """
@@ -21,27 +18,23 @@ itself; here they move what is rounded.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, fx
 
-from packlight.errors import BadInput
 from packlight.network import Network
 from packlight.shrink import grid_search, weights
 from packlight.shrink.assembly import Assembly, Integers, Quantizing
 from packlight.shrink.grid_search import Prepared, Solved
+from packlight.shrink.side_by_side import SideBySide
 
 #: of the mean moment of a layer's inputs; smaller ones are only good for the samples looked at, as
 #: the layers before were rounded for the same ones
 RIDGES = (1.0, 4.0, 16.0)
-
-Values = dict[str, Any]
-"""What still flows through a graph, by the name of the node that made it."""
 
 
 class Following(Quantizing):
@@ -108,7 +101,7 @@ def solve_in_order(
     if not groups:
         return found
     with tempfile.TemporaryDirectory(dir=folder) as work, torch.no_grad():
-        pair = _SideBySide(network, assembly.network, groups, batches, Path(work))
+        pair = SideBySide(network, assembly.network, groups, batches, Path(work))
         places = {node: place for place, node in enumerate(assembly.network.module.graph.nodes)}
         for read in sorted(groups, key=lambda nodes: places[nodes[1]]):
             members = groups[read]
@@ -231,125 +224,3 @@ def best_ridge(rows: Tensor, parts: Sequence[tuple[Tensor, Tensor]]) -> float:
     losses = {ridge: loss(ridge) for ridge in RIDGES}
     best = min(losses, key=losses.__getitem__)
     return best if losses[best] < 0 else np.inf
-
-
-class _SideBySide:
-    """Two networks that run over the same samples, a stretch at a time.
-
-    Args:
-        first, second: the networks.
-        stops: pairs of their nodes, whose values are wanted.
-        batches: samples.
-        folder: keeps what still flows.
-    """
-
-    def __init__(
-        self,
-        first: Network,
-        second: Network,
-        stops: Iterable[tuple[fx.Node, fx.Node]],
-        batches: Iterable[tuple[Tensor, ...]],
-        folder: Path,
-    ) -> None:
-        old, new = zip(*stops, strict=True)
-        self._runs = _Run(first, old), _Run(second, new)
-        self._files = []
-        for number, sample in enumerate(batches):
-            self._files.append(folder / f"{number}.pt")
-            _keep([run.begun(sample) for run in self._runs], self._files[-1])
-
-    def at(self, stop: tuple[fx.Node, fx.Node]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Run all batches up to a pair of nodes; their values, batch after batch."""
-        advances = [run.to(node) for run, node in zip(self._runs, stop, strict=True)]
-        for file in self._files:
-            held = torch.load(file, weights_only=False)
-            (before, old), (after, new) = (
-                advance(values) for advance, values in zip(advances, held, strict=True)
-            )
-            _keep([before, after], file)
-            yield old, new
-
-
-def _keep(values: list[Values], file: Path) -> None:
-    try:
-        torch.save(values, file)
-    except (OSError, RuntimeError) as problem:
-        reason = str(problem).splitlines()[0]
-        raise BadInput(
-            f"what flows between layers does not fit into {file.parent}: {reason}; make room, or "
-            "give another output folder with -o"
-        ) from problem
-
-
-class _Run:
-    """A graph on its way.
-
-    Args:
-        network: whose graph; its weights may change where it has not been yet.
-        wanted: nodes at which it will be asked for values, once each.
-    """
-
-    def __init__(self, network: Network, wanted: Iterable[fx.Node]) -> None:
-        self._network = network
-        self._nodes = list(network.module.graph.nodes)
-        self._place = {node: place for place, node in enumerate(self._nodes)}
-        self._wanted = set(wanted)
-        self._at = 0
-        self._flowing: set[fx.Node] = set()
-        for node in self._nodes:
-            if node.op == "placeholder" or self._flowing.intersection(node.all_input_nodes):
-                self._flowing.add(node)
-
-    def begun(self, sample: tuple[Tensor, ...]) -> Values:
-        """What flows before anything has run."""
-        names = [node.name for node in self._network.placeholders()]
-        return dict(zip(names, sample, strict=True))
-
-    def to(self, node: fx.Node) -> Callable[[Values], tuple[Values, Tensor]]:
-        """What runs one batch up to a node, and gives what flows on and the node's value."""
-        stop = max(self._place[node] + 1, self._at)
-        stretch = [
-            one
-            for one in self._nodes[self._at : stop]
-            if one in self._flowing and one.op != "placeholder"
-        ]
-        interpreter = fx.Interpreter(self._network.module)
-        constants = self._constants(interpreter, stretch)
-        self._at = stop
-        self._wanted.discard(node)
-        going_on = {one.name: one for one in self._nodes[:stop] if self._goes_on(one)}
-        by_name = {one.name: one for one in self._nodes}
-
-        def advance(values: Values) -> tuple[Values, Tensor]:
-            interpreter.env = {by_name[name]: value for name, value in values.items()} | constants
-            for one in stretch:
-                interpreter.env[one] = interpreter.run_node(one)
-            kept = {name: _alone(interpreter.env[one]) for name, one in going_on.items()}
-            return kept, interpreter.env[node]
-
-        return advance
-
-    def _goes_on(self, node: fx.Node) -> bool:
-        later = any(self._place[user] >= self._at for user in node.users)
-        return node in self._flowing and (later or node in self._wanted)
-
-    def _constants(self, interpreter: fx.Interpreter, stretch: list[fx.Node]) -> dict[fx.Node, Any]:
-        """The values of nodes that a stretch reads and no sample changes."""
-        needed: set[fx.Node] = set()
-        ahead = list(stretch)
-        while ahead:
-            for source in ahead.pop().all_input_nodes:
-                if source not in self._flowing and source not in needed:
-                    needed.add(source)
-                    ahead.append(source)
-        interpreter.env = {}
-        for node in sorted(needed, key=self._place.__getitem__):
-            interpreter.env[node] = interpreter.run_node(node)
-        return dict(interpreter.env)
-
-
-def _alone(value: Any) -> Any:
-    """A value without the larger one that it is a part of, which would be kept with it."""
-    if isinstance(value, Tensor) and value.untyped_storage().nbytes() > value.nbytes:
-        return value.clone()
-    return value

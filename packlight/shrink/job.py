@@ -39,8 +39,6 @@ BATCH = 16  # samples run at once
 FALLBACK_SAMPLES = 48  # on which activations are tried in int8
 CURVE_SAMPLES = 256  # on which every visited point is scored
 DECIDING = 1024  # on which one of two ways to a size is chosen
-TIMINGS = 3  # of the written file: a busy machine only makes it slower
-SPREAD = 1.02  # more speed than is asked for, as the clock is read again when the file is written
 LOOKS = 8  # times the judges may send a point back
 FINER = 0.85  # factor on the coarseness when they do
 

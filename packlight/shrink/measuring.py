@@ -34,7 +34,6 @@ BATCH = 16  # samples run at once
 FEW = 64  # samples whose answers show what a network is for
 CURVE_SAMPLES = 256  # on which every visited point is scored
 DECIDING = 1024  # on which one of two ways to a size is chosen
-TIMINGS = 3  # of the written file: a busy machine only makes it slower
 
 
 class Measuring:
@@ -219,7 +218,7 @@ class Measuring:
         wanted = self._budget.speedup
         if wanted is None:
             return None
-        measured = max(self.speedup(point.file) for _ in range(TIMINGS))
+        measured = self.speedup(point.file)
         if measured >= wanted:
             return None
         return (

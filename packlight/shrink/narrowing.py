@@ -28,8 +28,9 @@ from packlight.weighing import weigh
 from packlight.weighing.sizes import Sizes
 
 TRIALS = 7
-CLOSE = 1.03  # between what was asked for and what is near enough
+CLOSE = 1.02  # between what was asked for and what is near enough
 LEAST_SHARE = 0.05  # of the cost
+LEAST_STEP = 0.98  # between the shares of two trials
 MULTIPLE = 16  # of widths: narrower steps hardly change the time
 SECONDS = 1.0  # of timing a trial
 SHARPNESS = 4  # how little a value counts that is made far below the peak
@@ -107,7 +108,12 @@ def narrow(
                 break
         else:
             wide = share
-        share = float(np.sqrt(wide * (enough[0] if enough else narrowest)))
+        if enough is not None:
+            share = float(np.sqrt(wide * enough[0]))
+        else:  # more than is missing, as not all of the time or the RAM falls with the cost
+            share = max(
+                share * min(found.measured**2, LEAST_STEP), float(np.sqrt(wide * narrowest))
+            )
     if enough is None:
         raise NotNarrowEnough(best)
     return enough[1]

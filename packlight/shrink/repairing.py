@@ -10,7 +10,7 @@ r drawing towards the weights W'_0 it starts from.
 `repair` needs no samples: x' are those of the original's inputs that are left, so C and H' are
 parts of the curvature that chose the channels. `refine` then runs both networks side by side, x in
 the original and x' in the pruned one, repaired so far: what earlier layers could not make good,
-later ones see. Both networks go through the graph once, layer by layer, all samples at a time.
+later ones see.
 With few samples a deep network may be worse for it, so samples held back decide.
 
 Source: He et al., arXiv:1707.06168 (channel pruning, reconstruction by least squares). Differs: in
@@ -19,7 +19,9 @@ closed form; `repair` has H blended with the gradients' moments.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -31,9 +33,9 @@ from packlight.shrink.coupling import READ
 from packlight.shrink.curvature import MAX_COLUMNS, Curvature
 from packlight.shrink.layers import Layer, find_layers, value_of_name, weight_array
 from packlight.shrink.prune import damped
+from packlight.shrink.side_by_side import SideBySide
 from packlight.types import Array
 
-MEMORY = 2**29  # bytes that refining may hold of each network's values
 HELD_BACK = 4  # one batch of so many only decides
 CHUNK = 16  # samples whose windows are unfolded at once
 
@@ -79,7 +81,11 @@ def repair(
 
 
 def refine(
-    before: Network, after: Network, keep: Keep, batches: Iterable[tuple[Tensor, ...]]
+    before: Network,
+    after: Network,
+    keep: Keep,
+    batches: Iterable[tuple[Tensor, ...]],
+    folder: Path | None = None,
 ) -> Network:
     """The pruned network with each layer fitted to what the original's gives on samples.
 
@@ -87,8 +93,9 @@ def refine(
         before: the network before channels were taken out.
         after: the pruned network, best repaired already.
         keep: which channels stayed.
-        batches: inputs. A quarter is held back, and of the others as many are used as `MEMORY`
-            has room for.
+        batches: inputs, of which a quarter is held back.
+        folder: in which a folder is made for the time of the call, for what still flows; default:
+            the system's.
     Returns:
         A refined copy; `after` itself where its outputs on the batches held back are nearer.
     """
@@ -96,29 +103,39 @@ def refine(
     held = given[len(given) - len(given) // HELD_BACK :]
     if not held:
         return after
-    fitted = _within_memory(before, given[: len(given) - len(held)])
-    refined = _fitted(before, after, keep, fitted)
+    refined = _fitted(before, after, keep, given[: len(given) - len(held)], folder)
     return refined if _error(before, refined, held) < _error(before, after, held) else after
 
 
 def _fitted(
-    before: Network, after: Network, keep: Keep, batches: Sequence[tuple[Tensor, ...]]
+    before: Network,
+    after: Network,
+    keep: Keep,
+    batches: Sequence[tuple[Tensor, ...]],
+    folder: Path | None = None,
 ) -> Network:
     places = kept_places(find_groups(before), keep)
     refined = after.copy()
     originals = {layer.weight: layer for layer in find_layers(before)}
-    left = [_Walk(before.module, batch) for batch in batches]
-    right = [_Walk(refined.module, batch) for batch in batches]
+    groups: dict[tuple[fx.Node, fx.Node], list[Layer]] = {}  # layers that read the same value
     for layer in find_layers(refined):
         original = originals[layer.weight]
-        if not layer.solvable or layer.kind == "conv_transpose":
-            continue
-        sums = _Sums(original, layer, _written(original, places))
-        if max(sums.columns) > MAX_COLUMNS:
-            continue
-        for one, other in zip(left, right, strict=True):
-            sums.add(one.input_of(original.node), other.input_of(layer.node))
-        sums.solve(before, refined)
+        seen = layer.solvable and layer.kind != "conv_transpose"
+        if seen and max(_columns(original), _columns(layer)) <= MAX_COLUMNS:
+            groups.setdefault((original.input, layer.input), []).append(layer)
+    if not groups:
+        return refined
+    order = {node: place for place, node in enumerate(refined.module.graph.nodes)}
+    with tempfile.TemporaryDirectory(dir=folder) as work, torch.no_grad():
+        both = SideBySide(before, refined, groups, batches, Path(work))
+        for stop in sorted(groups, key=lambda nodes: order[nodes[1]]):
+            readers = [(originals[layer.weight], layer) for layer in groups[stop]]
+            gathered = [_Sums(*pair, _written(pair[0], places)) for pair in readers]
+            for one, other in both.at(stop):
+                for sums in gathered:
+                    sums.add(one, other)
+            for sums in gathered:
+                sums.solve(before, refined)
     return refined
 
 
@@ -136,49 +153,6 @@ def _error(before: Network, after: Network, batches: Sequence[tuple[Tensor, ...]
     return sum(errors[number] / max(size, 1e-30) for number, size in sizes.items())
 
 
-def _within_memory(
-    network: Network, batches: Sequence[tuple[Tensor, ...]]
-) -> Sequence[tuple[Tensor, ...]]:
-    """As many batches as there is room for; one at least."""
-    walk = _Walk(network.module, batches[0])
-    walk.finish()
-    return batches[: max(1, MEMORY // max(walk.peak, 1))]
-
-
-class _Walk:
-    """One run of a graph, a layer at a time; values nobody reads any more are dropped."""
-
-    def __init__(self, module: fx.GraphModule, inputs: tuple[Tensor, ...]) -> None:
-        self._interpreter = fx.Interpreter(module)
-        self._interpreter.args_iter = iter(inputs)
-        self._nodes: Iterator[fx.Node] = iter(module.graph.nodes)
-        self._next: fx.Node | None = next(self._nodes)
-        self.peak = 0
-
-    def input_of(self, layer: fx.Node) -> Tensor:
-        """Run up to a layer, and give what it is about to read."""
-        while self._next is not None and self._next is not layer:
-            self._step()
-        value: Tensor = self._interpreter.env[layer.all_input_nodes[0]]
-        return value
-
-    def finish(self) -> None:
-        """Run to the end."""
-        while self._next is not None:
-            self._step()
-
-    def _step(self) -> None:
-        node, runner = self._next, self._interpreter
-        assert node is not None
-        with torch.no_grad():
-            runner.env[node] = runner.run_node(node)
-        for gone in runner.user_to_last_uses.get(node, []):
-            del runner.env[gone]
-        live = [value for value in runner.env.values() if isinstance(value, Tensor)]
-        self.peak = max(self.peak, sum(value.nbytes for value in live))
-        self._next = next(self._nodes, None)
-
-
 class _Sums:
     """Running sums of one layer's inputs in both networks, (G, n) and (G, n') at a position.
 
@@ -191,12 +165,10 @@ class _Sums:
     def __init__(self, original: Layer, layer: Layer, written: Array) -> None:
         self._original, self._layer, self._written = original, layer, written
         self._groups = torch.from_numpy(written.any(1))  # a depthwise convolution loses groups
-        shapes = [item.rows(np.empty(item.shape, np.bool_)).shape for item in (original, layer)]
-        self.columns = [shape[2] for shape in shapes]
-        groups = shapes[1][0]
-        self._cross = torch.zeros(groups, *self.columns, dtype=torch.float64)
-        self._own = torch.zeros(groups, self.columns[1], self.columns[1], dtype=torch.float64)
-        self._totals = [torch.zeros(groups, n, dtype=torch.float64) for n in self.columns]
+        groups, columns, own = int(self._groups.sum()), _columns(original), _columns(layer)
+        self._cross = torch.zeros(groups, columns, own, dtype=torch.float64)
+        self._own = torch.zeros(groups, own, own, dtype=torch.float64)
+        self._totals = [torch.zeros(groups, n, dtype=torch.float64) for n in (columns, own)]
         self.positions = 0
 
     def add(self, one: Tensor, other: Tensor) -> None:
@@ -253,6 +225,11 @@ def reconstruct(rows: Array, curvature: Curvature, kept: Array) -> Array:
         target = rows[:, :, inside] @ H[:, :, k]
         pieces.append(np.linalg.solve(H[:, k][:, :, k], target.swapaxes(1, 2)).swapaxes(1, 2))
     return np.concatenate(pieces, axis=2)
+
+
+def _columns(layer: Layer) -> int:
+    """How many inputs a row of a layer reads."""
+    return int(layer.rows(np.empty(layer.shape, np.bool_)).shape[2])
 
 
 def columns_of(layer: Layer, axis: int, per_place: Array) -> Array:

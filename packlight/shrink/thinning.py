@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from torch import Tensor
@@ -131,15 +132,17 @@ def without(
     curvatures: Mapping[str, Curvature],
     keep: Keep,
     batches: Iterable[tuple[Tensor, ...]] = (),
+    folder: Path | None = None,
 ) -> Network:
     """The network without the channels that do not stay, repaired and refined.
 
     Args:
         network, curvatures, batches: as of `thin`.
         keep: which channels stay.
+        folder: as of `repairing.refine`.
     """
     repaired = repairing.repair(network, remove(network, keep), keep, curvatures)
-    return repairing.refine(network, repaired, keep, batches)
+    return repairing.refine(network, repaired, keep, batches, folder)
 
 
 def scores(

@@ -41,6 +41,26 @@ def test_a_speed_takes_channels_out_until_the_clock_says_so(only, wide, few, tmp
     assert result.report["accuracy"]["agreement"]["value"] > 0.5
 
 
+@pytest.mark.parametrize("speedup", [4.0, 20.0])
+def test_means_are_taken_earlier_before_channels_go(speedup, few, tmp_path, monkeypatch):
+    network = Network.from_module(networks.settled(networks.Headed()), (networks.images(2),))
+    whole = packlight.weigh(network).totals.macs
+
+    def clock(_original, file, _sample) -> float:  # counts multiplications
+        (tmp_path / "timed.onnx").write_bytes(file)
+        return whole / packlight.weigh(tmp_path / "timed.onnx").totals.macs
+
+    monkeypatch.setattr(narrowing, "speedup_of", clock)
+    monkeypatch.setattr(narrowing, "TRIALS", 4)
+    settings = {"calibrate": 60, "speedup": speedup, "only": "prune", "out": tmp_path / "out"}
+    result = packlight.fit(network, few, **settings)
+    notes = " ".join(result.report["notes"])
+    assert packlight.weigh(result.model).totals.macs <= whole / speedup
+    assert "last reads means of " in notes
+    assert ("channels: " in notes) == (speedup > 10)
+    assert result.report["accuracy"]["agreement"]["value"] > 0.8
+
+
 def test_what_is_fast_enough_already_keeps_its_channels(wide, few, tmp_path, monkeypatch):
     monkeypatch.setattr(narrowing, "speedup_of", lambda *_: 5.0)
     result = packlight.fit(wide, few, calibrate=60, speedup=3.0, out=tmp_path / "out")

@@ -45,6 +45,19 @@ def test_the_speed_asked_for_is_reached_with_little_to_spare(network, curvatures
     assert found.measured <= 2.0
 
 
+def test_no_trial_is_far_narrower_than_what_is_missing(network, curvatures):
+    clock, seen = _clock(network), []
+
+    def nearly(narrower):  # a little slower than the share of the multiplications tells
+        seen.append(0.97 * clock(narrower) / 1.3)
+        return seen[-1]
+
+    macs = thinning.macs_by_weight(network)
+    found = narrowing.narrow(network, curvatures, macs, nearly, 1 / 1.3)
+    assert 1 <= found.measured < 1.4
+    assert max(seen) < 1.8
+
+
 def test_a_measure_that_no_width_meets_is_refused_with_the_best_there_is(network, curvatures):
     macs = thinning.macs_by_weight(network)
     with pytest.raises(narrowing.NotNarrowEnough) as refused:

@@ -210,21 +210,6 @@ def test_refined_weights_are_the_least_squares_fit_to_the_original():
     np.testing.assert_allclose(found, centred @ weights + wanted.mean(0), atol=1e-4)
 
 
-def test_refining_holds_no_more_samples_than_fit_into_memory(case, monkeypatch):
-    network, curvatures, _ = case
-    thinned = thinning.thin(network, curvatures, macs_share=0.7)
-    batches = [(images(4, seed=number),) for number in range(100)]
-    walks = []
-    monkeypatch.setattr(repairing, "MEMORY", 2**20)
-    started = repairing._Walk.__init__
-    monkeypatch.setattr(
-        repairing._Walk, "__init__", lambda walk, *a: (walks.append(walk), started(walk, *a))[1]
-    )
-    repairing.refine(network, thinned.network, thinned.keep, batches)
-    assert sum(walk.peak for walk in walks[1:]) <= 2 * 2**20
-    assert len(walks) > 3
-
-
 def test_refining_that_does_not_help_is_dropped(case):
     network, curvatures, _ = case
     thinned = thinning.thin(network, curvatures, macs_share=0.7)
