@@ -33,7 +33,8 @@ void plt_bytes_init(plt_bytes *b, const plt_tables *t)
         b->matched[i] = (65535u - 65536u / (i / 2 + 2)) << 16;
     for (size_t i = 0; i < 1024; i++)
         for (int k = 0; k < 33; k++)
-            b->refine[i * 33 + (size_t)k] = (plt_counter)plt_squash(t, (k - 16) * 128) << 16;
+            b->refine[i * 33 + (size_t)k] =
+                (plt_counter)plt_squash(t, plt_stretch_limited((k - 16) * 128)) << 16;
 }
 
 static uint8_t back(const plt_bytes *b, uint32_t distance)
@@ -170,10 +171,8 @@ static uint8_t code(plt_bytes *b, const plt_tables *t, plt_range *rc, const uint
         int16_t *w0 = b->weight[0][(length * 5 + order) * 2 + words->first];
         int16_t *w1 = b->weight[1][sure * 4 + column];
         plt_eight first = plt_eight_load(x), second = plt_eight_load(x + 8);
-        plt_sums none = plt_sums_begin();
-        int s0 = plt_mixed(plt_mix_add(plt_mix_add(none, first, w0), second, w0 + 8));
-        int s1 = plt_mixed(plt_mix_add(plt_mix_add(none, first, w1), second, w1 + 8));
-        int s = (s0 + s1) >> 1;
+        plt_sums sums = plt_mix_add(plt_mix_add(plt_sums_begin(), first, w0), second, w0 + 8);
+        int s = plt_mixed(plt_mix_add(plt_mix_add(sums, first, w1), second, w1 + 8));
         uint32_t mixed = plt_squash(t, s);
         uint32_t spot = (uint32_t)(s + 2048), part = spot & 127;
         plt_counter *r = &b->refine[(got + 256 * column) * 33 + (spot >> 7)];
@@ -182,10 +181,12 @@ static uint8_t code(plt_bytes *b, const plt_tables *t, plt_range *rc, const uint
 
         p1 = p1 < 16 ? 16 : p1 > 65520 ? 65520 : p1;
         int bit = plt_bit(rc, byte >> left & 1, p1);
-        plt_mix_learn(t, first, w0, s0, bit);
-        plt_mix_learn(t, second, w0 + 8, s0, bit);
-        plt_mix_learn(t, first, w1, s1, bit);
-        plt_mix_learn(t, second, w1 + 8, s1, bit);
+        first = plt_mix_step(first, mixed, bit);
+        second = plt_mix_step(second, mixed, bit);
+        plt_mix_learn(w0, first);
+        plt_mix_learn(w0 + 8, second);
+        plt_mix_learn(w1, first);
+        plt_mix_learn(w1 + 8, second);
         for (int i = 0; i < PLT_BYTE_CONTEXTS; i++)
             plt_counter_update(t, &b->line[i][node], bit, 255);
         plt_counter_update(t, zero, bit, 255);

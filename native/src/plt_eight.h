@@ -49,18 +49,18 @@ static inline int32_t plt_sums_total(plt_sums sums)
     return _mm_cvtsi128_si32(sums);
 }
 
-static inline plt_eight plt_eight_limit(plt_eight v, int16_t limit)
-{
-    v = _mm_min_epi16(v, _mm_set1_epi16(limit));
-    return _mm_max_epi16(v, _mm_set1_epi16((int16_t)-limit));
-}
-
-/* w + x * step / 65536, rounded; what leaves 16 bits wraps. */
-static inline plt_eight plt_eight_moved(plt_eight w, plt_eight x, int16_t step)
+/* x * step / 65536, rounded. */
+static inline plt_eight plt_eight_scaled(plt_eight x, int16_t step)
 {
     __m128i steps = _mm_set1_epi16(step);
     __m128i half = _mm_srli_epi16(_mm_mullo_epi16(x, steps), 15);
-    return _mm_add_epi16(w, _mm_add_epi16(_mm_mulhi_epi16(x, steps), half));
+    return _mm_add_epi16(_mm_mulhi_epi16(x, steps), half);
+}
+
+/* The sums, limited to 16 bits. */
+static inline plt_eight plt_eight_add(plt_eight a, plt_eight b)
+{
+    return _mm_adds_epi16(a, b);
 }
 
 #elif !defined(PLT_PLAIN) && defined(__aarch64__) && defined(__ARM_NEON)
@@ -100,15 +100,15 @@ static inline int32_t plt_sums_total(plt_sums sums)
     return vaddvq_s32(sums);
 }
 
-static inline plt_eight plt_eight_limit(plt_eight v, int16_t limit)
-{
-    return vmaxq_s16(vminq_s16(v, vdupq_n_s16(limit)), vdupq_n_s16((int16_t)-limit));
-}
-
-static inline plt_eight plt_eight_moved(plt_eight w, plt_eight x, int16_t step)
+static inline plt_eight plt_eight_scaled(plt_eight x, int16_t step)
 {
     int16x4_t low = vrshrn_n_s32(vmull_n_s16(vget_low_s16(x), step), 16);
-    return vaddq_s16(w, vrshrn_high_n_s32(low, vmull_n_s16(vget_high_s16(x), step), 16));
+    return vrshrn_high_n_s32(low, vmull_n_s16(vget_high_s16(x), step), 16);
+}
+
+static inline plt_eight plt_eight_add(plt_eight a, plt_eight b)
+{
+    return vqaddq_s16(a, b);
 }
 
 #else
@@ -160,24 +160,24 @@ static inline int32_t plt_sums_total(plt_sums sum)
     return sum;
 }
 
-static inline plt_eight plt_eight_limit(plt_eight v, int16_t limit)
-{
-    for (int i = 0; i < 8; i++) {
-        v.v[i] = v.v[i] > limit ? limit : v.v[i];
-        v.v[i] = v.v[i] < -limit ? (int16_t)-limit : v.v[i];
-    }
-    return v;
-}
-
 /* Halves of products are what compilers find vector instructions for. */
-static inline plt_eight plt_eight_moved(plt_eight w, plt_eight x, int16_t step)
+static inline plt_eight plt_eight_scaled(plt_eight x, int16_t step)
 {
     for (int i = 0; i < 8; i++) {
         int16_t high = (int16_t)((int32_t)x.v[i] * step >> 16);
         uint16_t low = (uint16_t)((uint32_t)x.v[i] * (uint32_t)step);
-        w.v[i] = (int16_t)(uint16_t)(w.v[i] + high + (low >> 15));
+        x.v[i] = (int16_t)(high + (low >> 15));
     }
-    return w;
+    return x;
+}
+
+static inline plt_eight plt_eight_add(plt_eight a, plt_eight b)
+{
+    for (int i = 0; i < 8; i++) {
+        int32_t sum = (int32_t)a.v[i] + b.v[i];
+        a.v[i] = (int16_t)(sum > 32767 ? 32767 : sum < -32768 ? -32768 : sum);
+    }
+    return a;
 }
 
 #endif

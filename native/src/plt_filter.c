@@ -36,11 +36,12 @@ static int32_t filtered(const int16_t *x, const int16_t *w, uint32_t n)
     return within(plt_sums_total(sums) >> 15, PLT_FILTER_LIMIT);
 }
 
-/* Moves the weights along the inputs, by `step` / 65536, rounded; the weights' 16 bits wrap. */
+/* Moves the weights along the inputs, by `step` / 65536. */
 static void adjust(int16_t *w, const int16_t *x, uint32_t n, int16_t step)
 {
     for (uint32_t i = 0; i < n; i += 8)
-        plt_eight_store(w + i, plt_eight_moved(plt_eight_load(w + i), plt_eight_load(x + i), step));
+        plt_eight_store(w + i, plt_eight_add(plt_eight_load(w + i),
+                                             plt_eight_scaled(plt_eight_load(x + i), step)));
 }
 
 void plt_filter_predict(plt_filter *f, uint32_t column)

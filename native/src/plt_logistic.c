@@ -55,6 +55,12 @@ void plt_tables_init(plt_tables *t)
             i++;
         t->stretch[p] = (int16_t)(i - 2048);
     }
+    uint64_t bend = 0; /* grows by the distribution less a half, in steps of 1/16 */
+    for (int k = 0; k < 224; k++) {
+        t->bend[k] = (uint16_t)(bend >> 23);
+        bend += (uint64_t)knots[k] + knots[k + 1] - (1u << 30);
+    }
+    t->bend[224] = (uint16_t)(bend >> 23);
     for (int n = 0; n < 1024; n++)
         t->rate[n] = (uint16_t)(131072u / (2 * (unsigned)n + 3));
 }

@@ -1,8 +1,8 @@
 /* Logistic arithmetic: adaptive probabilities and their mixing, in integers only.
  *
  * A probability p travels between models as its stretch, ln(p / (1 - p)), in units of 1/256 and
- * limited to +-8. A mixer adds the stretches of several models, weighted, squashes the sum back to
- * a probability, and moves its weights along the gradient of the coding cost. This is the "logistic
+ * limited to +-8. A mixer adds the stretches of several models, by two sets of weights, squashes the
+ * sum back to a probability, and moves its weights along the gradient of the coding cost. This is the "logistic
  * mixing" of Mahoney's PAQ7 and lpaq (M. Mahoney, Data Compression Explained, 2013, sec. 4.3.2).
  */
 #ifndef PLT_LOGISTIC_H
@@ -13,18 +13,35 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PLT_STRETCH_LIMIT = 2047 };
+/* Compilers then branch where they would have every decision wait for a selection. */
+#if defined(__GNUC__)
+#define PLT_SELDOM(condition) __builtin_expect(condition, 0)
+#else
+#define PLT_SELDOM(condition) (condition)
+#endif
+
+enum { PLT_STRETCH_LIMIT = 2047, PLT_ONE = 1 << 15 };
 
 typedef struct {
     uint16_t squash[4096];  /* stretch + 2048 -> probability of a one, 16 bits, never 0 */
     int16_t stretch[4096];  /* probability, 12 bits -> stretch */
     uint16_t rate[1024];    /* observations so far -> how far a counter moves, of 65536 */
+    uint16_t bend[225];     /* distance in 1/16 -> bend, see plt_bend() */
 } plt_tables;
 
 void plt_tables_init(plt_tables *t);
 
 /* The logistic distribution function at t / 4096, scaled to 2^30. */
 uint32_t plt_logistic(int64_t t);
+
+/* The bend of the distribution at t / 4096: ln cosh(t / 8192), in 1/4096. Of what lies between two
+ * places, the half beyond the middle has a stretch of the first bend less the last. */
+static inline uint32_t plt_bend(const plt_tables *t, int64_t x)
+{
+    uint32_t size = (uint32_t)(x < -(1 << 23) || x > 1 << 23 ? 1 << 23 : x < 0 ? -x : x);
+    uint32_t i = size >> 8 < 223 ? size >> 8 : 223;       /* it goes on as a line */
+    return t->bend[i] + ((uint32_t)(t->bend[i + 1] - t->bend[i]) * (size - (i << 8)) >> 8);
+}
 
 /* A counter: a probability of 22 bits above a count of observations of 10 bits. */
 typedef uint32_t plt_counter;
@@ -54,9 +71,9 @@ static inline uint32_t plt_counter_p16(plt_counter c)
 static inline void plt_counter_update(const plt_tables *t, plt_counter *c, int bit, uint32_t limit)
 {
     uint32_t inverted = 0u - ((uint32_t)bit << 10), v = *c ^ inverted, n = v & 1023;
-    uint32_t step = (uint32_t)(((uint64_t)(v >> 10) * t->rate[n]) >> 16);
+    uint32_t step = (uint32_t)((uint64_t)v * t->rate[n] >> 16) & ~1023u;
 
-    *c = (v - (step << 10) + (n < limit)) ^ inverted;
+    *c = (v - step + ((n - limit) >> 31)) ^ inverted; /* the last term: n < limit */
 }
 
 static inline int plt_stretch(const plt_tables *t, uint32_t p16)
@@ -64,36 +81,45 @@ static inline int plt_stretch(const plt_tables *t, uint32_t p16)
     return t->stretch[p16 >> 4];
 }
 
+static inline int plt_stretch_limited(int stretch)
+{
+    return stretch > PLT_STRETCH_LIMIT    ? PLT_STRETCH_LIMIT
+           : stretch < -PLT_STRETCH_LIMIT ? -PLT_STRETCH_LIMIT
+                                          : stretch;
+}
+
+/* The probability of a stretch within the limit. */
 static inline uint32_t plt_squash(const plt_tables *t, int stretch)
 {
-    if (stretch > PLT_STRETCH_LIMIT)
-        stretch = PLT_STRETCH_LIMIT;
-    if (stretch < -PLT_STRETCH_LIMIT)
-        stretch = -PLT_STRETCH_LIMIT;
     return t->squash[stretch + 2048];
 }
 
-enum { PLT_ONE = 1 << 15, PLT_WEIGHT_LIMIT = 30000 };
-
-/* What stretches, weighted, mix to. */
-static inline int plt_mixed(plt_sums sums)
-{
-    int32_t sum = plt_sums_total(sums) >> 15;
-    return sum > PLT_STRETCH_LIMIT ? PLT_STRETCH_LIMIT
-                                   : sum < -PLT_STRETCH_LIMIT ? -PLT_STRETCH_LIMIT : sum;
-}
-
+/* Adds what eight stretches come to by the weights of one set. */
 static inline plt_sums plt_mix_add(plt_sums sums, plt_eight x, const int16_t *w)
 {
     return plt_sums_add(sums, x, plt_eight_load(w));
 }
 
-/* Moves eight weights along their inputs, where the mixer's stretch should have been the bit's. */
-static inline void plt_mix_learn(const plt_tables *t, plt_eight x, int16_t *w, int stretch, int bit)
+/* What stretches mix to by two sets of weights: the mean of what either says. */
+static inline int plt_mixed(plt_sums sums)
 {
-    int error = (bit ? 65535 : 0) - (int)plt_squash(t, stretch);
-    plt_eight old = plt_eight_limit(plt_eight_load(w), PLT_WEIGHT_LIMIT);
-    plt_eight_store(w, plt_eight_moved(old, x, (int16_t)(error >> 1)));
+    int s = plt_sums_total(sums) >> 16;
+    if (PLT_SELDOM(s > PLT_STRETCH_LIMIT || s < -PLT_STRETCH_LIMIT))
+        s = plt_stretch_limited(s);
+    return s;
+}
+
+/* How far the weights of eight stretches move, either set's as far, when they mixed to the
+ * probability `p` and `bit` came. */
+static inline plt_eight plt_mix_step(plt_eight x, uint32_t p, int bit)
+{
+    int error = (bit ? 65535 : 0) - (int)p;
+    return plt_eight_scaled(x, (int16_t)(error >> 1));
+}
+
+static inline void plt_mix_learn(int16_t *w, plt_eight step)
+{
+    plt_eight_store(w, plt_eight_add(plt_eight_load(w), step));
 }
 
 #endif

@@ -7,15 +7,20 @@
 
 #include <string.h>
 
-/* The decisions of one integer. */
+/* The decisions of one value. Those on an octave and on the bits below it lie side by side, as they
+ * are taken one after the other: 16 counters are a cache line. */
 enum {
     NODE_ZERO = 0,
     NODE_SIGN = 1,
-    NODE_FIRST = 2,   /* + k: at least 2^k, where k is the power to expect */
-    NODE_UP = 34,     /* + k: at least 2^(k+1), when at least 2^k */
-    NODE_DOWN = 66,   /* + k: at least 2^k, when less than 2^(k+1) */
-    NODE_BITS = 98    /* + 8 bit_set(k) + place in the tree of the bits below the first */
+    NODE_OCTAVES = 16,           /* + 16 set of the octave k + one of these: */
+    NODE_FIRST = 0,              /* at least 2^k, where k is the power to expect */
+    NODE_UP = 1,                 /* at least 2^(k+1), when at least 2^k */
+    NODE_DOWN = 2,               /* at least 2^k, when less than 2^(k+1) */
+    NODE_BITS = 3                /* + place in the tree of the bits below the first */
 };
+
+/* Models that are asked, beside the distribution; bits hardly depend on anything. */
+enum { FOR_VALUE = 4, FOR_OCTAVE = 3, FOR_BIT = 2 };
 
 enum {
     MEAN_BITS = 8,
@@ -27,18 +32,18 @@ enum {
     FIRST_PRIOR_WEIGHT = 14000
 };
 
-/* Small octaves have decisions of their own; large ones share with those 8 octaves away, from
- * which the scale in every context tells them apart. */
-static uint32_t bit_set(uint32_t k)
+/* Small octaves have decisions of their own; large ones share with those 6 octaves away, from which
+ * the scale in every context tells them apart. */
+static uint32_t octave_node(uint32_t k, uint32_t decision)
 {
-    return k < 9 ? k : 9 + (k - 9) % 8;
+    return NODE_OCTAVES + 16 * (k < 8 ? k : 8 + (k - 8) % 6) + decision;
 }
 
 /* The decision on bit number `done` below the first, after the bits in `got`. */
 static uint32_t bit_node(uint32_t k, uint32_t done, uint32_t got)
 {
     uint32_t tree = done < TREE_BITS ? (1u << done) - 1 + (got & ((1u << done) - 1)) : 7;
-    return NODE_BITS + bit_set(k) * 8 + tree;
+    return octave_node(k, NODE_BITS + tree);
 }
 
 /* The same among all magnitudes up to 255 of either sign. */
@@ -68,6 +73,11 @@ static uint32_t at_most(uint32_t v, uint32_t limit)
 }
 
 static int64_t limited(int64_t v, int64_t limit)
+{
+    return v > limit ? limit : v < -limit ? -limit : v;
+}
+
+static int within(int v, int limit)
 {
     return v > limit ? limit : v < -limit ? -limit : v;
 }
@@ -358,9 +368,10 @@ static void learn(plt_model *m, int32_t value)
     uint32_t n = at_most(p->count, 500);
     towards(t, &p->error, at_most(magnitude_of(error), 1u << 19) * 16, n);
     towards(t, &p->magnitude, size, n);
-    learn_ratio(&m->reference, value);
     p->count++;
-    if (!m->reference.on) {
+    if (m->reference.on) {
+        learn_ratio(&m->reference, value);
+    } else {
         learn_moments(m, p, value);
         int64_t share = value * 65536 / ((int32_t)e->scale + 16);
         plt_filter_learn(&m->filter, e->row, e->inner, (int32_t)limited(share, PLT_FILTER_LIMIT));
@@ -373,12 +384,6 @@ static void learn(plt_model *m, int32_t value)
 static uint32_t quantise(uint32_t v, uint32_t per_octave_shift, uint32_t limit)
 {
     return at_most(log2_8(v + 1) >> per_octave_shift, limit);
-}
-
-/* `v` limited to +-limit, counted from 0. */
-static uint32_t within(int32_t v, int32_t limit)
-{
-    return (uint32_t)(limited(v, limit) + limit);
 }
 
 static void choose_contexts(plt_model *m)
@@ -398,7 +403,7 @@ static void choose_contexts(plt_model *m)
         signs = signs * 3 + (uint32_t)((v > 0) - (v < 0) + 1);
     }
     /* the prediction, in eighths of the scale */
-    int32_t relative = (int32_t)limited(e->predicted * 16 * 8 / ((int32_t)e->scale + 16), 15);
+    int32_t relative = within(e->predicted * 16 * 8 / ((int32_t)e->scale + 16), 15);
 
     c[0] = row * 32 + column;
     c[1] = (uint32_t)(relative + 16) * 32 + (scale >> 2);
@@ -406,8 +411,8 @@ static void choose_contexts(plt_model *m)
     if (m->reference.on) {
         uint32_t sure = quantise(e->error_scale, 3, 31);
         sure = sure < 4 ? 0 : at_most(sure - 4, 7);
-        c[1] = within(m->reference.value, 63) * 8 + sure;
-        c[2] = within(e->predicted >> 2, 63) * 8 + sure;
+        c[1] = (uint32_t)(within(m->reference.value, 63) + 63) * 8 + sure;
+        c[2] = (uint32_t)(within(e->predicted >> 2, 63) + 63) * 8 + sure;
     }
     /* Kinds of tensors share the space of every context but seldom meet in it, nor do grids. */
     for (int k = 0; k < PLT_CONTEXTS - 1; k++)
@@ -416,48 +421,37 @@ static void choose_contexts(plt_model *m)
     octave -= octave && m->grid; /* an index is half a level */
     m->octave = octave < 8 ? 0 : octave - 8;
     uint32_t side = relative < -4 ? 0 : relative < 0 ? 1 : relative == 0 ? 2 : relative < 5 ? 3 : 4;
-    m->weight_at[0] = m->weight[0] + (scale >> 3);
-    m->weight_at[1] = m->weight[1] + m->grid * 5 + side;
+    m->weight_at[0] = m->weight[0] + (scale >> 3) * PLT_NODES;
+    m->weight_at[1] = m->weight[1] + (m->grid * 5 + side) * PLT_NODES;
     m->exact_at = m->exact[m->grid];
 }
 
-/* Codes one decision, to which the distribution gives the stretch `prior`. `exact` tells it from
- * all others in the tensor, so that values which quantisation favours are found. */
-static int decide(plt_model *m, plt_range *rc, uint32_t node, uint32_t exact, int bit, int prior)
+/* Codes one decision, to which the distribution gives the stretch `prior`, with so many models.
+ * `exact` tells it from all others in the tensor, so that values which quantisation favours are
+ * found. */
+static inline int decide(plt_model *m, plt_range *rc, int models, uint32_t node, uint32_t exact,
+                         int bit, int prior)
 {
     const plt_tables *t = &m->tables;
     plt_counter *c[PLT_CONTEXTS];
-    uint64_t counters = 0;
+    int16_t *w0 = m->weight_at[0][node], *w1 = m->weight_at[1][node];
+    uint64_t stretches = 0;
 
     c[0] = m->exact_at + exact;
-    for (int i = 1; i < PLT_CONTEXTS; i++)
+    for (int i = 1; i < models; i++)
         c[i] = m->counter_at[i - 1] + node;
-    for (int i = 0; i < PLT_CONTEXTS; i++)
-        counters |= (uint64_t)(uint16_t)plt_stretch(t, plt_counter_p16(*c[i])) << 16 * i;
-    plt_eight x = plt_eight_of(counters, (uint16_t)prior | 256 << 16);
-    int16_t *w0 = m->weight_at[0][node * PLT_SETS], *w1 = m->weight_at[1][node * PLT_SETS];
-    int s0 = plt_mixed(plt_mix_add(plt_sums_begin(), x, w0));
-    int s1 = plt_mixed(plt_mix_add(plt_sums_begin(), x, w1));
+    for (int i = 0; i < models; i++)
+        stretches |= (uint64_t)(uint16_t)plt_stretch(t, plt_counter_p16(*c[i])) << 16 * i;
+    plt_eight x = plt_eight_of(stretches, (uint16_t)prior | 256 << 16);
+    int mixed = plt_mixed(plt_mix_add(plt_mix_add(plt_sums_begin(), x, w0), x, w1));
+    uint32_t p = plt_squash(t, mixed);
 
-    bit = plt_bit(rc, bit, plt_squash(t, (s0 + s1) >> 1));
-    plt_mix_learn(t, x, w0, s0, bit);
-    plt_mix_learn(t, x, w1, s1, bit);
-    for (int i = 0; i < PLT_CONTEXTS; i++)
+    bit = plt_bit(rc, bit, p);
+    plt_eight step = plt_mix_step(x, p, bit);
+    plt_mix_learn(w0, step);
+    plt_mix_learn(w1, step);
+    for (int i = 0; i < models; i++)
         plt_counter_update(t, c[i], bit, COUNTER_LIMIT);
-    return bit;
-}
-
-/* As decide(), for bits that hardly depend on anything: three models, averaged. */
-static int decide_simply(plt_model *m, plt_range *rc, uint32_t node, uint32_t exact, int bit,
-                         int prior)
-{
-    const plt_tables *t = &m->tables;
-    plt_counter *c = m->counter_at[0] + node, *x = m->exact_at + exact;
-    int s = plt_stretch(t, plt_counter_p16(*c)) + plt_stretch(t, plt_counter_p16(*x)) + 2 * prior;
-
-    bit = plt_bit(rc, bit, plt_squash(t, s / 4));
-    plt_counter_update(t, c, bit, COUNTER_LIMIT);
-    plt_counter_update(t, x, bit, COUNTER_LIMIT);
     return bit;
 }
 
@@ -475,11 +469,19 @@ static distribution expected(const plt_expectation *e)
                                      ((int64_t)e->error_scale + 24)};
 }
 
-/* The mass up to `x` (in 1/4096), of 2^30. */
+/* How far `x` (in 1/4096) is from the centre, in 1/4096 of the scale. */
+static int64_t distance(const distribution *d, int64_t x)
+{
+    /* so far away all is below; further the product would not fit */
+    int64_t far = x - d->centre;
+    return (far < 1ll << 35 ? far : 1ll << 35) * d->inverse >> 24;
+}
+
+enum { MASS = 1 << 30 };         /* of the whole distribution */
+
 static uint32_t mass_below(const distribution *d, int64_t x)
 {
-    /* so far away all is below or nothing is; further the product would not fit */
-    return plt_logistic(limited(x - d->centre, 1ll << 35) * d->inverse >> 24);
+    return plt_logistic(distance(d, x));
 }
 
 /* 256 ln(v), within 2; v >= 1. Between powers of two log2(1 + f) is f + 0.344 f (1 - f). */
@@ -491,109 +493,135 @@ static int32_t ln_256(uint32_t v)
 }
 
 /* The stretch of a one, when ones have the mass between `middle` and `high` of all between `low`
- * and `high`. For negative values the three descend. */
+ * and `high`. */
 static int split(uint32_t low, uint32_t middle, uint32_t high)
 {
-    uint32_t ones = high > middle ? high - middle : middle - high;
-    uint32_t zeros = middle > low ? middle - low : low - middle;
-    return (int)limited(ln_256(ones + 32) - ln_256(zeros + 32), PLT_STRETCH_LIMIT);
+    return plt_stretch_limited(ln_256(high - middle + 32) - ln_256(middle - low + 32));
 }
 
 /* The part of the distribution that the value is known to lie in. */
 typedef struct {
     distribution d;
     int negative;
-    uint32_t low, high;      /* masses up to its ends, the inner one first */
+    uint32_t low, high;      /* masses up to its ends; where it is halved, the bends at them */
 } interval;
 
-/* Decides, with decide() or simply, whether the magnitude reaches `edge` (in 1/4096), and keeps
- * that side. */
-static int cut(plt_model *m, plt_range *rc, interval *in, uint32_t node, uint32_t exact, int simply,
-               int bit, int64_t edge)
+/* Turns all of it over where the value is negative, as magnitudes go on from here. */
+static void turn(interval *in)
 {
-    uint32_t middle = mass_below(&in->d, in->negative ? -edge : edge);
+    uint32_t low = in->low, high = in->high;
+
+    in->low = in->negative ? MASS - high : low;
+    in->high = in->negative ? MASS - low : high;
+    in->d.centre = in->negative ? -in->d.centre : in->d.centre;
+}
+
+static uint32_t on_its_side(const interval *in, uint32_t node)
+{
+    return node + (in->negative ? PLT_NODES : 0);
+}
+
+/* Decides whether the magnitude reaches `edge` (in 1/4096), where an octave begins, and keeps that
+ * side. */
+static int cut(plt_model *m, plt_range *rc, interval *in, uint32_t node, int bit, int64_t edge)
+{
+    uint32_t reached = mass_below(&in->d, edge);
+    uint32_t middle = reached < in->low ? in->low : reached; /* what was turned is rounded up */
     int prior = split(in->low, middle, in->high);
 
-    bit = simply ? decide_simply(m, rc, node, exact, bit, prior)
-                 : decide(m, rc, node, exact, bit, prior);
+    bit = decide(m, rc, FOR_OCTAVE, node, on_its_side(in, node), bit, prior);
     *(bit ? &in->low : &in->high) = middle;
     return bit;
 }
 
-/* As cut(), for a decision on the octave or a bit of any octave. */
-static int cut_octave(plt_model *m, plt_range *rc, interval *in, uint32_t node, int simply, int bit,
-                      int64_t edge)
+static uint32_t bend_at(const plt_model *m, const interval *in, int64_t edge)
 {
-    return cut(m, rc, in, node, node + (in->negative ? PLT_NODES : 0), simply, bit, edge);
+    return plt_bend(&m->tables, distance(&in->d, edge));
 }
 
-/* Where integers of this magnitude begin: half way from those before, in 1/4096. On a trellis the
- * magnitude is that of an index, and what lies half way is between the levels. */
-static int64_t integer_edge(const plt_model *m, uint64_t magnitude, uint32_t shift)
+/* As cut(), at the middle of an interval between two bends: the masses of its halves need not be
+ * known, and the prior is there before the bit that comes before it. */
+static int halve(plt_model *m, plt_range *rc, interval *in, uint32_t node, uint32_t exact, int bit,
+                 int64_t edge)
 {
-    switch (m->grid) {
-    case 0:
-        return (int64_t)((magnitude * 4096 - 2048) >> shift);
-    case 1:
-        return (int64_t)(magnitude * 8192 - 4096);
-    default:
-        return magnitude == 1 ? 2048 : (int64_t)(magnitude * 8192 - 8192);
-    }
+    uint32_t middle = bend_at(m, in, edge);
+    int prior = plt_stretch_limited((int)(in->low - in->high) >> 4);
+
+    bit = decide(m, rc, FOR_BIT, node, exact, bit, prior);
+    *(bit ? &in->low : &in->high) = middle;
+    return bit;
+}
+
+/* Where magnitudes from 2 on begin: half way from those before, in 1/4096. On a trellis a magnitude
+ * is that of an index, and what lies half way is between the levels. */
+typedef struct {
+    uint32_t unit, back, shift;
+} edges;
+
+static const edges EDGES[PLT_GRIDS] = {{4096, 2048, 0}, {8192, 4096, 0}, {8192, 8192, 0}};
+
+static int64_t edge_of(const edges *e, uint64_t magnitude)
+{
+    return (int64_t)((magnitude * e->unit - e->back) >> e->shift);
 }
 
 int32_t plt_model_integer(plt_model *m, plt_range *rc, int32_t value, const plt_integer *range)
 {
-    uint32_t size = magnitude_of(value), got = 0, shift = range->shift;
-    int64_t half = integer_edge(m, 1, shift);
+    uint32_t size = magnitude_of(value), got = 1, shift = range->shift;
+    edges e = EDGES[m->grid];
+    int64_t half = m->grid == 1 ? 4096 : 2048 >> shift;   /* where 1 begins */
     interval in;
 
     expect(m);
     choose_contexts(m);
+    e.shift = shift;
     in.d = expected(&m->now);
     in.low = mass_below(&in.d, -half);
     in.high = mass_below(&in.d, half);
-    int prior = split(0, (1u << 30) - (in.high - in.low), 1u << 30);
-    if (decide(m, rc, NODE_ZERO, NODE_ZERO, value == 0, prior)) {
+    int prior = split(0, MASS - (in.high - in.low), MASS);
+    if (decide(m, rc, FOR_VALUE, NODE_ZERO, NODE_ZERO, value == 0, prior)) {
         learn(m, 0);
         return 0;
     }
-    prior = split(in.high, 1u << 30, (1u << 30) + in.low);
-    in.negative = range->lowest >= 0   ? 0
+    prior = split(in.high, MASS, MASS + in.low);
+    in.negative = range->lowest >= 0    ? 0
                   : range->highest <= 0 ? 1
-                                        : decide(m, rc, NODE_SIGN, NODE_SIGN, value < 0, prior);
+                  : decide(m, rc, FOR_VALUE, NODE_SIGN, NODE_SIGN, value < 0, prior);
+    turn(&in);
     uint32_t limit = magnitude_of(in.negative ? range->lowest : range->highest);
-    int64_t top = integer_edge(m, (uint64_t)limit + 1, shift);
-    in.low = in.negative ? in.low : in.high;
-    in.high = mass_below(&in.d, in.negative ? -top : top);
+    in.low = in.high;
+    in.high = mass_below(&in.d, edge_of(&e, (uint64_t)limit + 1));
 
     /* The power of two below the magnitude, counted up or down from the one to expect. */
     uint32_t k = m->octave + shift;
     while (k && limit >> k == 0)
         k--;
-    if (!k || cut_octave(m, rc, &in, NODE_FIRST + k, 0, size >> k != 0,
-                         integer_edge(m, 1ull << k, shift))) {
-        while (limit >> k > 1 && cut_octave(m, rc, &in, NODE_UP + k, 0, size >> (k + 1) != 0,
-                                            integer_edge(m, 2ull << k, shift)))
+    if (!k || cut(m, rc, &in, octave_node(k, NODE_FIRST), size >> k != 0, edge_of(&e, 1ull << k))) {
+        while (limit >> k > 1 && cut(m, rc, &in, octave_node(k, NODE_UP), size >> (k + 1) != 0,
+                                     edge_of(&e, 2ull << k)))
             k++;
     } else {
         k--;
-        while (k && !cut_octave(m, rc, &in, NODE_DOWN + k, 0, size >> k != 0,
-                                integer_edge(m, 1ull << k, shift)))
+        while (k && !cut(m, rc, &in, octave_node(k, NODE_DOWN), size >> k != 0,
+                         edge_of(&e, 1ull << k)))
             k--;
     }
     /* The bits below it: the first three by tree, others by place, and from the seventh as is. */
-    got = 1;
+    in.low = bend_at(m, &in, edge_of(&e, 1ull << k));
+    in.high = bend_at(m, &in, edge_of(&e, 2ull << k));
     for (uint32_t left = k; left-- > 0;) {
         uint32_t done = k - 1 - left, bit = size >> left & 1;
         uint32_t middle = (got * 2 + 1) << left;
-        if (middle > limit)
+        if (middle > limit) {
             bit = 0;
-        else if (done < INTEGER_BITS)
-            bit = (uint32_t)cut(m, rc, &in, bit_node(k, done, got),
-                                exact_bit(k, done, got, in.negative), done >= TREE_BITS, (int)bit,
-                                integer_edge(m, middle, shift));
-        else
+            in.high = bend_at(m, &in, edge_of(&e, middle));
+        } else if (done < INTEGER_BITS) {
+            bit = (uint32_t)halve(m, rc, &in, bit_node(k, done, got),
+                                  exact_bit(k, done, got, in.negative), (int)bit,
+                                  edge_of(&e, middle));
+        } else {
             bit = plt_raw_bits(rc, bit, 1);
+        }
         got = got * 2 + bit;
     }
     value = in.negative ? (int32_t)(0u - got) : (int32_t)got;
@@ -669,28 +697,29 @@ uint32_t plt_model_float(plt_model *m, plt_range *rc, uint32_t value, const plt_
 
     expect(m);
     choose_contexts(m);
-    if (decide(m, rc, NODE_ZERO, NODE_ZERO, !exponent && !mantissa, 0)) {
+    if (decide(m, rc, FOR_VALUE, NODE_ZERO, NODE_ZERO, !exponent && !mantissa, 0)) {
         sign = (uint32_t)plt_bit(rc, (int)sign, 64);
         learn(m, 0);
         return sign << (mbits + ebits);
     }
     in.d = expected(&m->now);
-    in.low = mass_below(&in.d, 0);
-    int even = split(in.low, 1u << 30, (1u << 30) + in.low);
-    sign = (uint32_t)decide(m, rc, NODE_SIGN, NODE_SIGN, (int)sign, even);
+    in.low = in.high = mass_below(&in.d, 0);
+    int prior = split(in.low, MASS, MASS + in.low);
+    sign = (uint32_t)decide(m, rc, FOR_VALUE, NODE_SIGN, NODE_SIGN, (int)sign, prior);
     in.negative = (int)sign;
-    in.high = in.negative ? 0 : 1u << 30;
+    turn(&in);
+    in.high = MASS;
 
     int32_t octave = (int32_t)exponent - base;
     uint32_t aim = exponent > f->largest ? FLOAT_OCTAVES : octave < 0 ? 0 : (uint32_t)octave;
     uint32_t k = at_most(m->octave + FLOAT_SHIFT, FLOAT_OCTAVES - 1);
-    if (cut_octave(m, rc, &in, NODE_FIRST + k, 0, aim >= k, float_edge(k))) {
+    if (cut(m, rc, &in, octave_node(k, NODE_FIRST), aim >= k, float_edge(k))) {
         while (k < FLOAT_OCTAVES &&
-               cut_octave(m, rc, &in, NODE_UP + k, 0, aim >= k + 1, float_edge(k + 1)))
+               cut(m, rc, &in, octave_node(k, NODE_UP), aim >= k + 1, float_edge(k + 1)))
             k++;
     } else {
         k--;
-        while (k && !cut_octave(m, rc, &in, NODE_DOWN + k, 0, aim >= k, float_edge(k)))
+        while (k && !cut(m, rc, &in, octave_node(k, NODE_DOWN), aim >= k, float_edge(k)))
             k--;
     }
     if (k == 0 || k == FLOAT_OCTAVES)
@@ -699,13 +728,15 @@ uint32_t plt_model_float(plt_model *m, plt_range *rc, uint32_t value, const plt_
         exponent = (uint32_t)(base + (int32_t)k);
 
     uint32_t coded = mbits - f->zero_bits, got = 1, left = coded;
+    in.low = bend_at(m, &in, float_edge(k));
+    in.high = bend_at(m, &in, float_edge(k + 1));
     while (left && coded - left < f->model_bits) {
         uint32_t done = coded - left;
         int64_t middle = ((int64_t)(got * 2 + 1) << k << 12) >> (done + 1 + FLOAT_SHIFT);
         left--;
         uint32_t node = bit_node(k, done, got);
         int bit = (int)(mantissa >> (left + f->zero_bits) & 1);
-        bit = cut_octave(m, rc, &in, node, done >= TREE_BITS, bit, middle);
+        bit = halve(m, rc, &in, node, on_its_side(&in, node), bit, middle);
         got = got * 2 + (uint32_t)bit;
     }
     got = got << left | plt_raw_bits(rc, mantissa >> f->zero_bits, left);

@@ -698,7 +698,8 @@ FIRST_WEIGHTS = [4000] * CONTEXTS + [14000, 0]
 EXACT = 2 * NODES + 2 * 256
 SETS = 16
 LEVELS = 1024
-NODE_ZERO, NODE_SIGN, NODE_FIRST, NODE_UP, NODE_DOWN, NODE_BITS = 0, 1, 2, 34, 66, 98
+NODE_ZERO, NODE_SIGN = 0, 1
+NODE_FIRST, NODE_UP, NODE_DOWN, NODE_BITS = 0, 1, 2, 3  # of an octave
 AFTER = [(0, 2), (5, 7), (1, 3), (6, 4), (2, 0), (4, 6), (3, 1), (7, 5)]
 MEAN_BITS, TREE_BITS, INTEGER_BITS, COUNTER_LIMIT, FINE_BITS = 8, 3, 6, 300, 6
 
@@ -727,7 +728,9 @@ class Interval:
 class Model:
     def __init__(self) -> None:
         self.counter = [[COUNTER_NEW] * (LEVELS * NODES) for _ in range(CONTEXTS - 1)]
-        self.weight = [[list(FIRST_WEIGHTS) for _ in range(NODES * SETS)] for _ in range(2)]
+        self.weight = [
+            [[list(FIRST_WEIGHTS) for _ in range(NODES)] for _ in range(SETS)] for _ in range(2)
+        ]
         self.exponent = [[COUNTER_NEW] * 256 for _ in range(2)]
 
     def begin(self, shape: Shape, kind: int, referenced: bool) -> None:
@@ -908,26 +911,17 @@ class Model:
 
     # 3.4.5 Decisions
 
-    def decide(self, rc: RangeDecoder, node: int, exact: int, prior: int) -> int:
+    def decide(self, rc: RangeDecoder, models: int, node: int, exact: int, prior: int) -> int:
         counters = [(self.exact, exact)]
-        counters += [(self.counter[i], self.base[i] + node) for i in range(CONTEXTS - 1)]
+        counters += [(self.counter[i], self.base[i] + node) for i in range(models - 1)]
         x = [stretch(table[place] >> 16) for table, place in counters]
-        x += [prior, 256]
-        w = [self.weight[k][node * SETS + self.set[k]] for k in range(2)]
-        s = [mix(x, weights) for weights in w]
-        bit = rc.bit(squash(s[0] + s[1] >> 1))
-        for k in range(2):
-            adjust(x, w[k], (65535 if bit else 0) - squash(s[k]) >> 1)
+        x += [0] * (CONTEXTS - models) + [prior, 256]
+        w = [self.weight[k][self.set[k]][node] for k in range(2)]
+        mixed = mix(x, *w)
+        bit = rc.bit(squash(mixed))
+        adjust(x, *w, error=(65535 if bit else 0) - squash(mixed))
         for table, place in counters:
             update(table, place, bit, COUNTER_LIMIT)
-        return bit
-
-    def decide_simply(self, rc: RangeDecoder, node: int, exact: int, prior: int) -> int:
-        place = self.base[0] + node
-        s = stretch(self.counter[0][place] >> 16) + stretch(self.exact[exact] >> 16) + 2 * prior
-        bit = rc.bit(squash(quotient(s, 4)))
-        update(self.counter[0], place, bit, COUNTER_LIMIT)
-        update(self.exact, exact, bit, COUNTER_LIMIT)
         return bit
 
     # 3.4.6 The distribution
@@ -936,27 +930,25 @@ class Model:
         inverse = (4096 * 65536 * 16 * 1386 // 1000) // (self.error_scale + 24)
         return Interval(self.predicted * 256, inverse)
 
-    def cut(
-        self,
-        rc: RangeDecoder,
-        part: Interval,
-        node: int,
-        edge: int,
-        *,
-        exact: int | None = None,
-        simply: bool = False,
-    ) -> int:
-        """Does the magnitude reach `edge`? Keeps that side."""
-        middle = mass_below(part, -edge if part.negative else edge)
+    def cut(self, rc: RangeDecoder, part: Interval, node: int, edge: int) -> int:
+        """Does the magnitude reach `edge`, the beginning of an octave? Keeps that side."""
+        middle = max(mass_below(part, edge), part.low)
         prior = split(part.low, middle, part.high)
-        if exact is None:
-            exact = node + (NODES if part.negative else 0)
-        decide = self.decide_simply if simply else self.decide
-        bit = decide(rc, node, exact, prior)
+        bit = self.decide(rc, 3, node, node + NODES * part.negative, prior)
         if bit:
             part.low = middle
         else:
             part.high = middle
+        return bit
+
+    def halve(self, rc: RangeDecoder, part: Interval, node: int, exact: int, edge: int) -> int:
+        """Does it reach `edge`, in the middle between two bends?"""
+        prior = limited(part.low - part.high >> 4, STRETCH_LIMIT)
+        bit = self.decide(rc, 2, node, exact, prior)
+        if bit:
+            part.low = bend_at(part, edge)
+        else:
+            part.high = bend_at(part, edge)
         return bit
 
     # 3.4.7 Integers
@@ -968,7 +960,7 @@ class Model:
         part = self.expected()
         part.low, part.high = mass_below(part, -half), mass_below(part, half)
         prior = split(0, MASS - (part.high - part.low), MASS)
-        if self.decide(rc, NODE_ZERO, NODE_ZERO, prior):
+        if self.decide(rc, 4, NODE_ZERO, NODE_ZERO, prior):
             self.learn(0)
             return 0
         if lowest >= 0:
@@ -977,32 +969,36 @@ class Model:
             part.negative = 1
         else:
             prior = split(part.high, MASS, MASS + part.low)
-            part.negative = self.decide(rc, NODE_SIGN, NODE_SIGN, prior)
+            part.negative = self.decide(rc, 4, NODE_SIGN, NODE_SIGN, prior)
+        turn(part)
         limit = abs(lowest if part.negative else highest)
-        top = self.edge(limit + 1, shift)
-        part.low = mass_below(part, -half if part.negative else half)
-        part.high = mass_below(part, -top if part.negative else top)
+        part.low = part.high
+        part.high = mass_below(part, self.edge(limit + 1, shift))
 
         k = self.octave + shift
         while k and limit >> k == 0:
             k -= 1
-        if not k or self.cut(rc, part, NODE_FIRST + k, self.edge(1 << k, shift)):
-            while limit >> k > 1 and self.cut(rc, part, NODE_UP + k, self.edge(2 << k, shift)):
+        if not k or self.cut(rc, part, octave_node(k, NODE_FIRST), self.edge(1 << k, shift)):
+            while limit >> k > 1:
+                if not self.cut(rc, part, octave_node(k, NODE_UP), self.edge(2 << k, shift)):
+                    break
                 k += 1
         else:
             k -= 1
-            while k and not self.cut(rc, part, NODE_DOWN + k, self.edge(1 << k, shift)):
+            while k and not self.cut(rc, part, octave_node(k, NODE_DOWN), self.edge(1 << k, shift)):
                 k -= 1
+        part.low = bend_at(part, self.edge(1 << k, shift))
+        part.high = bend_at(part, self.edge(2 << k, shift))
         got = 1
         for done in range(k):
             middle = got * 2 + 1 << k - 1 - done
+            edge = self.edge(middle, shift)
             if middle > limit:
                 bit = 0
+                part.high = bend_at(part, edge)
             elif done < INTEGER_BITS:
                 exact = exact_bit(k, done, got, part.negative)
-                edge = self.edge(middle, shift)
-                node, simply = bit_node(k, done, got), done >= TREE_BITS
-                bit = self.cut(rc, part, node, edge, exact=exact, simply=simply)
+                bit = self.halve(rc, part, bit_node(k, done, got), exact, edge)
             else:
                 bit = rc.raw_bits(1)
             got = got * 2 + bit
@@ -1036,23 +1032,26 @@ class Model:
         mbits, ebits = g.mantissa_bits, g.exponent_bits
         self.expect()
         self.choose_contexts()
-        if self.decide(rc, NODE_ZERO, NODE_ZERO, 0):
+        if self.decide(rc, 4, NODE_ZERO, NODE_ZERO, 0):
             sign = rc.bit(64)
             self.learn(0)
             return sign << mbits + ebits
         part = self.expected()
-        part.low = mass_below(part, 0)
-        sign = self.decide(rc, NODE_SIGN, NODE_SIGN, split(part.low, MASS, MASS + part.low))
-        part.negative = sign
-        part.high = 0 if sign else MASS
+        part.low = part.high = mass_below(part, 0)
+        prior = split(part.low, MASS, MASS + part.low)
+        part.negative = sign = self.decide(rc, 4, NODE_SIGN, NODE_SIGN, prior)
+        turn(part)
+        part.high = MASS
 
         k = min(self.octave + FLOAT_SHIFT, FLOAT_OCTAVES - 1)
-        if self.cut(rc, part, NODE_FIRST + k, float_edge(k)):
-            while k < FLOAT_OCTAVES and self.cut(rc, part, NODE_UP + k, float_edge(k + 1)):
+        if self.cut(rc, part, octave_node(k, NODE_FIRST), float_edge(k)):
+            while k < FLOAT_OCTAVES:
+                if not self.cut(rc, part, octave_node(k, NODE_UP), float_edge(k + 1)):
+                    break
                 k += 1
         else:
             k -= 1
-            while k and not self.cut(rc, part, NODE_DOWN + k, float_edge(k)):
+            while k and not self.cut(rc, part, octave_node(k, NODE_DOWN), float_edge(k)):
                 k -= 1
         if k in (0, FLOAT_OCTAVES):
             exponent = self.read_exponent(rc, int(k != 0), ebits)
@@ -1062,10 +1061,12 @@ class Model:
 
         coded = mbits - g.zero_bits
         modelled = min(coded, g.model_bits)
+        part.low, part.high = bend_at(part, float_edge(k)), bend_at(part, float_edge(k + 1))
         got = 1
         for done in range(modelled):
             middle = (got * 2 + 1 << k + 12) >> done + 1 + FLOAT_SHIFT
-            bit = self.cut(rc, part, bit_node(k, done, got), middle, simply=done >= TREE_BITS)
+            node = bit_node(k, done, got)
+            bit = self.halve(rc, part, node, node + NODES * part.negative, middle)
             got = got * 2 + bit
         rest = coded - modelled
         got = got << rest | rc.raw_bits(rest)
@@ -1145,7 +1146,7 @@ def filtered(x: list[int], w: list[int]) -> int:
 
 def nudge(x: list[int], w: list[int], step: int) -> None:
     for i, v in enumerate(x):
-        w[i] = to_int16(w[i] + (v * step + 32768 >> 16))
+        w[i] = max(-32768, min(32767, w[i] + (v * step + 32768 >> 16)))
 
 
 def log2_8(v: int) -> int:
@@ -1154,12 +1155,16 @@ def log2_8(v: int) -> int:
     return top * 8 + (v << 3 >> top & 7)
 
 
+def octave_node(k: int, decision: int) -> int:
+    """A decision on octave `k`."""
+    return 16 + 16 * (k if k < 8 else 8 + (k - 8) % 6) + decision
+
+
 def bit_node(k: int, done: int, got: int) -> int:
     """The decision on bit number `done` below the first, after the bits in `got`."""
-    octaves = k if k < 9 else 9 + (k - 9) % 8
     below = (1 << done) - 1
     tree = below + (got & below) if done < TREE_BITS else 7
-    return NODE_BITS + octaves * 8 + tree
+    return octave_node(k, NODE_BITS + tree)
 
 
 def exact_bit(k: int, done: int, got: int, negative: int) -> int:
@@ -1175,12 +1180,29 @@ MASS = 1 << 30
 
 def mass_below(part: Interval, x: int) -> int:
     """The mass up to `x` (in 1/4096), of MASS."""
-    return logistic(limited(x - part.centre, 1 << 35) * part.inverse >> 24)
+    return logistic(distance(part, x))
+
+
+def bend_at(part: Interval, x: int) -> int:
+    """ln cosh of half the distance to `x` (in 1/4096), in 1/4096."""
+    return bend(distance(part, x))
+
+
+def distance(part: Interval, x: int) -> int:
+    """In 1/4096 of the scale."""
+    return min(x - part.centre, 1 << 35) * part.inverse >> 24
+
+
+def turn(part: Interval) -> None:
+    """Turns all of it over where the value is negative."""
+    if part.negative:
+        part.centre = -part.centre
+        part.low, part.high = MASS - part.high, MASS - part.low
 
 
 def split(low: int, middle: int, high: int) -> int:
     """The stretch of a one, which has the mass between `middle` and `high`."""
-    return limited(ln_256(abs(high - middle) + 32) - ln_256(abs(middle - low) + 32), STRETCH_LIMIT)
+    return limited(ln_256(high - middle + 32) - ln_256(middle - low + 32), STRETCH_LIMIT)
 
 
 def ln_256(v: int) -> int:
@@ -1361,16 +1383,14 @@ class Bytes:
                 self.weight[0][(length * 5 + order) * 2 + words.first],
                 self.weight[1][sure * 4 + column],
             ]
-            sums = [mix(x, weights) for weights in w]
-            s = sums[0] + sums[1] >> 1
+            s = mix(x, *w)
             spot, part = divmod(s + 2048, 128)
             r = (got + 256 * column) * 33 + spot
             below, above = self.refine[r] >> 16, self.refine[r + 1] >> 16
             refined = below * (128 - part) + above * part >> 7
             bit = rc.bit(max(16, min(65520, squash(s) + refined >> 1)))
 
-            for k in range(2):
-                adjust(x, w[k], (65535 if bit else 0) - squash(sums[k]) >> 1)
+            adjust(x, *w, error=(65535 if bit else 0) - squash(s))
             for place in places:
                 update(self.counter, place, bit, 255)
             update(self.order0, zero, bit, 255)
@@ -1539,7 +1559,6 @@ def spread(v: int, salt: int) -> int:
 
 COUNTER_NEW = 1 << 31
 ONE = 1 << 15
-WEIGHT_LIMIT = 30000
 STRETCH_LIMIT = 2047
 
 
@@ -1557,6 +1576,24 @@ def logistic(t: int) -> int:
     i, fraction = divmod(min(abs(t), 57343), 256)
     value = KNOTS[i] + ((KNOTS[i + 1] - KNOTS[i]) * fraction >> 8)
     return (1 << 30) - value if t < 0 else value
+
+
+def make_bends() -> list[int]:
+    """ln cosh(i / 32), in 1/4096: the distribution less a half, added up in steps of 1/16."""
+    table, total = [], 0
+    for below, above in zip(KNOTS, [*KNOTS[1:], 0], strict=True):
+        table.append(total >> 23)
+        total += below + above - MASS
+    return table
+
+
+BENDS = make_bends()
+
+
+def bend(t: int) -> int:
+    size = min(abs(t), 1 << 23)
+    i = min(size >> 8, 223)
+    return BENDS[i] + ((BENDS[i + 1] - BENDS[i]) * (size - 256 * i) >> 8)
 
 
 SQUASH = [max(16, min(65520, logistic((i - 2048) * 16) >> 14)) for i in range(4096)]
@@ -1587,20 +1624,19 @@ def stretch(p16: int) -> int:
 def update(counters: list[int], place: int, bit: int, limit: int) -> None:
     p, n = divmod(counters[place], 1024)
     if bit:
-        p += (0x3FFFFF - p) * RATE[n] >> 16
+        p += (1024 * (0x3FFFFF - p) + n) * RATE[n] >> 26
     else:
-        p -= p * RATE[n] >> 16
+        p -= (1024 * p + n) * RATE[n] >> 26
     counters[place] = p << 10 | min(n + 1, limit)
 
 
-def mix(x: list[int], w: list[int]) -> int:
-    return limited(sum(map(mul, x, w)) >> 15, STRETCH_LIMIT)
+def mix(x: list[int], one: list[int], two: list[int]) -> int:
+    return limited(sum(map(mul, x, one)) + sum(map(mul, x, two)) >> 16, STRETCH_LIMIT)
 
 
-def adjust(x: list[int], w: list[int], step: int) -> None:
-    for i, v in enumerate(x):
-        weight = w[i] if abs(w[i]) <= WEIGHT_LIMIT else limited(w[i], WEIGHT_LIMIT)
-        w[i] = weight + ((v * step >> 15) + 1 >> 1)
+def adjust(x: list[int], one: list[int], two: list[int], error: int) -> None:
+    nudge(x, one, error >> 1)
+    nudge(x, two, error >> 1)
 
 
 # 3.7 The range decoder
