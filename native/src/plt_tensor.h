@@ -30,7 +30,7 @@ enum {
     PLT_NEIGHBOURS = 10,     /* earlier values that the prediction is made from */
     PLT_PREDICTORS = 12,     /* those and the two filters */
     PLT_RECENT = 64,         /* values between two solutions for the predictors' weights */
-    PLT_CONTEXTS = 4,        /* adaptive counters asked for every decision; the first is exact */
+    PLT_CONTEXTS = 4,        /* counters asked for a decision, at most; the first is exact */
     PLT_INPUTS = 8,          /* those, the distribution, a constant, and zeros */
     PLT_SETS = 16,           /* situations with mixing weights of their own */
     PLT_EXACT = 2 * PLT_NODES + 2 * 256, /* decisions by value and sign, up to 255 */

@@ -20,7 +20,7 @@ BUILDS = {
     "Arm, plain": ("aarch64-linux-gnu-gcc", ("-static", "-DPLT_PLAIN"), ("qemu-aarch64-static",)),
 }
 
-#: of each 18 numbers, x and w of eight, a step and a limit, everything that plt_eight.h does
+#: of each 17 numbers, x and w of eight and a step, everything that plt_eight.h does
 EIGHT = """
 #include "plt_eight.h"
 #include <stdio.h>
@@ -29,18 +29,18 @@ EIGHT = """
 int main(int count, char **names)
 {
     FILE *in = count > 1 ? fopen(names[1], "rb") : NULL;
-    int16_t n[18], out[8];
+    int16_t n[17], out[8];
     while (in && fread(n, sizeof n, 1, in)) {
         uint64_t halves[2];
         memcpy(halves, n, sizeof halves);
         plt_eight x = plt_eight_of(halves[0], halves[1]), w = plt_eight_load(n + 8);
-        plt_eight_store(out, plt_eight_limit(w, n[17]));
+        plt_eight scaled = plt_eight_scaled(x, n[16]), small = plt_eight_scaled(x, 4096);
+        plt_eight_store(out, scaled);
         fwrite(out, sizeof out, 1, stdout);
-        plt_eight_store(out, plt_eight_moved(w, x, n[16]));
+        plt_eight_store(out, plt_eight_add(w, scaled));
         fwrite(out, sizeof out, 1, stdout);
-        plt_eight small = plt_eight_limit(x, 4095);
         plt_sums sums = plt_sums_add(plt_sums_begin(), small, w);
-        int32_t total = plt_sums_total(plt_sums_add(sums, w, plt_eight_limit(small, 4000)));
+        int32_t total = plt_sums_total(plt_sums_add(sums, x, plt_eight_scaled(w, 4096)));
         fwrite(&total, sizeof total, 1, stdout);
     }
     return 0;
@@ -65,23 +65,24 @@ def build(request, tmp_path):
 
 def test_eight_numbers_at_once_are_the_same_as_one_by_one(build, tmp_path):
     rng = np.random.default_rng(3)
-    numbers = rng.integers(-(2**15), 2**15, (4000, 18)).astype(np.int16)
-    extreme = rng.choice([-(2**15), -(2**15) + 1, -1, 0, 1, 2**15 - 1], (4000, 18))
-    numbers = np.where(rng.random((4000, 18)) < 0.2, extreme, numbers).astype("<i2")
-    numbers[:, 17] &= 2**15 - 1
+    numbers = rng.integers(-(2**15), 2**15, (4000, 17)).astype(np.int16)
+    extreme = rng.choice([-(2**15), -(2**15) + 1, -1, 0, 1, 2**15 - 1], (4000, 17))
+    numbers = np.where(rng.random((4000, 17)) < 0.2, extreme, numbers).astype("<i2")
     (tmp_path / "numbers").write_bytes(numbers.tobytes())
     found = np.frombuffer(
         run(*build(EIGHT), tmp_path / "numbers", binary=True),
-        [("limited", "<i2", 8), ("moved", "<i2", 8), ("total", "<i4")],
+        [("scaled", "<i2", 8), ("added", "<i2", 8), ("total", "<i4")],
     )
 
     wide = numbers.astype(np.int64)
-    x, w, step, limit = wide[:, :8], wide[:, 8:16], wide[:, 16:17], wide[:, 17:]
-    assert (found["limited"] == np.clip(w, -limit, limit)).all()
-    moved = w + ((x * step + 2**15) >> 16)
-    assert (found["moved"] == moved.astype(np.int16)).all()
-    total = (w * np.clip(x, -4095, 4095) + w * np.clip(x, -4000, 4000)).sum(axis=1)
-    assert (found["total"] == total).all()
+    x, w, step = wide[:, :8], wide[:, 8:16], wide[:, 16:17]
+    assert (found["scaled"] == scaled(x, step)).all()
+    assert (found["added"] == np.clip(w + scaled(x, step), -(2**15), 2**15 - 1)).all()
+    assert (found["total"] == (w * scaled(x, 4096) + x * scaled(w, 4096)).sum(axis=1)).all()
+
+
+def scaled(x, step):
+    return (x * step + 2**15) >> 16
 
 
 def test_files_unpack_the_same(build, tmp_path):
