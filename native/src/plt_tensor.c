@@ -521,12 +521,18 @@ static uint32_t on_its_side(const interval *in, uint32_t node)
     return node + (in->negative ? PLT_NODES : 0);
 }
 
+/* The mass up to an edge beyond the interval's inner end; what was turned over is rounded up. */
+static uint32_t mass_from(const interval *in, int64_t edge)
+{
+    uint32_t mass = mass_below(&in->d, edge);
+    return mass < in->low ? in->low : mass;
+}
+
 /* Decides whether the magnitude reaches `edge` (in 1/4096), where an octave begins, and keeps that
  * side. */
 static int cut(plt_model *m, plt_range *rc, interval *in, uint32_t node, int bit, int64_t edge)
 {
-    uint32_t reached = mass_below(&in->d, edge);
-    uint32_t middle = reached < in->low ? in->low : reached; /* what was turned is rounded up */
+    uint32_t middle = mass_from(in, edge);
     int prior = split(in->low, middle, in->high);
 
     bit = decide(m, rc, FOR_OCTAVE, node, on_its_side(in, node), bit, prior);
@@ -590,7 +596,7 @@ int32_t plt_model_integer(plt_model *m, plt_range *rc, int32_t value, const plt_
     turn(&in);
     uint32_t limit = magnitude_of(in.negative ? range->lowest : range->highest);
     in.low = in.high;
-    in.high = mass_below(&in.d, edge_of(&e, (uint64_t)limit + 1));
+    in.high = mass_from(&in, edge_of(&e, (uint64_t)limit + 1));
 
     /* The power of two below the magnitude, counted up or down from the one to expect. */
     uint32_t k = m->octave + shift;

@@ -932,7 +932,7 @@ class Model:
 
     def cut(self, rc: RangeDecoder, part: Interval, node: int, edge: int) -> int:
         """Does the magnitude reach `edge`, the beginning of an octave? Keeps that side."""
-        middle = max(mass_below(part, edge), part.low)
+        middle = mass_from(part, edge)
         prior = split(part.low, middle, part.high)
         bit = self.decide(rc, 3, node, node + NODES * part.negative, prior)
         if bit:
@@ -973,7 +973,7 @@ class Model:
         turn(part)
         limit = abs(lowest if part.negative else highest)
         part.low = part.high
-        part.high = mass_below(part, self.edge(limit + 1, shift))
+        part.high = mass_from(part, self.edge(limit + 1, shift))
 
         k = self.octave + shift
         while k and limit >> k == 0:
@@ -1181,6 +1181,11 @@ MASS = 1 << 30
 def mass_below(part: Interval, x: int) -> int:
     """The mass up to `x` (in 1/4096), of MASS."""
     return logistic(distance(part, x))
+
+
+def mass_from(part: Interval, x: int) -> int:
+    """The same beyond the inner end; what was turned over is rounded up."""
+    return max(mass_below(part, x), part.low)
 
 
 def bend_at(part: Interval, x: int) -> int:
