@@ -26,6 +26,7 @@ from packlight.network import Network, quiet_torch
 from packlight.runtimes import xnnpack
 from packlight.runtimes.apart import apart, first_line
 from packlight.runtimes.session import Runnable, listening
+from packlight.runtimes.xnnpack_constants import constants_inside
 from packlight.specs import TensorSpec, batched_inputs
 from packlight.types import Array
 
@@ -88,31 +89,40 @@ def _need() -> None:
 
 def _lower(network: Network) -> Lowered:
     with quiet_torch():
-        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-        from executorch.exir import (
-            EdgeCompileConfig,
-            ExecutorchBackendConfig,
-            to_edge_transform_and_lower,
-        )
-
-        program = xnnpack.rewritten(network).exported()
-        with _patterns_that_may_occur(program.graph):
-            edge = to_edge_transform_and_lower(
-                program,
-                partitioner=[XnnpackPartitioner(configs=_configs())],
-                compile_config=EdgeCompileConfig(_check_ir_validity=False),
-            )
-        calls = [
-            str(node.target)
-            for node in edge.exported_program().graph.nodes
-            if node.op == "call_function" and "getitem" not in str(node.target)
-        ]
-        settings = ExecutorchBackendConfig(segment_alignment=_ALIGNMENT)
-        data = bytes(edge.to_executorch(settings).buffer)
+        with constants_inside() as placed:
+            calls, data = _converted(network)
+        if placed.repeated:
+            calls, named = _converted(network)
+            data = min(data, named, key=len)
     delegates = sum("executorch_call_delegate" in call for call in calls)
     outside = tuple(call for call in calls if "executorch_call_delegate" not in call)
     _see_that_it_loads(data)
     return Lowered(data, outside, delegates)
+
+
+def _converted(network: Network) -> tuple[list[str], bytes]:
+    """What the lowered graph calls, and the file."""
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import (
+        EdgeCompileConfig,
+        ExecutorchBackendConfig,
+        to_edge_transform_and_lower,
+    )
+
+    program = xnnpack.rewritten(network).exported()
+    with _patterns_that_may_occur(program.graph):
+        edge = to_edge_transform_and_lower(
+            program,
+            partitioner=[XnnpackPartitioner(configs=_configs())],
+            compile_config=EdgeCompileConfig(_check_ir_validity=False),
+        )
+    calls = [
+        str(node.target)
+        for node in edge.exported_program().graph.nodes
+        if node.op == "call_function" and "getitem" not in str(node.target)
+    ]
+    settings = ExecutorchBackendConfig(segment_alignment=_ALIGNMENT)
+    return calls, bytes(edge.to_executorch(settings).buffer)
 
 
 @contextmanager

@@ -57,6 +57,37 @@ def test_the_file_holds_our_integers(rounded):
         assert program_holds(lowered.data, levels), name
 
 
+def test_constants_take_little_beside_their_own_bytes(rounded):
+    network, lowered = rounded
+    held = sum(
+        value.numel() * value.element_size() for value in network.module.state_dict().values()
+    )
+    layers = len(integers(network))
+    assert len(lowered.data) < held + 1500 * layers
+    assert b"scale_" not in lowered.data  # what executorch calls scales that have a name
+
+
+class _Between(nn.Module):
+    """One large layer, used on both sides of a cumulative sum, which XNNPACK has not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(64, 64)
+
+    def forward(self, x):
+        return self.layer(torch.relu(self.layer(x)).cumsum(1))
+
+
+def test_weights_that_two_delegates_read_are_held_once(at_once):
+    network = Network.from_module(settled(_Between()), (torch.randn(2, 64),))
+    lowered = pte.lower(network)
+    assert lowered.delegates == 2
+    assert len(lowered.data) < 1.5 * 64 * 64 * 4
+    x = torch.randn(1, 64, generator=torch.Generator().manual_seed(0)).numpy()
+    (made,) = pte.Session(lowered.data, threads=1)(x)
+    np.testing.assert_allclose(made, _answers(network, x), atol=1e-4)
+
+
 def test_answers_are_those_of_the_onnx_file(rounded):
     network, lowered = rounded
     x = images(200, seed=5).numpy()
