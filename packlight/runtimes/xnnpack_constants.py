@@ -1,10 +1,10 @@
 """XNNPACK's constants right behind the graph that reads them, instead of by name in the program.
 
 executorch gives each constant (weights, scales, biases, their scales: four of a layer) a name of 64
-letters, once in XNNPACK's graph and once in the program, and a segment of its own: 190 bytes each,
-which is more than most of them hold. The runtime reads a graph with its constants behind it as well,
-at offsets, and gives the memory back once they are packed likewise. A constant that two delegates
-share has to be named.
+letters, once in XNNPACK's graph and once in the program, and a segment of its own: 190 bytes, more
+than most of them hold. The runtime reads a graph with its constants behind it as well, at offsets,
+and gives their memory back once they are packed likewise. A constant that two delegates share has
+to be named.
 """
 
 from __future__ import annotations

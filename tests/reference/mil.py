@@ -28,9 +28,18 @@ def program(path: Path) -> Any:
 
 
 def operations(path: Path) -> list[Any]:
-    """Its operators that are not constants, in order."""
+    """Its operators that are not constants, in order, those inside of loops behind the loop."""
     (function,) = program(path).functions.values()
-    return [op for op in function.operations if op.op_type != "const"]
+    return _inside(function)
+
+
+def _inside(block: Any) -> list[Any]:
+    found = []
+    for op in block.operations:
+        found += [op] * (op.op_type != "const")
+        for inner in op.blocks:
+            found += _inside(inner)
+    return found
 
 
 def run(path: Path, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:

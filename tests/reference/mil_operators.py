@@ -1,6 +1,6 @@
-"""More operators of Core ML's MIL, each as the specification describes it, for `tests.reference.mil`.
+"""More operators of Core ML's MIL, as the specification describes them, for `tests.reference.mil`.
 
-Arguments have the specification's names; arrays that the program holds come as NumPy, others as torch.
+Arguments have the specification's names; arrays that the program holds are NumPy's, others torch's.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import torch.nn.functional as F
 
 
 def tensor(value: Any) -> torch.Tensor:
+    if isinstance(value, float):
+        return torch.tensor(value)
     return value if isinstance(value, torch.Tensor) else torch.tensor(np.asarray(value))
 
 
@@ -193,14 +195,16 @@ def _band_part(x, lower, upper):
 
 
 def _cumsum(x, axis, exclusive=False, reverse=False):
-    assert not exclusive and not reverse
+    assert not exclusive
+    assert not reverse
     return x.cumsum(int(axis))
 
 
 def _resample(
     x, coordinates, sampling_mode, padding_mode, padding_value, coordinates_mode, align_corners
 ):
-    assert str(coordinates_mode) == "normalized_minus_one_to_one" and float(padding_value) == 0
+    assert str(coordinates_mode) == "normalized_minus_one_to_one"
+    assert float(padding_value) == 0
     return F.grid_sample(
         x,
         tensor(coordinates).float(),
@@ -214,18 +218,52 @@ def _gather_along_axis(x, indices, axis=0, validate_indices=False):
     return tensor(x).gather(int(axis), tensor(indices).long())
 
 
+def _crop(x, crop_height, crop_width):
+    (top, bottom), (left, right) = ints(crop_height), ints(crop_width)
+    return x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right]
+
+
+def _rnn(
+    x,
+    initial_h,
+    weight_ih,
+    weight_hh,
+    bias=0.0,
+    direction="forward",
+    output_sequence=False,
+    activation="tanh",
+):
+    assert str(direction) == "forward"
+    assert str(activation) == "tanh"
+    h, every = tensor(initial_h), []
+    for step in x:
+        h = (step @ tensor(weight_ih).T + h @ tensor(weight_hh).T + tensor(bias)).tanh()
+        every.append(h)
+    return (torch.stack(every) if output_sequence else h[None]), h
+
+
+def _scatter(data, indices, updates, axis=0, mode="add", validate_indices=False):
+    data, axis = tensor(data), int(axis)
+    put = {"add": data.index_add, "update": data.index_copy}[str(mode)]
+    return put(axis, tensor(indices).long().reshape(-1) % data.shape[axis], tensor(updates))
+
+
 def _written(ls, index, value):
     return {**ls, int(index): tensor(value)}
 
 
 MORE: dict[str, Any] = {
     "abs": _one(torch.abs),
+    "argsort": lambda x, axis=-1, ascending=False: x.argsort(
+        int(axis), descending=not ascending
+    ).int(),
     "atan": _one(torch.atan),
     "band_part": _band_part,
     "batch_norm": _batch_norm,
     "ceil": _one(torch.ceil),
     "conv_transpose": _conv_transpose,
     "cos": _one(torch.cos),
+    "crop": _crop,
     "cumsum": _cumsum,
     "einsum": lambda values, equation: torch.einsum(str(equation), *map(tensor, values)),
     "elu": lambda x, alpha: F.elu(x, float(alpha)),
@@ -245,6 +283,7 @@ MORE: dict[str, Any] = {
     "leaky_relu": lambda x, alpha: torch.where(x < 0, x * float(alpha), x),
     "less": _two(torch.lt),
     "less_equal": _two(torch.le),
+    "linear_activation": lambda x, alpha, beta: x * float(alpha) + float(beta),
     "list_gather": lambda ls, indices: torch.stack([ls[int(at)] for at in indices]),
     "list_read": lambda ls, index: ls[int(index)],
     "list_scatter": lambda ls, indices, value: (
@@ -284,9 +323,11 @@ MORE: dict[str, Any] = {
     "reduce_sum": _over(lambda x, axes, keep: x.sum(axes, keep)),
     "reduce_sum_square": _over(lambda x, axes, keep: (x * x).sum(axes, keep)),
     "resample": _resample,
+    "rnn": _rnn,
     "reverse": lambda x, axes: x.flip(ints(axes)),
     "round": _one(torch.round),
     "rsqrt": lambda x, epsilon: (x + float(epsilon)).rsqrt(),
+    "scatter": _scatter,
     "select": lambda cond, a, b: torch.where(tensor(cond).bool(), tensor(a), tensor(b)),
     "shape": lambda x: torch.tensor(tensor(x).shape, dtype=torch.int32),
     "sigmoid_hard": lambda x, alpha, beta: (x * float(alpha) + float(beta)).clamp(0, 1),

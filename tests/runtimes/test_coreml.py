@@ -292,9 +292,64 @@ class _Gated(nn.Module):
         return self.gru(signal)[0][:, -1]
 
 
-def test_layers_that_core_ml_runs_in_a_loop_are_written(tmp_path, at_once):
-    path = coreml.write(Network.from_module(_Gated(), (torch.randn(2, 5, 4),)), tmp_path / "n")
-    assert "while_loop" in [op.op_type for op in mil.operations(path)]
+class _Remembering(nn.Module):
+    """Both kinds of recurrent layers, a cell, and a product with a stored matrix."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(4, 6, batch_first=True, bidirectional=True)
+        self.inner = nn.Parameter(torch.linspace(-1, 1, 12 * 5).sin().reshape(12, 5))
+        self.cell = nn.LSTMCell(5, 3)
+
+    def forward(self, signal):
+        x = torch.relu(self.lstm(signal)[0]) @ self.inner
+        return self.cell(x[:, -1], (x[:, 0, :3], x[:, 1, :3]))[0]
+
+
+@pytest.mark.parametrize(("module", "form"), [(_Gated, "while_loop"), (_Remembering, "lstm")])
+def test_recurrent_layers_keep_our_integers_though_coremltools_reorders_them(
+    module, form, tmp_path, at_once
+):
+    signals = torch.randn(16, 5, 4, generator=torch.Generator().manual_seed(0))
+    network = quantised(Network.from_module(module().eval(), (signals[:2],)), signals)
+    path = coreml.write(network, tmp_path / "n")
+    assert form in [op.op_type for op in mil.operations(path)]
+    held = {row.tobytes() for value in _decompressed(path) for row in [*value, *value.T]}
+    for name, levels in integers(network).items():
+        scale = value_of_name(network, name.replace("_quantized", "_scale")).numpy()
+        rows = levels if len(scale) == len(levels) else levels.T
+        assert all(row.tobytes() in held for row in rows.astype(np.float32) * scale[:, None]), name
+    x = signals[:1].numpy()
+    (made,), (wanted,) = mil.run(path, [x]), _answers(network, x)
+    np.testing.assert_allclose(made, wanted, atol=1e-3)
+
+
+class _Unusual(nn.Module):
+    """What coremltools has not."""
+
+    def forward(self, image):
+        x = nn.functional.interpolate(image, scale_factor=2, mode="bicubic")
+        x = nn.functional.interpolate(x, size=(9, 13), mode="nearest-exact")
+        x = nn.functional.pad(x, (-1, 2, 0, -2)).movedim(1, 3)
+        x = nn.functional.celu(x, 1.5) + nn.functional.logsigmoid(x)
+        y = nn.functional.hardshrink(x, 0.3) + nn.functional.softshrink(x, 0.2)
+        return y, (1 + x / 10).prod(2), image
+
+
+def test_operators_that_coremltools_has_not_are_spelt_out(tmp_path, at_once):
+    network = Network.from_module(_Unusual(), (images(2),))
+    path = coreml.write(network, tmp_path / "n")
+    _assert_same_answers(network, path, 1e-5)
+
+
+class _Around(nn.Module):
+    def forward(self, image):
+        return nn.functional.pad(image, (1, 1, 1, 1), mode="circular")
+
+
+def test_the_operator_at_which_coremltools_stops_is_named(tmp_path, at_once):
+    with pytest.raises(BadInput, match=r"for Core ML: operator pad: Pad mode should be one of"):
+        coreml.write(Network.from_module(_Around(), (images(2),)), tmp_path / "n")
 
 
 def test_a_missing_package_is_named_with_its_command(monkeypatch, tmp_path):

@@ -180,7 +180,7 @@ class _Framed(nn.Module):
     """Adds a scalar to an image that is padded as it comes in."""
 
     def forward(self, image, level):
-        return nn.functional.pad(image, (1, 1, 1, 1)) + level
+        return nn.functional.pad(image, (1, 1, 2, -1)) + level
 
 
 def test_an_input_may_be_a_scalar_and_another_be_padded_at_once(at_once):
@@ -188,7 +188,86 @@ def test_an_input_may_be_a_scalar_and_another_be_padded_at_once(at_once):
     session = pte.Session(pte.lower(network).data, threads=1)
     image, level = images(1)[:, :, :4, :4].numpy(), np.array(2, np.float32)
     (made,) = session.whole([image, level])
-    np.testing.assert_array_equal(made, np.pad(image, [(0, 0), (0, 0), (1, 1), (1, 1)]) + 2)
+    np.testing.assert_array_equal(
+        made, np.pad(image, [(0, 0), (0, 0), (2, 0), (1, 1)])[:, :, :-1] + 2
+    )
+
+
+class _Signal(nn.Module):
+    """Convolutions over a signal: static, transposed, depthwise, and one with a float output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(3, 8, 3, padding=1)
+        self.up = nn.ConvTranspose1d(8, 6, 4, stride=2, padding=1)
+        self.deep = nn.Conv1d(6, 6, 3, groups=6)
+        self.last = nn.Conv1d(6, 4, 3, dilation=2)
+
+    def forward(self, signal):
+        x = torch.relu(self.first(signal))
+        return self.last(torch.relu(self.deep(torch.relu(self.up(x))))[..., 1:-1])
+
+
+def _with_the_graph_s_answers(module, shape):
+    """A rounded module's program, compared with the rounded graph."""
+    noise = torch.Generator().manual_seed(0)
+    samples = torch.randn(32, *shape, generator=noise)
+    network = quantised(Network.from_module(settled(module), (samples[:2],)), samples)
+    lowered = pte.lower(network)
+    x = samples[:1].numpy()
+    (made,) = pte.Session(lowered.data, threads=1)(x)
+    wanted = _answers(network, x)
+    assert np.median(np.abs(made - wanted)) < 1e-5 * np.abs(wanted).max()
+    return lowered
+
+
+def test_convolutions_over_signals_are_written(at_once):
+    lowered = _with_the_graph_s_answers(_Signal(), (3, 20))
+    held = [
+        tensor.size
+        for tensor in opener.tensors(lowered.data)
+        if getattr(tensor, "dtype", "") == "int8"
+    ]
+    assert 8 * 3 * 3 in held
+    assert 4 * (6 + 1) * 3 in held  # the last one's, with a channel for the end of the grid
+
+
+class _Smooth(nn.Module):
+    """An activation that XNNPACK has in parts, behind a layer whose input is rounded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3)
+        self.up = nn.ConvTranspose2d(8, 8, 2, groups=2)
+
+    def forward(self, image):
+        return self.up(nn.functional.mish(self.first(image)))
+
+
+class _Twice(nn.Module):
+    """One layer that runs on integers first and on floats then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.same = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, image):
+        return self.same(torch.relu(self.same(image)).sin())
+
+
+def test_a_bias_that_two_kernels_read_is_held_for_each(at_once):
+    _with_the_graph_s_answers(_Twice(), (3, 8, 8))
+
+
+def test_layouts_that_executorch_confuses_are_left_to_portable_operators(at_once):
+    lowered = _with_the_graph_s_answers(_Smooth(), (3, 9, 8))
+    assert any("exp" in call for call in lowered.outside)
+
+
+def test_a_kernel_that_refuses_its_input_says_so_when_it_is_written():
+    network = Network.from_module(settled(nn.Conv3d(1, 2, 2)), (torch.randn(2, 1, 4, 4, 4),))
+    with pytest.raises(BadInput, match=r"operator aten::convolution.out: .*3-D or 4-D"):
+        pte.lower(network)
 
 
 def test_an_operator_without_a_kernel_is_named():
