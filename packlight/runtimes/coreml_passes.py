@@ -137,7 +137,12 @@ def _compressed(op: Any, new: bool) -> Any:
     bits = next((bits for bits in _BITS if 1 << bits >= len(values)), None)
     size = floats.nbytes if bits is None else floats.size * bits / 8 + (4 << bits)
     kept = np.count_nonzero(floats)
-    if kept and kept * floats.itemsize + floats.size / 8 + _CALL < min(size, floats.nbytes):
+    sparse = kept * floats.itemsize + floats.size / 8 + _CALL if kept else floats.nbytes
+    if new and kept:
+        picked = coreml_forms.table_without_zeros(floats)
+        if picked is not None and picked.size < min(sparse, size, floats.nbytes):
+            return picked.build(place)
+    if sparse < min(size, floats.nbytes):
         return _without_zeros(floats, new, place)
     if bits is None or size >= floats.nbytes:
         return None

@@ -232,6 +232,22 @@ def test_zeros_are_left_out_of_floats_from_ios_16_on(tmp_path, at_once):
     _assert_same_answers(network, path, 1e-4)
 
 
+def test_ios_18_holds_few_values_of_which_many_are_zero_in_a_table(tmp_path, at_once):
+    network = fuse(plain()).network
+    noise = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        value = value_of_name(network, "fc.weight")
+        value.copy_((value * 400).round() / 400)
+        value.mul_(torch.rand(value.shape, generator=noise) < 0.3)
+    path = coreml.write(network, tmp_path / "net.mlpackage", ios=18)
+    operations = mil.operations(path)
+    (picked,) = [op for op in operations if op.op_type == "constexpr_lut_to_sparse"]
+    (dense,) = [op for op in operations if op.op_type == "constexpr_sparse_to_dense"]
+    assert picked.indices_nonzero_data.val.size == np.count_nonzero(value.detach())
+    np.testing.assert_array_equal(dense.materialized_val_inference(), value.detach().numpy())
+    _assert_same_answers(network, path, 1e-4)
+
+
 def test_a_system_too_old_for_the_network_is_refused(rounded, tmp_path, at_once):
     with pytest.raises(BadInput, match="needs iOS 17; give --ios 17"):
         coreml.write(rounded[0], tmp_path / "net.mlpackage", ios=16)
