@@ -108,6 +108,8 @@ def _lower(network: Network) -> Lowered:
         try:
             return _lowered(network, _configs())
         except Exception as problem:
+            if isinstance(problem, BadInput) and "operator " in str(problem):
+                raise  # a portable one stopped
             # executorch 1.5 confuses layouts where a layer whose input is rounded is followed by
             # activations that XNNPACK has in part: portable operators compute them then
             sure = [config for config in _configs() if config.__name__ in _SURE]

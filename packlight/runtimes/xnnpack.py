@@ -17,7 +17,8 @@ round to int32 themselves. `rewritten` makes that of a copy, exactly:
 8. a padding with zeros behind a rounding moves ahead of it, where every grid holds zero as well:
    the integer kernel of the convolution wants a rounded value;
 9. a product with a stored matrix becomes a linear layer with the matrix turned;
-10. a convolution over a signal whose output stays float becomes one over an image of width 1.
+10. rows of integers are looked up as such, and multiplied with their scales;
+11. a convolution over a signal whose output stays float becomes one over an image of width 1.
 
 Source of the pattern: what torchao's `convert_pt2e` makes for executorch's XNNPACKQuantizer.
 """
@@ -145,17 +146,44 @@ def _own_bias(module: fx.GraphModule, layer: fx.Node) -> None:
 def _serve(module: fx.GraphModule, restored: fx.Node) -> None:
     """Give every reader of a layer's dequantised numbers the form that its kernel reads."""
     for reader in list(restored.users):
+        if is_call(reader, aten.embedding) and restored.args[3] == 0:
+            _scale_rows(module, reader, restored)
+            continue
         kernel = _kernel(reader, restored)
         if kernel == "static":
             continue
         if kernel == "dynamic":
             _pin_range(module, reader, restored)
         else:
-            name = free_name(module, str(restored.args[0].target).removesuffix("_quantized"))
-            floats = add_weight(module, restored, name, constant(module, restored))
-            reader.replace_input_with(restored, floats)
+            _spell_out(module, reader, restored)
     if not restored.users:
         module.graph.erase_node(restored)
+
+
+def _scale_rows(module: fx.GraphModule, lookup: fx.Node, restored: fx.Node) -> None:
+    """Look rows of integers up, and their scales, instead of rows of floats."""
+    levels, scale = restored.args[:2]
+    if lookup.args[0] is not restored or constant(module, restored.args[2]).any():
+        _spell_out(module, lookup, restored)
+        return
+    graph, rows = module.graph, lookup.args[1]
+    name = free_name(module, f"{levels.target}_column")
+    column = constant(module, scale).float().unsqueeze(1)
+    scales = add_weight(module, lookup, name, column, trainable=False)
+    with graph.inserting_before(lookup):
+        picked = graph.call_function(lookup.target, (levels, rows))
+        floats = graph.call_function(aten.to.dtype, (picked, torch.float32))
+        scaled = graph.call_function(lookup.target, (scales, rows))
+        made = graph.call_function(aten.mul.Tensor, (floats, scaled))
+    made.meta = dict(lookup.meta)
+    lookup.replace_all_uses_with(made)
+    graph.erase_node(lookup)
+
+
+def _spell_out(module: fx.GraphModule, reader: fx.Node, restored: fx.Node) -> None:
+    name = free_name(module, str(restored.args[0].target).removesuffix("_quantized"))
+    floats = add_weight(module, restored, name, constant(module, restored))
+    reader.replace_input_with(restored, floats)
 
 
 def _kernel(reader: fx.Node, restored: fx.Node) -> str:

@@ -244,6 +244,26 @@ class _Smooth(nn.Module):
         return self.up(nn.functional.mish(self.first(image)))
 
 
+class _Words(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(50, 16)
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, words):
+        return self.head(torch.relu(self.table(words).mean(1)))
+
+
+def test_tables_of_rows_stay_integers(at_once):
+    words = torch.randint(0, 50, (32, 7), generator=torch.Generator().manual_seed(0))
+    network = quantised(Network.from_module(_Words().eval(), (words[:2],)), words)
+    lowered = pte.lower(network)
+    assert program_holds(lowered.data, integers(network)["table.weight_quantized"])
+    x = words[:1].numpy()
+    (made,) = pte.Session(lowered.data, threads=1)(x)
+    np.testing.assert_allclose(made, _answers(network, x), atol=1e-5)
+
+
 class _Twice(nn.Module):
     """One layer that runs on integers first and on floats then."""
 
