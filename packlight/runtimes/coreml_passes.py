@@ -139,9 +139,9 @@ def _compressed(op: Any, new: bool) -> Any:
     kept = np.count_nonzero(floats)
     sparse = kept * floats.itemsize + floats.size / 8 + _CALL if kept else floats.nbytes
     if new and kept:
-        picked = coreml_forms.table_without_zeros(floats)
-        if picked is not None and picked.size < min(sparse, size, floats.nbytes):
-            return picked.build(place)
+        joint = coreml_forms.table_without_zeros(floats)
+        if joint is not None and joint.size < min(sparse, size, floats.nbytes):
+            return joint.build(place)
     if sparse < min(size, floats.nbytes):
         return _without_zeros(floats, new, place)
     if bits is None or size >= floats.nbytes:
