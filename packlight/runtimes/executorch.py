@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -280,10 +280,11 @@ class _Program:
                 portable_lib._unsafe_reset_threadpool(self._threads)
                 _Program._pool = self._threads
             try:
-                loaded = Runtime.get().load_program(self._data)
-                if METHOD not in loaded.method_names:
-                    raise BadInput(f"{self._name} has no method {METHOD!r}")
-                self._loaded = loaded.load_method(METHOD)
+                with _on_standard_error():
+                    loaded = Runtime.get().load_program(self._data)
+                    if METHOD not in loaded.method_names:
+                        raise BadInput(f"{self._name} has no method {METHOD!r}")
+                    self._loaded = loaded.load_method(METHOD)
             except (RuntimeError, ValueError) as problem:
                 reason = _complaint(said()) or first_line(problem)
                 raise BadInput(f"ExecuTorch can not run {self._name}: {reason}") from problem
@@ -300,12 +301,12 @@ class _Program:
         except RuntimeError as problem:
             reason = self._complaint_about(tensors) or first_line(problem)
             raise BadInput(f"ExecuTorch can not run {self._name}: {reason}") from problem
-        return tuple(value.numpy() for value in made)
+        return tuple(value.detach().numpy() for value in made)
 
     def _complaint_about(self, tensors: Sequence[torch.Tensor]) -> str:
         """What the runtime says of inputs that it failed on: only then is it listened to."""
         with listening() as said:
-            with suppress(RuntimeError):
+            with suppress(RuntimeError), _on_standard_error():
                 self._loaded.execute(tensors)
             return _complaint(said())
 
@@ -324,6 +325,13 @@ class _Program:
     def output_names(self) -> list[str]:
         """The outputs, numbered likewise."""
         return [f"output_{index}" for index in range(self._loaded.metadata.num_outputs())]
+
+
+@contextmanager
+def _on_standard_error() -> Iterator[None]:
+    """Where the runtime complains: to Python's stream, which in a notebook is another file."""
+    with os.fdopen(os.dup(2), "w", buffering=1) as stream, redirect_stderr(stream):
+        yield
 
 
 def _told(takes: Sequence[tuple[tuple[int | None, ...], str]]) -> str:
