@@ -301,7 +301,7 @@ class _Program:
         except RuntimeError as problem:
             reason = self._complaint_about(tensors) or first_line(problem)
             raise BadInput(f"ExecuTorch can not run {self._name}: {reason}") from problem
-        return tuple(value.detach().numpy() for value in made)
+        return tuple(value.numpy() for value in made)
 
     def _complaint_about(self, tensors: Sequence[torch.Tensor]) -> str:
         """What the runtime says of inputs that it failed on: only then is it listened to."""

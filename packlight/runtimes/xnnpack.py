@@ -18,13 +18,15 @@ round to int32 themselves. `rewritten` makes that of a copy, exactly:
    the integer kernel of the convolution wants a rounded value;
 9. a product with a stored matrix becomes a linear layer with the matrix turned;
 10. rows of integers are looked up as such, and multiplied with their scales;
-11. a convolution over a signal whose output stays float becomes one over an image of width 1.
+11. a convolution over a signal whose output stays float becomes one over an image of width 1;
+12. a GELU by tanh is spelt out: executorch asks XNNPACK for the one by erf instead, 5e-4 beside.
 
 Source of the pattern: what torchao's `convert_pt2e` makes for executorch's XNNPACKQuantizer.
 """
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
@@ -71,6 +73,9 @@ def rewritten(network: Network) -> Network:
     for lookup in lookups(module):
         spell_out(module, lookup)
     for node in list(module.graph.nodes):
+        if is_call(node, aten.gelu) and node.kwargs.get("approximate") == "tanh":
+            _spell_gelu(module, node)
+    for node in list(module.graph.nodes):
         if is_call(node, aten.pad, aten.constant_pad_nd):
             _pad_first(module.graph, node)
     for node in list(module.graph.nodes):
@@ -96,6 +101,26 @@ def rewritten(network: Network) -> Network:
     module.graph.lint()
     module.recompile()
     return made.retraced()
+
+
+def _spell_gelu(module: fx.GraphModule, gelu: fx.Node) -> None:
+    """x (1 + tanh(u)) / 2 is x sigmoid(2 u), where 2 u = x (b + a x x)."""
+    slope = 2 * math.sqrt(2 / math.pi)
+    held = [
+        add_weight(module, gelu, free_name(module, name), torch.tensor([value]), trainable=False)
+        for name, value in (("gelu_a", 0.044715 * slope), ("gelu_b", slope))
+    ]
+    graph, x = module.graph, gelu.args[0]
+    with graph.inserting_before(gelu):
+        square = graph.call_function(aten.mul.Tensor, (x, x))
+        scaled = graph.call_function(aten.mul.Tensor, (square, held[0]))
+        factor = graph.call_function(aten.add.Tensor, (scaled, held[1]))
+        twice = graph.call_function(aten.mul.Tensor, (x, factor))
+        gate = graph.call_function(aten.sigmoid.default, (twice,))
+        made = graph.call_function(aten.mul.Tensor, (x, gate))
+    made.meta = dict(gelu.meta)
+    gelu.replace_all_uses_with(made)
+    graph.erase_node(gelu)
 
 
 def _pad_first(graph: fx.Graph, pad: fx.Node) -> None:

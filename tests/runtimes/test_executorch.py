@@ -160,25 +160,29 @@ def test_layers_that_no_static_kernel_takes_give_the_graph_s_answers(at_once):
 
 
 class _Framed(nn.Module):
-    """Adds a scalar to an image that is padded as it comes in; its second output is a constant."""
+    """Adds a scalar to an image padded as it comes in; gives a constant and a curve as well."""
 
     def __init__(self) -> None:
         super().__init__()
         self.held = nn.Parameter(torch.arange(8.0).reshape(4, 2))
 
     def forward(self, image, level):
-        return nn.functional.pad(image, (1, 1, 2, -1)) + level, self.held * 1
+        curve = nn.functional.gelu(image, approximate="tanh")  # not the one by erf
+        return nn.functional.pad(image, (1, 1, 2, -1)) + level, self.held * 1, curve
 
 
 def test_inputs_may_be_scalars_or_padded_at_once_and_outputs_constant(at_once):
     network = Network.from_module(_Framed(), (torch.ones(2, 3, 4, 4), torch.tensor(2.0)))
     session = pte.Session(pte.lower(network).data, threads=1)
     image, level = images(1)[:, :, :4, :4].numpy(), np.array(2, np.float32)
-    made, constant = session.whole([image, level])
+    made, constant, curve = session.whole([image, level])
     np.testing.assert_array_equal(
         made, np.pad(image, [(0, 0), (0, 0), (2, 0), (1, 1)])[:, :, :-1] + 2
     )
     np.testing.assert_array_equal(constant, np.arange(8.0).reshape(4, 2))
+    with torch.no_grad():
+        wanted = network(torch.from_numpy(image), torch.from_numpy(level))[2].numpy()
+    np.testing.assert_allclose(curve, wanted, atol=2e-6)
 
 
 class _Signal(nn.Module):
