@@ -130,7 +130,7 @@ def prepare(network: Network) -> Prepared:
     made = _without_scalars(with_one_sample(network))
     module = made.module
     cut_where_padding_is_negative(module)
-    _part_inputs_from_outputs(module.graph)
+    _part_from_outputs(module.graph)
     store_by_channel(module)
     stored: dict[str, Int8 | Lookup] = {}
     ios = _LOWEST
@@ -163,10 +163,13 @@ def _without_scalars(network: Network) -> Network:
     return replace(network, example_inputs=examples)
 
 
-def _part_inputs_from_outputs(graph: fx.Graph) -> None:
-    """Core ML gives an input back under its own name only: let an output be another value."""
+def _part_from_outputs(graph: fx.Graph) -> None:
+    """Core ML gives inputs back under their own names only, and no stored tensors at all: let
+    such an output be another value."""
     last = graph.output_node()
-    for source in [node for node in last.all_input_nodes if node.op == "placeholder"]:
+    for source in last.all_input_nodes:
+        if source.op != "placeholder" and not is_weight(source):
+            continue
         with graph.inserting_before(last):
             own = graph.call_function(aten.mul.Tensor, (source, 1))
         own.meta = dict(source.meta)

@@ -288,15 +288,22 @@ def test_an_input_type_that_core_ml_lacks_is_refused(tmp_path):
 
 
 class _Stateful(nn.Module):
+    """A scalar among the inputs, a stored tensor among the outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = nn.Parameter(torch.arange(6.0).reshape(3, 2))
+
     def forward(self, state, gain):
-        return state * gain
+        return state * gain, self.held
 
 
-def test_a_scalar_input_has_one_dimension(tmp_path, at_once):
+def test_scalar_inputs_have_one_dimension_and_outputs_may_be_stored(tmp_path, at_once):
     network = Network.from_module(_Stateful(), (torch.ones(2, 3), torch.tensor(3.0)))
     path = coreml.write(network, tmp_path / "net.mlpackage")
-    (made,) = mil.run(path, [np.ones((2, 3), np.float32), np.array([3], np.float32)])
+    made, held = mil.run(path, [np.ones((2, 3), np.float32), np.array([3], np.float32)])
     np.testing.assert_array_equal(made, np.full((2, 3), 3))
+    np.testing.assert_array_equal(held, np.arange(6.0).reshape(3, 2))
 
 
 class _Gated(nn.Module):
