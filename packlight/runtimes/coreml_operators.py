@@ -54,6 +54,13 @@ def celu(context: Any, node: Any) -> None:
     context.add(Builder.add(x=Builder.relu(x=x), y=below, name=node.name))
 
 
+@register_torch_op(override=True)
+def reciprocal(context: Any, node: Any) -> None:
+    """1 / x; coremltools takes `inverse`, which adds 1e-4 to x first."""
+    (x,) = _get_inputs(context, node, expected=1)
+    context.add(Builder.real_div(x=np.float32(1), y=x, name=node.name))
+
+
 @register_torch_op
 def log_sigmoid(context: Any, node: Any) -> None:
     """-softplus(-x)."""
