@@ -54,7 +54,11 @@ class Network:
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Run the graph: one tensor per input in, a tuple of one tensor per output out."""
-        return flat(self.module(*inputs))
+        made = flat(self.module(*inputs))
+        if torch.is_grad_enabled():
+            return made
+        # an output may be a stored tensor itself, which asks for gradients all the same
+        return tuple(value.detach() for value in made)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """What goes to other processes: the graph as `torch.export` saves it."""

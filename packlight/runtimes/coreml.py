@@ -23,8 +23,10 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import numpy as np
@@ -48,6 +50,7 @@ from packlight.runtimes.apart import apart, first_line
 from packlight.runtimes.lowering import (
     Lookup,
     constant,
+    cut_where_padding_is_negative,
     lookups,
     read_lookup,
     spell_out,
@@ -126,6 +129,8 @@ def prepare(network: Network) -> Prepared:
     """A copy of a network with floats for weights, and what they stand for."""
     made = _without_scalars(with_one_sample(network))
     module = made.module
+    cut_where_padding_is_negative(module)
+    _part_from_outputs(module.graph)
     store_by_channel(module)
     stored: dict[str, Int8 | Lookup] = {}
     ios = _LOWEST
@@ -158,6 +163,19 @@ def _without_scalars(network: Network) -> Network:
     return replace(network, example_inputs=examples)
 
 
+def _part_from_outputs(graph: fx.Graph) -> None:
+    """Core ML gives inputs back under their own names only, and no stored tensors at all: let
+    such an output be another value."""
+    last = graph.output_node()
+    for source in last.all_input_nodes:
+        if source.op != "placeholder" and not is_weight(source):
+            continue
+        with graph.inserting_before(last):
+            own = graph.call_function(aten.mul.Tensor, (source, 1))
+        own.meta = dict(source.meta)
+        last.replace_input_with(source, own)
+
+
 def _to_floats(module: fx.GraphModule, restored: fx.Node, stored: dict[str, Int8 | Lookup]) -> None:
     source: Any = restored.args[0]
     if not is_weight(source):
@@ -178,6 +196,7 @@ def _convert(network: Network, path: Path, ios: int | None) -> None:
 
     from packlight.runtimes import coreml_passes
 
+    import_module("packlight.runtimes.coreml_operators")  # registers what coremltools lacks
     prepared = prepare(network)
     if ios is not None and ios < prepared.ios:
         raise BadInput(f"the network needs iOS {prepared.ios}; give --ios {prepared.ios}, or none")
@@ -187,7 +206,8 @@ def _convert(network: Network, path: Path, ios: int | None) -> None:
         [(_array(prepared.network, name), what) for name, what in prepared.stored.items()]
     )
     pipeline = coremltools.PassPipeline.DEFAULT
-    pipeline.insert_pass(0, coreml_passes.NAME)
+    pipeline.insert_pass(0, "common::const_elimination")  # weights that were split and turned
+    pipeline.insert_pass(1, coreml_passes.NAME)
     try:
         model = coremltools.convert(
             traced,
@@ -206,10 +226,11 @@ def _convert(network: Network, path: Path, ios: int | None) -> None:
             pass_pipeline=pipeline,
             skip_model_load=True,
         )
-    except NotImplementedError as problem:
+    except Exception as problem:
         raise BadInput(
-            f"the network can not be written for Core ML: {first_line(problem).rstrip('.')}, says "
-            "coremltools; use another operator, or write it as ONNX"
+            f"the network can not be written for Core ML: {_operator(problem)}"
+            f"{first_line(problem).rstrip('.')}, says coremltools; use another operator, or write "
+            "it as ONNX"
         ) from None
     missing = coreml_passes.not_found()
     if missing:
@@ -223,6 +244,18 @@ def _convert(network: Network, path: Path, ios: int | None) -> None:
         model.user_defined_metadata[key] = text
     model.save(os.fspath(path))
     _settle(path)
+
+
+def _operator(problem: Exception) -> str:
+    """The operator at which coremltools stopped, with a colon; nothing where it can not be told."""
+    names = [
+        str(frame.f_locals["node"].kind)
+        for frame, _ in walk_tb(problem.__traceback__)
+        if hasattr(frame.f_locals.get("node"), "kind")
+    ]
+    if not names or isinstance(problem, NotImplementedError):
+        return ""
+    return f"operator {names[-1]}: "
 
 
 @contextmanager

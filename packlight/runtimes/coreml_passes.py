@@ -19,6 +19,7 @@ from coremltools.converters.mil.mil.passes.pass_registry import register_pass
 
 from packlight.runtimes import coreml_forms
 from packlight.runtimes.coreml import Int8
+from packlight.runtimes.coreml_stored import Stored
 from packlight.runtimes.lowering import Lookup
 from packlight.types import Array
 
@@ -30,30 +31,26 @@ _WEIGHTS = {  # operator -> its inputs that may be decompressed when the network
     "linear": ("weight",),
     "matmul": ("x", "y"),
     "gather": ("x",),
+    "lstm": ("weight_ih", "weight_hh", "weight_ih_back", "weight_hh_back"),
+    "gru": ("weight_ih", "weight_hh"),
+    "rnn": ("weight_ih", "weight_hh"),
 }
 _BITS = (1, 2, 4, 6, 8)  # of an index, as iOS 16 has them
 _CALL = 200  # bytes that zeros left out take beside their bits
 _SCALAR_TYPES = {0: "uint8", 1: "int8"}  # of torch
 
-_stored: dict[tuple[tuple[int, ...], bytes], Int8 | Lookup] = {}
-_found: set[tuple[tuple[int, ...], bytes]] = set()
+_stored = Stored()
 
 
 def register(stored: Iterable[tuple[Array, Int8 | Lookup]]) -> None:
     """Say what the next conversion shall store in place of which floats."""
-    _stored.clear()
-    _found.clear()
-    for floats, what in stored:
-        _stored[_key(floats)] = what
+    global _stored
+    _stored = Stored(stored)
 
 
 def not_found() -> int:
     """How many of them the last conversion did not meet."""
-    return len(_stored.keys() - _found)
-
-
-def _key(floats: Array) -> tuple[tuple[int, ...], bytes]:
-    return floats.shape, np.ascontiguousarray(floats, np.float32).tobytes()
+    return _stored.missing()
 
 
 @register_torch_op(torch_alias=["quantized_decomposed::quantize_per_tensor"], override=True)
@@ -130,9 +127,7 @@ def _reads_as_weight(reader: Any, var: Any) -> bool:
 def _compressed(op: Any, new: bool) -> Any:
     """The call that decompresses to a constant, ahead of it; None where floats are no larger."""
     floats: Array = op.outputs[0].val
-    key = _key(floats)
-    what = _stored.get(key)
-    _found.add(key)
+    what = _stored.find(floats)
     place = {"before_op": op, "name": f"{op.name}_stored"}
     if isinstance(what, Int8):
         return _dequantized(what, new, place)
@@ -142,7 +137,12 @@ def _compressed(op: Any, new: bool) -> Any:
     bits = next((bits for bits in _BITS if 1 << bits >= len(values)), None)
     size = floats.nbytes if bits is None else floats.size * bits / 8 + (4 << bits)
     kept = np.count_nonzero(floats)
-    if kept and kept * floats.itemsize + floats.size / 8 + _CALL < min(size, floats.nbytes):
+    sparse = kept * floats.itemsize + floats.size / 8 + _CALL if kept else floats.nbytes
+    if new and kept:
+        joint = coreml_forms.table_without_zeros(floats)
+        if joint is not None and joint.size < min(sparse, size, floats.nbytes):
+            return joint.build(place)
+    if sparse < min(size, floats.nbytes):
         return _without_zeros(floats, new, place)
     if bits is None or size >= floats.nbytes:
         return None

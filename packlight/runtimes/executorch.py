@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +26,7 @@ from packlight.network import Network, quiet_torch
 from packlight.runtimes import xnnpack
 from packlight.runtimes.apart import apart, first_line
 from packlight.runtimes.session import Runnable, listening
+from packlight.runtimes.xnnpack_constants import constants_inside
 from packlight.specs import TensorSpec, batched_inputs
 from packlight.types import Array
 
@@ -35,6 +36,22 @@ METHOD = "forward"
 #: patterns that XNNPACK would compute in fixed point, off by one level now and then: as floats
 #: between the same roundings they are what the graph says
 _INEXACT = ("AddConfig", "MulConfig", "MeanDimConfig")
+#: patterns that are lowered wherever they stand
+_SURE = (
+    "AddmmConfig",
+    "CatConfig",
+    "ChooseQParamsAffineConfig",
+    "ClampConfig",
+    "ConvolutionConfig",
+    "DeQuantizeAffineConfig",
+    "DeQuantizedPerTensorConfig",
+    "HardtanhConfig",
+    "LinearConfig",
+    "MMConfig",
+    "QuantizeAffineConfig",
+    "QuantizedPerTensorConfig",
+    "ReLUConfig",
+)
 _ALIGNMENT = 16  # bytes: what XNNPACK reads its constants at
 _CHATTER = ("[cpuinfo_utils.cpp:", "[threadpool.cpp:")  # what the runtime says unasked
 _DTYPES = {  # of the runtime's scalar types
@@ -88,31 +105,55 @@ def _need() -> None:
 
 def _lower(network: Network) -> Lowered:
     with quiet_torch():
-        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-        from executorch.exir import (
-            EdgeCompileConfig,
-            ExecutorchBackendConfig,
-            to_edge_transform_and_lower,
-        )
+        try:
+            return _lowered(network, _configs())
+        except Exception as problem:
+            if isinstance(problem, BadInput) and "operator " in str(problem):
+                raise  # a portable one stopped
+            # executorch 1.5 confuses layouts where a layer whose input is rounded is followed by
+            # activations that XNNPACK has in part: portable operators compute them then
+            sure = [config for config in _configs() if config.__name__ in _SURE]
+            try:
+                return _lowered(network, sure)
+            except Exception:
+                raise problem from None
 
-        program = xnnpack.rewritten(network).exported()
-        with _patterns_that_may_occur(program.graph):
-            edge = to_edge_transform_and_lower(
-                program,
-                partitioner=[XnnpackPartitioner(configs=_configs())],
-                compile_config=EdgeCompileConfig(_check_ir_validity=False),
-            )
-        calls = [
-            str(node.target)
-            for node in edge.exported_program().graph.nodes
-            if node.op == "call_function" and "getitem" not in str(node.target)
-        ]
-        settings = ExecutorchBackendConfig(segment_alignment=_ALIGNMENT)
-        data = bytes(edge.to_executorch(settings).buffer)
+
+def _lowered(network: Network, configs: Sequence[type[Any]]) -> Lowered:
+    with constants_inside() as placed:
+        calls, data = _converted(network, configs)
+    if placed.repeated:
+        calls, named = _converted(network, configs)
+        data = min(data, named, key=len)
     delegates = sum("executorch_call_delegate" in call for call in calls)
     outside = tuple(call for call in calls if "executorch_call_delegate" not in call)
-    _see_that_it_loads(data)
+    _see_that_it_runs(data)
     return Lowered(data, outside, delegates)
+
+
+def _converted(network: Network, configs: Sequence[type[Any]]) -> tuple[list[str], bytes]:
+    """What the lowered graph calls, and the file."""
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import (
+        EdgeCompileConfig,
+        ExecutorchBackendConfig,
+        to_edge_transform_and_lower,
+    )
+
+    program = xnnpack.rewritten(network).exported()
+    with _patterns_that_may_occur(program.graph):
+        edge = to_edge_transform_and_lower(
+            program,
+            partitioner=[XnnpackPartitioner(configs=configs)],
+            compile_config=EdgeCompileConfig(_check_ir_validity=False),
+        )
+    calls = [
+        str(node.target)
+        for node in edge.exported_program().graph.nodes
+        if node.op == "call_function" and "getitem" not in str(node.target)
+    ]
+    settings = ExecutorchBackendConfig(segment_alignment=_ALIGNMENT)
+    return calls, bytes(edge.to_executorch(settings).buffer)
 
 
 @contextmanager
@@ -143,9 +184,11 @@ def _patterns_that_may_occur(graph: torch.fx.Graph) -> Iterator[None]:
             setattr(module, name, search)
 
 
-def _see_that_it_loads(data: bytes) -> None:
+def _see_that_it_runs(data: bytes) -> None:
+    """Some kernels say only when they are called what they do not take."""
     try:
-        _Program(data, "the written network")
+        program = _Program(data, "the written network")
+        program([np.zeros(spec.shape, spec.dtype) for spec in program.inputs()])
     except BadInput as problem:
         missing = re.search(r"kernel '([^']+)' not found", str(problem))
         if missing is None:
@@ -237,10 +280,11 @@ class _Program:
                 portable_lib._unsafe_reset_threadpool(self._threads)
                 _Program._pool = self._threads
             try:
-                loaded = Runtime.get().load_program(self._data)
-                if METHOD not in loaded.method_names:
-                    raise BadInput(f"{self._name} has no method {METHOD!r}")
-                self._loaded = loaded.load_method(METHOD)
+                with _on_standard_error():
+                    loaded = Runtime.get().load_program(self._data)
+                    if METHOD not in loaded.method_names:
+                        raise BadInput(f"{self._name} has no method {METHOD!r}")
+                    self._loaded = loaded.load_method(METHOD)
             except (RuntimeError, ValueError) as problem:
                 reason = _complaint(said()) or first_line(problem)
                 raise BadInput(f"ExecuTorch can not run {self._name}: {reason}") from problem
@@ -252,7 +296,19 @@ class _Program:
         given = [(value.shape, value.dtype.name) for value in inputs]
         if given != self._takes:
             raise BadInput(f"{self._name} takes {_told(self._takes)}, not {_told(given)}")
-        return tuple(value.numpy() for value in self._loaded.execute(tensors))
+        try:
+            made = self._loaded.execute(tensors)
+        except RuntimeError as problem:
+            reason = self._complaint_about(tensors) or first_line(problem)
+            raise BadInput(f"ExecuTorch can not run {self._name}: {reason}") from problem
+        return tuple(value.numpy() for value in made)
+
+    def _complaint_about(self, tensors: Sequence[torch.Tensor]) -> str:
+        """What the runtime says of inputs that it failed on: only then is it listened to."""
+        with listening() as said:
+            with suppress(RuntimeError), _on_standard_error():
+                self._loaded.execute(tensors)
+            return _complaint(said())
 
     def inputs(self) -> tuple[TensorSpec, ...]:
         """What the method takes; a .pte names no inputs, so they are numbered."""
@@ -271,6 +327,13 @@ class _Program:
         return [f"output_{index}" for index in range(self._loaded.metadata.num_outputs())]
 
 
+@contextmanager
+def _on_standard_error() -> Iterator[None]:
+    """Where the runtime complains: to Python's stream, which in a notebook is another file."""
+    with os.fdopen(os.dup(2), "w", buffering=1) as stream, redirect_stderr(stream):
+        yield
+
+
 def _told(takes: Sequence[tuple[tuple[int | None, ...], str]]) -> str:
     return ", ".join(str(TensorSpec("", shape, dtype)).strip() for shape, dtype in takes)
 
@@ -284,5 +347,8 @@ def _read(path: Path) -> bytes:
 
 def _complaint(lines: Sequence[str]) -> str:
     """What the runtime said first, apart from its chatter; its exceptions hold numbers only."""
-    said = [line for line in lines if not line.startswith(_CHATTER)]
-    return said[0].partition("] ")[2] if said else ""
+    said = [line for line in lines if "] " in line and not line.startswith(_CHATTER)]
+    if not said:
+        return ""
+    failed = re.search(r"in operator ([\w:.]+\w)", "\n".join(said))
+    return (f"operator {failed[1]}: " if failed else "") + said[0].partition("] ")[2]

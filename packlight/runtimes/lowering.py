@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor, fx
 
-from packlight.graph import add_weight, aten, free_name, is_call, is_weight, quantized, value_of
+from packlight.graph import (
+    add_weight,
+    aten,
+    free_name,
+    is_call,
+    is_weight,
+    quantized,
+    value_of,
+)
 from packlight.network import Network
 from packlight.types import Array
 
@@ -53,6 +62,35 @@ def store_by_channel(module: fx.GraphModule) -> None:
         restored.meta = dict(node.meta)
         node.replace_all_uses_with(restored)
     module.graph.eliminate_dead_code()
+    module.recompile()
+
+
+def cut_where_padding_is_negative(module: fx.GraphModule) -> None:
+    """Write a padding that takes rows away as the slice that it is."""
+    graph = module.graph
+    for node in list(graph.nodes):
+        if not is_call(node, aten.pad, aten.constant_pad_nd):
+            continue
+        margins: list[int] = list(node.args[1])
+        if min(margins) >= 0:
+            continue
+        source, shape = node.args[0], list(node.meta["val"].shape)
+        added = [max(margin, 0) for margin in margins]
+        with graph.inserting_before(node):
+            whole = source
+            if any(added):
+                whole = graph.call_function(
+                    node.target, (source, added, *node.args[2:]), node.kwargs
+                )
+            for at in range(0, len(margins), 2):
+                axis = len(shape) - 1 - at // 2
+                if min(margins[at : at + 2]) < 0:
+                    start = max(-margins[at], 0)
+                    end = start + shape[axis]
+                    whole = graph.call_function(aten.slice.Tensor, (whole, axis, start, end))
+        whole.meta = dict(node.meta)
+        node.replace_all_uses_with(whole)
+        graph.erase_node(node)
     module.recompile()
 
 
@@ -159,6 +197,33 @@ def constant(module: fx.GraphModule, node: fx.Node) -> Tensor:
     with torch.no_grad():
         value: Tensor = node.target(*args, **kwargs)
     return value.contiguous()
+
+
+def matrix_of(apply: Callable[[Tensor], Tensor], axis: int, sizes: Sequence[int]) -> Array:
+    """What a separable operator does along one of its dimensions.
+
+    Args:
+        apply: takes and gives (samples, channels, *sizes).
+        axis: of `sizes`.
+        sizes: of its input.
+    Returns:
+        (output, input); the other dimensions add nothing to it, their rows sum to one.
+    """
+    shape = [1, sizes[axis]] + [1] * len(sizes)
+    shape[2 + axis] = sizes[axis]
+    eye = torch.eye(sizes[axis]).reshape(shape)
+    whole = eye.expand(
+        1,
+        sizes[axis],
+        *(size for size in (sizes[at] if at != axis else sizes[axis] for at in range(len(sizes)))),
+    ).contiguous()
+    with torch.no_grad():
+        made = apply(whole)
+    for at in reversed(range(len(sizes))):
+        if at != axis:
+            made = made.select(2 + at, 0)
+    matrix: Array = made[0].T.contiguous().numpy()
+    return matrix
 
 
 def _computed(module: fx.GraphModule) -> set[fx.Node]:

@@ -21,6 +21,7 @@ from onnxscript import ir, optimizer
 
 from packlight.errors import BadInput
 from packlight.files import replace_file
+from packlight.graph import is_weight
 from packlight.network import Network, quiet_torch
 from packlight.runtimes.narrow import narrowed
 from packlight.runtimes.onnx_rewrites import pad_in_convolutions, pool_means
@@ -150,6 +151,7 @@ def refilled(
 
 def _strip(model: onnx.ModelProto, network: Network) -> None:
     graph = model.graph
+    _give_constants(graph, network)
     _name_quantized_constants(graph)
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version, model.doc_string = "packlight", "", ""
@@ -167,7 +169,7 @@ def _strip(model: onnx.ModelProto, network: Network) -> None:
         _drop_defaults(node)
     _copy_no_zeros(graph)
     _strip_functions(model)
-    _shorten_values(graph, {*network.module.state_dict()})
+    _shorten_values(graph, network)
     for value, batched in zip(graph.input, network.dynamic_batch, strict=True):
         if batched:
             old = value.type.tensor_type.shape.dim[0].dim_param
@@ -197,6 +199,20 @@ def _same_value(attribute: onnx.AttributeProto, default: onnx.AttributeProto) ->
         return False
     value: Any = onnx.helper.get_attribute_value(attribute)
     return bool(value == onnx.helper.get_attribute_value(default))
+
+
+def _give_constants(graph: onnx.GraphProto, network: Network) -> None:
+    """An output that is a stored tensor needs a node that makes it; the tensor keeps its name."""
+    (given,) = network.module.graph.find_nodes(op="output")
+    held = {tensor.name: tensor for tensor in graph.initializer}
+    for value, source in zip(graph.output, given.args[0], strict=True):
+        tensor = held.pop(value.name, None)
+        if tensor is None:
+            continue
+        tensor.name = str(source.target) if is_weight(source) else f"{value.name}_held"
+        for node in graph.node:
+            node.input[:] = [tensor.name if name == value.name else name for name in node.input]
+        graph.node.append(onnx.helper.make_node("Identity", [tensor.name], [value.name]))
 
 
 def _copy_no_zeros(graph: onnx.GraphProto) -> None:
@@ -248,15 +264,18 @@ def _name_quantized_constants(graph: onnx.GraphProto) -> None:
     graph.initializer.extend([*kept, *added])
 
 
-def _shorten_values(graph: onnx.GraphProto, named: set[str]) -> None:
-    """Number what only the exporter named; `named` are the user's parameters."""
-    fixed = {value.name for value in [*graph.input, *graph.output]}
-    fixed |= {tensor.name for tensor in graph.initializer} & named
+def _shorten_values(graph: onnx.GraphProto, network: Network) -> None:
+    """Number what only the exporter named; inputs, outputs and parameters keep the user's names."""
+    ends = [*graph.input, *graph.output]
+    # the exporter renames inputs that are outputs as well, and outputs that come twice
+    names = [*network.input_names, *network.output_names]
+    short = {"": "", **{value.name: name for value, name in zip(ends, names, strict=True)}}
+    fixed = {tensor.name for tensor in graph.initializer} & {*network.module.state_dict()}
+    fixed.update(names)
     taken = iter(f"v{number}" for number in range(10**9))
-    short: dict[str, str] = {"": ""}
 
     def rename(name: str) -> str:
-        if name in fixed:
+        if name in fixed and name not in short:
             return name
         if name not in short:
             short[name] = next(new for new in taken if new not in fixed)
@@ -275,8 +294,8 @@ def _shorten_values(graph: onnx.GraphProto, named: set[str]) -> None:
                         value.name = rename(value.name)
 
     walk(graph)
-    for tensor in graph.initializer:
-        tensor.name = rename(tensor.name)
+    for held in [*graph.initializer, *ends]:
+        held.name = rename(held.name)
 
 
 def _rename_dim(graph: onnx.GraphProto, old: str, new: str) -> None:

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from tests.reference.mil_operators import MORE
+
 
 def program(path: Path) -> Any:
     """The program of a package, as coremltools reads it back."""
@@ -26,24 +28,52 @@ def program(path: Path) -> Any:
 
 
 def operations(path: Path) -> list[Any]:
-    """Its operators that are not constants, in order."""
+    """Its operators that are not constants, in order, those inside of loops behind the loop."""
     (function,) = program(path).functions.values()
-    return [op for op in function.operations if op.op_type != "const"]
+    return _inside(function)
+
+
+def _inside(block: Any) -> list[Any]:
+    found = []
+    for op in block.operations:
+        found += [op] * (op.op_type != "const")
+        for inner in op.blocks:
+            found += _inside(inner)
+    return found
 
 
 def run(path: Path, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
     """Evaluate a package: one array per input in, one per output out."""
     (function,) = program(path).functions.values()
     values = dict(zip(function.inputs, map(torch.from_numpy, inputs), strict=True))
-    for op in function.operations:
+    _evaluate(function.operations, values)
+    return tuple(np.asarray(values[var.name]) for var in function.outputs)
+
+
+def _evaluate(operations: Sequence[Any], values: dict[str, Any]) -> None:
+    """Add what the operators make to the values, by name."""
+    for op in operations:
         if op.op_type == "const":
             values[op.outputs[0].name] = op.outputs[0].val
             continue
         given = {name: _given(values, var) for name, var in op.inputs.items() if var is not None}
-        made = _OPERATORS[op.op_type](**given)
+        if op.op_type == "while_loop":
+            made = _loop(*op.blocks, given["loop_vars"], values)
+        else:
+            made = _OPERATORS[op.op_type](**given)
         for var, value in zip(op.outputs, made if len(op.outputs) > 1 else [made], strict=True):
             values[var.name] = value
-    return tuple(np.asarray(values[var.name]) for var in function.outputs)
+
+
+def _loop(condition: Any, body: Any, state: list[Any], values: dict[str, Any]) -> list[Any]:
+    def results(block: Any) -> list[Any]:
+        inside = values | dict(zip((var.name for var in block.inputs), state, strict=True))
+        _evaluate(block.operations, inside)
+        return [inside[var.name] for var in block.outputs]
+
+    while bool(results(condition)[0]):
+        state = results(body)
+    return state
 
 
 def _given(values: dict[str, Any], var: Any) -> Any:
@@ -81,7 +111,7 @@ def _margins(x, kind, pad, kernel, strides, dilations):
 def _conv(x, weight, strides, pad_type, pad, dilations, groups, bias=None):
     weight, bias = _tensor(weight), None if bias is None else _tensor(bias)
     margins = _margins(x, pad_type, pad, weight.shape[2:], _ints(strides), _ints(dilations))
-    convolve = {3: F.conv1d, 4: F.conv2d}[x.ndim]
+    convolve = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[x.ndim]
     padded = F.pad(x, margins)
     return convolve(padded, weight, bias, _ints(strides), 0, _ints(dilations), int(groups))
 
@@ -98,6 +128,7 @@ def _pool(average):
     ):
         window, step = _ints(kernel_sizes), _ints(strides)
         margins = _margins(x, pad_type, pad, window, step, [1] * len(window))
+        given = list(margins)
         if ceil_mode:  # a window may reach over the end, as long as it begins before it
             for axis, (length, size, stride) in enumerate(
                 zip(x.shape[2:], window, step, strict=True)
@@ -108,11 +139,15 @@ def _pool(average):
                 begins = length + before + after - rest + (stride - size if rest else 0)
                 if rest and begins < length + before:
                     margins[at + 1] += stride - rest
+        reached = [after - before for after, before in zip(margins, given, strict=True)]
+        rank = len(window)
         if not average:
-            padded = F.pad(x, margins, value=-torch.inf)
-            return F.max_pool2d(padded, window, step)
-        counted = F.pad(torch.ones_like(x), margins, value=float(not exclude_padding_from_average))
-        return F.avg_pool2d(F.pad(x, margins), window, step) / F.avg_pool2d(counted, window, step)
+            largest = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}[rank]
+            return largest(F.pad(x, margins, value=-torch.inf), window, step)
+        mean = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[rank]
+        counted = F.pad(torch.ones_like(x), given, value=float(not exclude_padding_from_average))
+        counted = F.pad(counted, reached)  # beyond the padding nothing counts
+        return mean(F.pad(x, margins), window, step) / mean(counted, window, step)
 
     return pool
 
@@ -180,6 +215,17 @@ def _sparse(nonzero_data, mask, shape=None):
     return result
 
 
+_TYPES = {
+    "bool": torch.bool,
+    "fp16": torch.float16,
+    "fp32": torch.float32,
+    "int16": torch.int16,
+    "int32": torch.int32,
+    "int8": torch.int8,
+    "uint8": torch.uint8,
+}
+
+
 def _slice(x, begin, end, stride=None, begin_mask=None, end_mask=None, squeeze_mask=None):
     parts: list[Any] = []
     for axis in range(x.ndim):
@@ -192,9 +238,13 @@ def _slice(x, begin, end, stride=None, begin_mask=None, end_mask=None, squeeze_m
 
 
 def _pad(x, pad, mode="constant", constant_val=0.0):
-    assert str(mode) == "constant"
     pairs = list(zip(_ints(pad)[::2], _ints(pad)[1::2], strict=True))
-    return F.pad(x, [side for pair in reversed(pairs) for side in pair], value=float(constant_val))
+    sides = [side for pair in reversed(pairs) for side in pair]
+    if str(mode) == "constant":
+        return F.pad(x, sides, value=float(constant_val))
+    while len(sides) > 2 and sides[-2:] == [0, 0]:
+        del sides[-2:]
+    return F.pad(x, sides, str(mode))
 
 
 def _matmul(x, y, transpose_x=False, transpose_y=False):
@@ -209,12 +259,10 @@ def _joined(values, axis, interleave):
     return torch.stack(values, axis + 1).flatten(axis, axis + 1)
 
 
-_OPERATORS: dict[str, Any] = {
+_OPERATORS: dict[str, Any] = MORE | {
     "add": lambda x, y: _tensor(x) + _tensor(y),
     "avg_pool": _pool(average=True),
-    "cast": lambda x, dtype: x.to(
-        {"fp32": torch.float32, "fp16": torch.float16, "int32": torch.int32}[str(dtype)]
-    ),
+    "cast": lambda x, dtype: _tensor(x).to(_TYPES[str(dtype)]),
     "clip": lambda x, alpha, beta: x.clamp(float(alpha), float(beta)),
     "concat": lambda values, axis, interleave=False: _joined(
         [_tensor(value) for value in values], int(axis), bool(interleave)

@@ -232,6 +232,22 @@ def test_zeros_are_left_out_of_floats_from_ios_16_on(tmp_path, at_once):
     _assert_same_answers(network, path, 1e-4)
 
 
+def test_ios_18_holds_few_values_of_which_many_are_zero_in_a_table(tmp_path, at_once):
+    network = fuse(plain()).network
+    noise = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        value = value_of_name(network, "fc.weight")
+        value.copy_((value * 400).round() / 400)
+        value.mul_(torch.rand(value.shape, generator=noise) < 0.3)
+    path = coreml.write(network, tmp_path / "net.mlpackage", ios=18)
+    operations = mil.operations(path)
+    (picked,) = [op for op in operations if op.op_type == "constexpr_lut_to_sparse"]
+    (dense,) = [op for op in operations if op.op_type == "constexpr_sparse_to_dense"]
+    assert picked.indices_nonzero_data.val.size == np.count_nonzero(value.detach())
+    np.testing.assert_array_equal(dense.materialized_val_inference(), value.detach().numpy())
+    _assert_same_answers(network, path, 1e-4)
+
+
 def test_a_system_too_old_for_the_network_is_refused(rounded, tmp_path, at_once):
     with pytest.raises(BadInput, match="needs iOS 17; give --ios 17"):
         coreml.write(rounded[0], tmp_path / "net.mlpackage", ios=16)
@@ -272,15 +288,22 @@ def test_an_input_type_that_core_ml_lacks_is_refused(tmp_path):
 
 
 class _Stateful(nn.Module):
+    """A scalar among the inputs, a stored tensor among the outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = nn.Parameter(torch.arange(6.0).reshape(3, 2))
+
     def forward(self, state, gain):
-        return state * gain
+        return state * gain, self.held
 
 
-def test_a_scalar_input_has_one_dimension(tmp_path, at_once):
+def test_scalar_inputs_have_one_dimension_and_outputs_may_be_stored(tmp_path, at_once):
     network = Network.from_module(_Stateful(), (torch.ones(2, 3), torch.tensor(3.0)))
     path = coreml.write(network, tmp_path / "net.mlpackage")
-    (made,) = mil.run(path, [np.ones((2, 3), np.float32), np.array([3], np.float32)])
+    made, held = mil.run(path, [np.ones((2, 3), np.float32), np.array([3], np.float32)])
     np.testing.assert_array_equal(made, np.full((2, 3), 3))
+    np.testing.assert_array_equal(held, np.arange(6.0).reshape(3, 2))
 
 
 class _Gated(nn.Module):
@@ -292,9 +315,64 @@ class _Gated(nn.Module):
         return self.gru(signal)[0][:, -1]
 
 
-def test_layers_that_core_ml_runs_in_a_loop_are_written(tmp_path, at_once):
-    path = coreml.write(Network.from_module(_Gated(), (torch.randn(2, 5, 4),)), tmp_path / "n")
-    assert "while_loop" in [op.op_type for op in mil.operations(path)]
+class _Remembering(nn.Module):
+    """Both kinds of recurrent layers, a cell, and a product with a stored matrix."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(4, 6, batch_first=True, bidirectional=True)
+        self.inner = nn.Parameter(torch.linspace(-1, 1, 12 * 5).sin().reshape(12, 5))
+        self.cell = nn.LSTMCell(5, 3)
+
+    def forward(self, signal):
+        x = torch.relu(self.lstm(signal)[0]) @ self.inner
+        return self.cell(x[:, -1], (x[:, 0, :3], x[:, 1, :3]))[0]
+
+
+@pytest.mark.parametrize(("module", "form"), [(_Gated, "while_loop"), (_Remembering, "lstm")])
+def test_recurrent_layers_keep_our_integers_though_coremltools_reorders_them(
+    module, form, tmp_path, at_once
+):
+    signals = torch.randn(16, 5, 4, generator=torch.Generator().manual_seed(0))
+    network = quantised(Network.from_module(module().eval(), (signals[:2],)), signals)
+    path = coreml.write(network, tmp_path / "n")
+    assert form in [op.op_type for op in mil.operations(path)]
+    held = {row.tobytes() for value in _decompressed(path) for row in [*value, *value.T]}
+    for name, levels in integers(network).items():
+        scale = value_of_name(network, name.replace("_quantized", "_scale")).numpy()
+        rows = levels if len(scale) == len(levels) else levels.T
+        assert all(row.tobytes() in held for row in rows.astype(np.float32) * scale[:, None]), name
+    x = signals[:1].numpy()
+    (made,), (wanted,) = mil.run(path, [x]), _answers(network, x)
+    np.testing.assert_allclose(made, wanted, atol=1e-3)
+
+
+class _Unusual(nn.Module):
+    """What coremltools has not, or not exactly."""
+
+    def forward(self, image):
+        x = nn.functional.interpolate(image, scale_factor=2, mode="bicubic")
+        x = nn.functional.interpolate(x, size=(9, 13), mode="nearest-exact")
+        x = nn.functional.pad(x, (-1, 2, 0, -2)).movedim(1, 3)
+        x = nn.functional.celu(x, 1.5) + nn.functional.logsigmoid(x)
+        y = nn.functional.hardshrink(x, 0.3) + nn.functional.softshrink(x, 0.2)
+        return y, (1 + x / 10).prod(2), 1 / (0.1 + image.abs()), image
+
+
+def test_operators_that_coremltools_has_not_are_spelt_out(tmp_path, at_once):
+    network = Network.from_module(_Unusual(), (images(2),))
+    path = coreml.write(network, tmp_path / "n")
+    _assert_same_answers(network, path, 1e-5)
+
+
+class _Around(nn.Module):
+    def forward(self, image):
+        return nn.functional.pad(image, (1, 1, 1, 1), mode="circular")
+
+
+def test_the_operator_at_which_coremltools_stops_is_named(tmp_path, at_once):
+    with pytest.raises(BadInput, match=r"for Core ML: operator pad: Pad mode should be one of"):
+        coreml.write(Network.from_module(_Around(), (images(2),)), tmp_path / "n")
 
 
 def test_a_missing_package_is_named_with_its_command(monkeypatch, tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from torch import nn
 
 from packlight.errors import BadInput
 from packlight.network import Network
@@ -32,6 +33,31 @@ def test_names_and_metadata_survive():
     assert [value.name for value in model.graph.output] == ["scores/x"]
     assert {item.key: item.value for item in model.metadata_props} == {"a": "b"}
     assert {"conv1.weight", "fc.bias"} <= {tensor.name for tensor in model.graph.initializer}
+
+
+class _Anchored(nn.Module):
+    """Gives its input, a value and a stored tensor, the last two twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+        self.anchors = nn.Parameter(torch.arange(8.0).reshape(4, 2))
+
+    def forward(self, x):
+        y = self.layer(x)
+        return x, y, y, self.anchors, self.anchors
+
+
+def test_outputs_may_be_inputs_and_stored_tensors_and_come_twice():
+    network = Network.from_module(_Anchored(), (torch.ones(2, 3),))
+    with torch.no_grad():
+        wanted = network(torch.ones(2, 3))
+    session = Session(onnx_file.to_bytes(network))
+    made = session(np.ones((2, 3), np.float32))
+    assert session.input_names == ["x"]
+    assert session.output_names == [f"output_{index}" for index in range(5)]
+    for one, other in zip(made, wanted, strict=True):
+        np.testing.assert_allclose(one, other.numpy(), atol=1e-6)
 
 
 def test_a_file_holds_little_besides_its_weights():

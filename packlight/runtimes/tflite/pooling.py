@@ -9,6 +9,7 @@ import numpy as np
 from torch import fx
 
 from packlight.graph import argument, aten
+from packlight.runtimes.lowering import matrix_of
 from packlight.runtimes.tflite.layouts import Layout, as_image, stored_axis
 from packlight.runtimes.tflite.lowering import (
     Ending,
@@ -19,7 +20,7 @@ from packlight.runtimes.tflite.lowering import (
     shape_of,
     unsupported,
 )
-from packlight.runtimes.tflite.resizing import matrix_of, multiplied
+from packlight.runtimes.tflite.resizing import multiplied
 from packlight.runtimes.tflite.schema import schema
 from packlight.runtimes.tflite.windows import Windows, pair, place
 from packlight.types import Array

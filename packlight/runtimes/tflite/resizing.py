@@ -7,13 +7,13 @@ average is a matrix along each dimension: torch's own operator, applied to the i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch import Tensor, fx
+from torch import fx
 
 from packlight.graph import argument, aten, is_call
+from packlight.runtimes.lowering import matrix_of
 from packlight.runtimes.tflite.layouts import Layout
 from packlight.runtimes.tflite.lowering import Ending, Lowering, Value, rule, shape_of, unsupported
 from packlight.runtimes.tflite.picking import gathered
@@ -89,33 +89,6 @@ def multiplied(low: Lowering, node: fx.Node, x: Value, matrices: Sequence[Array]
         low.file.operator("FULLY_CONNECTED", inputs, [made], options)
         tensor = made if axis == rank - 1 else low.transposed(made, order, None)
     low.give(node, Value(shape_of(node), tensors={(False, Layout.PLAIN): tensor}))
-
-
-def matrix_of(apply: Callable[[Tensor], Tensor], axis: int, sizes: Sequence[int]) -> Array:
-    """What a separable operator does along one of its dimensions.
-
-    Args:
-        apply: takes and gives (samples, channels, *sizes).
-        axis: of `sizes`.
-        sizes: of its input.
-    Returns:
-        (output, input); the other dimensions add nothing to it, their rows sum to one.
-    """
-    shape = [1, sizes[axis]] + [1] * len(sizes)
-    shape[2 + axis] = sizes[axis]
-    eye = torch.eye(sizes[axis]).reshape(shape)
-    whole = eye.expand(
-        1,
-        sizes[axis],
-        *(size for size in (sizes[at] if at != axis else sizes[axis] for at in range(len(sizes)))),
-    ).contiguous()
-    with torch.no_grad():
-        made = apply(whole)
-    for at in reversed(range(len(sizes))):
-        if at != axis:
-            made = made.select(2 + at, 0)
-    matrix: Array = made[0].T.contiguous().numpy()
-    return matrix
 
 
 def _matrix(node: fx.Node, axis: int) -> Array:
