@@ -19,8 +19,9 @@ enum {
     NODE_BITS = 3                /* + place in the tree of the bits below the first */
 };
 
-/* Models that are asked, beside the distribution; bits hardly depend on anything. */
-enum { FOR_VALUE = 4, FOR_OCTAVE = 3, FOR_BIT = 2 };
+/* Models that are asked, beside the distribution; bits hardly depend on anything, except where a
+ * value is told from another one. */
+enum { ALL_MODELS = PLT_CONTEXTS, FOR_OCTAVE = 3, FOR_BIT = 2 };
 
 enum {
     MEAN_BITS = 8,
@@ -534,8 +535,10 @@ static int cut(plt_model *m, plt_range *rc, interval *in, uint32_t node, int bit
 {
     uint32_t middle = mass_from(in, edge);
     int prior = split(in->low, middle, in->high);
+    uint32_t exact = on_its_side(in, node);
 
-    bit = decide(m, rc, FOR_OCTAVE, node, on_its_side(in, node), bit, prior);
+    bit = m->reference.on ? decide(m, rc, ALL_MODELS, node, exact, bit, prior)
+                          : decide(m, rc, FOR_OCTAVE, node, exact, bit, prior);
     *(bit ? &in->low : &in->high) = middle;
     return bit;
 }
@@ -553,7 +556,8 @@ static int halve(plt_model *m, plt_range *rc, interval *in, uint32_t node, uint3
     uint32_t middle = bend_at(m, in, edge);
     int prior = plt_stretch_limited((int)(in->low - in->high) >> 4);
 
-    bit = decide(m, rc, FOR_BIT, node, exact, bit, prior);
+    bit = m->reference.on ? decide(m, rc, ALL_MODELS, node, exact, bit, prior)
+                          : decide(m, rc, FOR_BIT, node, exact, bit, prior);
     *(bit ? &in->low : &in->high) = middle;
     return bit;
 }
@@ -585,14 +589,14 @@ int32_t plt_model_integer(plt_model *m, plt_range *rc, int32_t value, const plt_
     in.low = mass_below(&in.d, -half);
     in.high = mass_below(&in.d, half);
     int prior = split(0, MASS - (in.high - in.low), MASS);
-    if (decide(m, rc, FOR_VALUE, NODE_ZERO, NODE_ZERO, value == 0, prior)) {
+    if (decide(m, rc, ALL_MODELS, NODE_ZERO, NODE_ZERO, value == 0, prior)) {
         learn(m, 0);
         return 0;
     }
     prior = split(in.high, MASS, MASS + in.low);
     in.negative = range->lowest >= 0    ? 0
                   : range->highest <= 0 ? 1
-                  : decide(m, rc, FOR_VALUE, NODE_SIGN, NODE_SIGN, value < 0, prior);
+                  : decide(m, rc, ALL_MODELS, NODE_SIGN, NODE_SIGN, value < 0, prior);
     turn(&in);
     uint32_t limit = magnitude_of(in.negative ? range->lowest : range->highest);
     in.low = in.high;
@@ -703,7 +707,7 @@ uint32_t plt_model_float(plt_model *m, plt_range *rc, uint32_t value, const plt_
 
     expect(m);
     choose_contexts(m);
-    if (decide(m, rc, FOR_VALUE, NODE_ZERO, NODE_ZERO, !exponent && !mantissa, 0)) {
+    if (decide(m, rc, ALL_MODELS, NODE_ZERO, NODE_ZERO, !exponent && !mantissa, 0)) {
         sign = (uint32_t)plt_bit(rc, (int)sign, 64);
         learn(m, 0);
         return sign << (mbits + ebits);
@@ -711,7 +715,7 @@ uint32_t plt_model_float(plt_model *m, plt_range *rc, uint32_t value, const plt_
     in.d = expected(&m->now);
     in.low = in.high = mass_below(&in.d, 0);
     int prior = split(in.low, MASS, MASS + in.low);
-    sign = (uint32_t)decide(m, rc, FOR_VALUE, NODE_SIGN, NODE_SIGN, (int)sign, prior);
+    sign = (uint32_t)decide(m, rc, ALL_MODELS, NODE_SIGN, NODE_SIGN, (int)sign, prior);
     in.negative = (int)sign;
     turn(&in);
     in.high = MASS;

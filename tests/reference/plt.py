@@ -934,7 +934,8 @@ class Model:
         """Does the magnitude reach `edge`, the beginning of an octave? Keeps that side."""
         middle = mass_from(part, edge)
         prior = split(part.low, middle, part.high)
-        bit = self.decide(rc, 3, node, node + NODES * part.negative, prior)
+        models = CONTEXTS if self.referenced else 3
+        bit = self.decide(rc, models, node, node + NODES * part.negative, prior)
         if bit:
             part.low = middle
         else:
@@ -944,7 +945,7 @@ class Model:
     def halve(self, rc: RangeDecoder, part: Interval, node: int, exact: int, edge: int) -> int:
         """Does it reach `edge`, in the middle between two bends?"""
         prior = limited(part.low - part.high >> 4, STRETCH_LIMIT)
-        bit = self.decide(rc, 2, node, exact, prior)
+        bit = self.decide(rc, CONTEXTS if self.referenced else 2, node, exact, prior)
         if bit:
             part.low = bend_at(part, edge)
         else:
