@@ -184,7 +184,11 @@ def _factor(before: Any, after: Any, less: str, more: str) -> str:
     a, b = finite(before), finite(after)
     if not a or not b:
         return NONE
-    return f"{ratio(a, b)} {less}" if b <= a else f"{ratio(b, a)} {more}"
+    word = less if b <= a else more
+    larger, smaller = max(a, b), min(a, b)
+    if larger < 1.05 * smaller:  # as a factor it would be 1.0
+        return f"{larger / smaller - 1:.1%} {word}"
+    return f"{ratio(larger, smaller)} {word}"
 
 
 def _change(drop: Report) -> str:

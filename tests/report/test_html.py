@@ -134,6 +134,14 @@ def test_growth_is_not_called_smaller() -> None:
     assert "1.5× slower" in text
 
 
+def test_a_small_change_is_told_in_percent() -> None:
+    report = example()
+    report["compressed"] |= {"packed_bytes": 5_004_329, "bytes": 4_900_000}
+    text = Page(render(report)).text
+    assert "1.0% larger than the file" in text
+    assert "1.1% smaller once installed" in text
+
+
 def test_a_missed_budget_is_plain_to_see() -> None:
     report = example() | {"met": False, "why": "the packed download is 598 KB, above 500 KB"}
     text = Page(render(report)).text
