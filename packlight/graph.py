@@ -51,6 +51,12 @@ def is_weight(node: Any) -> bool:
     return isinstance(node, fx.Node) and node.op == "get_attr"
 
 
+def pair(value: Any) -> tuple[int, int]:
+    """A number for both dimensions, or one for each, as operators over images take either."""
+    numbers = list(value) if isinstance(value, (list, tuple)) else [value]
+    return (int(numbers[0]), int(numbers[-1]))
+
+
 def value_of(module: fx.GraphModule, node: fx.Node) -> Tensor:
     """The tensor that a `get_attr` node reads."""
     owner, _, leaf = str(node.target).rpartition(".")

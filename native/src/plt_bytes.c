@@ -34,7 +34,7 @@ void plt_bytes_init(plt_bytes *b, const plt_tables *t)
     for (size_t i = 0; i < 1024; i++)
         for (int k = 0; k < 33; k++)
             b->refine[i * 33 + (size_t)k] =
-                (plt_counter)plt_squash(t, plt_stretch_limited((k - 16) * 128)) << 16;
+                (plt_counter)plt_squash(t, plt_within((k - 16) * 128, PLT_STRETCH_LIMIT)) << 16;
 }
 
 static uint8_t back(const plt_bytes *b, uint32_t distance)

@@ -1,16 +1,11 @@
 /* See plt_filter.h. */
 #include "plt_filter.h"
 
-#include "plt_eight.h"
+#include "plt_logistic.h"
 
 #include <string.h>
 
 enum { ERROR_LIMIT = 511, ABOVE_RATE = 48, BESIDE_RATE = 32 };
-
-static int32_t within(int32_t v, int32_t limit)
-{
-    return v > limit ? limit : v < -limit ? -limit : v;
-}
 
 void plt_filter_begin(plt_filter *f, uint32_t columns)
 {
@@ -33,7 +28,7 @@ static int32_t filtered(const int16_t *x, const int16_t *w, uint32_t n)
     plt_sums sums = plt_sums_begin();
     for (uint32_t i = 0; i < n; i += 8)
         sums = plt_sums_add(sums, plt_eight_load(x + i), plt_eight_load(w + i));
-    return within(plt_sums_total(sums) >> 15, PLT_FILTER_LIMIT);
+    return plt_within(plt_sums_total(sums) >> 15, PLT_FILTER_LIMIT);
 }
 
 /* Moves the weights along the inputs, by `step` / 65536. */
@@ -59,8 +54,8 @@ void plt_filter_learn(plt_filter *f, uint32_t row, uint32_t column, int32_t valu
 {
     if (!f->reach)
         return;
-    int32_t above = within(value - f->by_above, ERROR_LIMIT) * ABOVE_RATE;
-    int32_t beside = within(value - f->by_beside, ERROR_LIMIT) * BESIDE_RATE;
+    int32_t above = plt_within(value - f->by_above, ERROR_LIMIT) * ABOVE_RATE;
+    int32_t beside = plt_within(value - f->by_beside, ERROR_LIMIT) * BESIDE_RATE;
     adjust(f->above_weight, f->above[column], PLT_ABOVE, (int16_t)above);
     adjust(f->beside_weight + (size_t)column * f->reach, f->line + PLT_BESIDE + column - f->reach,
            f->reach, (int16_t)beside);

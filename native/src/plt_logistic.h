@@ -81,11 +81,10 @@ static inline int plt_stretch(const plt_tables *t, uint32_t p16)
     return t->stretch[p16 >> 4];
 }
 
-static inline int plt_stretch_limited(int stretch)
+/* The nearest number from -limit to limit. */
+static inline int plt_within(int v, int limit)
 {
-    return stretch > PLT_STRETCH_LIMIT    ? PLT_STRETCH_LIMIT
-           : stretch < -PLT_STRETCH_LIMIT ? -PLT_STRETCH_LIMIT
-                                          : stretch;
+    return v > limit ? limit : v < -limit ? -limit : v;
 }
 
 /* The probability of a stretch within the limit. */
@@ -105,7 +104,7 @@ static inline int plt_mixed(plt_sums sums)
 {
     int s = plt_sums_total(sums) >> 16;
     if (PLT_SELDOM(s > PLT_STRETCH_LIMIT || s < -PLT_STRETCH_LIMIT))
-        s = plt_stretch_limited(s);
+        s = plt_within(s, PLT_STRETCH_LIMIT);
     return s;
 }
 

@@ -78,11 +78,6 @@ static int64_t limited(int64_t v, int64_t limit)
     return v > limit ? limit : v < -limit ? -limit : v;
 }
 
-static int within(int v, int limit)
-{
-    return v > limit ? limit : v < -limit ? -limit : v;
-}
-
 void plt_model_init(plt_model *m)
 {
     memset(m, 0, sizeof *m);
@@ -404,7 +399,7 @@ static void choose_contexts(plt_model *m)
         signs = signs * 3 + (uint32_t)((v > 0) - (v < 0) + 1);
     }
     /* the prediction, in eighths of the scale */
-    int32_t relative = within(e->predicted * 16 * 8 / ((int32_t)e->scale + 16), 15);
+    int32_t relative = plt_within(e->predicted * 16 * 8 / ((int32_t)e->scale + 16), 15);
 
     c[0] = row * 32 + column;
     c[1] = (uint32_t)(relative + 16) * 32 + (scale >> 2);
@@ -412,8 +407,8 @@ static void choose_contexts(plt_model *m)
     if (m->reference.on) {
         uint32_t sure = quantise(e->error_scale, 3, 31);
         sure = sure < 4 ? 0 : at_most(sure - 4, 7);
-        c[1] = (uint32_t)(within(m->reference.value, 63) + 63) * 8 + sure;
-        c[2] = (uint32_t)(within(e->predicted >> 2, 63) + 63) * 8 + sure;
+        c[1] = (uint32_t)(plt_within(m->reference.value, 63) + 63) * 8 + sure;
+        c[2] = (uint32_t)(plt_within(e->predicted >> 2, 63) + 63) * 8 + sure;
     }
     /* Kinds of tensors share the space of every context but seldom meet in it, nor do grids. */
     for (int k = 0; k < PLT_CONTEXTS - 1; k++)
@@ -497,7 +492,7 @@ static int32_t ln_256(uint32_t v)
  * and `high`. */
 static int split(uint32_t low, uint32_t middle, uint32_t high)
 {
-    return plt_stretch_limited(ln_256(high - middle + 32) - ln_256(middle - low + 32));
+    return plt_within(ln_256(high - middle + 32) - ln_256(middle - low + 32), PLT_STRETCH_LIMIT);
 }
 
 /* The part of the distribution that the value is known to lie in. */
@@ -554,7 +549,7 @@ static int halve(plt_model *m, plt_range *rc, interval *in, uint32_t node, uint3
                  int64_t edge)
 {
     uint32_t middle = bend_at(m, in, edge);
-    int prior = plt_stretch_limited((int)(in->low - in->high) >> 4);
+    int prior = plt_within((int)(in->low - in->high) >> 4, PLT_STRETCH_LIMIT);
 
     bit = m->reference.on ? decide(m, rc, ALL_MODELS, node, exact, bit, prior)
                           : decide(m, rc, FOR_BIT, node, exact, bit, prior);

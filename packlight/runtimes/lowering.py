@@ -9,15 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from packlight.graph import (
-    add_weight,
-    aten,
-    free_name,
-    is_call,
-    is_weight,
-    quantized,
-    value_of,
-)
+from packlight.graph import add_weight, aten, free_name, is_call, is_weight, quantized, value_of
 from packlight.network import Network
 from packlight.types import Array
 

@@ -23,11 +23,11 @@ class Placed:
 
     Args:
         seen: names of the constants in all delegates.
-        repeated: bytes that are in the file more than once, because two delegates read them.
+        repeated: a constant is in the file more than once, because two delegates read it.
     """
 
     seen: set[str] = field(default_factory=set)
-    repeated: int = 0
+    repeated: bool = False
 
 
 @contextmanager
@@ -73,7 +73,7 @@ def _place(graph: Any, constants: bytearray, store: Any, placed: Placed) -> None
             constants.extend(bytes(-len(constants) % CONSTANT_TENSOR_ALIGNMENT))
             starts[name] = len(constants)
             constants.extend(data)
-            placed.repeated += len(data) * (name in placed.seen)
+            placed.repeated |= name in placed.seen
         entry.offset, entry.named_key = starts[name], None  # an empty name would be looked up
     placed.seen |= starts.keys()
     if starts:

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
-from packlight.graph import argument, aten, is_call, is_weight, layer_name, value_of
+from packlight.graph import argument, aten, is_call, is_weight, layer_name, pair, value_of
 from packlight.network import Network
 from packlight.types import Array
 
@@ -188,7 +188,7 @@ def _windows(node: fx.Node, value: Tensor, groups: int) -> Tensor:
     kernel = node.args[1].meta["val"].shape[2:]
     if value.ndim == 3:  # one dimension is two with a height of 1
         value, kernel = value.unsqueeze(2), (1, *kernel)
-    stride, dilation = (_pair(argument(node, i, name, 1)) for i, name in ((3, "stride"), (5, "d")))
+    stride, dilation = (pair(argument(node, i, name, 1)) for i, name in ((3, "stride"), (5, "d")))
     padding = argument(node, 4, "padding", 0)
     if isinstance(padding, str):
         padding = (
@@ -198,18 +198,12 @@ def _windows(node: fx.Node, value: Tensor, groups: int) -> Tensor:
         )
     if len(node.args[1].meta["val"].shape) == 3:
         stride, dilation, padding = (
-            (neutral, one[-1]) for neutral, one in ((1, stride), (1, dilation), (0, _pair(padding)))
+            (neutral, one[-1]) for neutral, one in ((1, stride), (1, dilation), (0, pair(padding)))
         )
-    columns = F.unfold(value, kernel, dilation, _pair(padding), stride)
+    columns = F.unfold(value, kernel, dilation, pair(padding), stride)
     samples, _, positions = columns.shape
     split = columns.reshape(samples, groups, -1, positions)
     return split.permute(1, 0, 3, 2).reshape(groups, samples * positions, -1)
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    if isinstance(value, int):
-        return value, value
-    return (int(value[0]), int(value[-1]))
 
 
 def weight_array(network: Network, name: str) -> Array:

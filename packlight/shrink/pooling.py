@@ -32,6 +32,7 @@ from packlight.graph import (
     is_call,
     is_weight,
     layer_name,
+    pair,
     value_of,
 )
 from packlight.network import Network
@@ -134,18 +135,14 @@ def _pointwise(network: Network, node: fx.Node) -> bool:
     return (
         tuple(value_of(network.module, node.args[1]).shape[2:]) == (1, 1)
         and all(isinstance(size, int) for size in sizes)
-        and _pair(argument(node, 3, "stride", 1)) == (1, 1)
+        and pair(argument(node, 3, "stride", 1)) == (1, 1)
         and not isinstance(argument(node, 4, "padding", 0), str)
         and (bias is None or is_weight(bias))
     )
 
 
 def _padding(node: fx.Node) -> tuple[int, int]:
-    return _pair(argument(node, 4, "padding", 0))
-
-
-def _pair(value: int | list[int]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[-1])
+    return pair(argument(node, 4, "padding", 0))
 
 
 def _read(network: Network, end: _End, window: tuple[int, int]) -> Network:

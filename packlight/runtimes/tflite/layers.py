@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import fx
 
-from packlight.graph import argument, aten
+from packlight.graph import argument, aten, pair
 from packlight.runtimes.tflite.flatfile import Grid
 from packlight.runtimes.tflite.layouts import Layout, as_image
 from packlight.runtimes.tflite.lowering import (
@@ -24,7 +24,7 @@ from packlight.runtimes.tflite.lowering import (
 )
 from packlight.runtimes.tflite.moving import strided_slice
 from packlight.runtimes.tflite.schema import schema
-from packlight.runtimes.tflite.windows import Windows, pair, place
+from packlight.runtimes.tflite.windows import Windows, place
 from packlight.types import Array
 
 KERNEL_ORDER = (0, 2, 3, 1)  # (out, in, h, w) -> (out, h, w, in)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import fx
 
-from packlight.graph import argument, aten
+from packlight.graph import argument, aten, pair
 from packlight.runtimes.lowering import matrix_of
 from packlight.runtimes.tflite.layouts import Layout, as_image, stored_axis
 from packlight.runtimes.tflite.lowering import (
@@ -22,7 +22,7 @@ from packlight.runtimes.tflite.lowering import (
 )
 from packlight.runtimes.tflite.resizing import multiplied
 from packlight.runtimes.tflite.schema import schema
-from packlight.runtimes.tflite.windows import Windows, pair, place
+from packlight.runtimes.tflite.windows import Windows, place
 from packlight.types import Array
 
 LOWEST = float(np.finfo(np.float32).min)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from torch import fx
 
-from packlight.graph import argument, aten
+from packlight.graph import argument, aten, pair
 from packlight.runtimes.tflite.layers import Call, Kernel, write
 from packlight.runtimes.tflite.layouts import Layout, as_image
 from packlight.runtimes.tflite.lowering import Lowering, rule, shape_of, unsupported
 from packlight.runtimes.tflite.schema import schema
-from packlight.runtimes.tflite.windows import pair, place
+from packlight.runtimes.tflite.windows import place
 from packlight.types import Array
 
 ORDER = (1, 2, 3, 0)  # (in, out, h, w) -> (out, h, w, in)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from packlight.runtimes.tflite.schema import schema
 
@@ -63,9 +62,3 @@ def place(
     if same:
         return Windows(schema.Padding.SAME, (0, 0), (0, 0))
     return Windows(schema.Padding.VALID, (before[0], before[1]), (after[0], after[1]))
-
-
-def pair(value: Any) -> tuple[int, int]:
-    """A number for both dimensions, or one for each."""
-    numbers = list(value) if isinstance(value, (list, tuple)) else [value]
-    return (int(numbers[0]), int(numbers[-1]))
