@@ -7,8 +7,9 @@ All get the same calibration samples, and onnxruntime judges all on the same oth
 run. A peer's network counts as the best general compressor makes it; ours as `packlight pack` does.
 Nobody retrains. Each peer offers several points of bytes and accuracy; ours is asked for a ladder
 of sizes below them, and against each peer's point stands our smallest that is at least as accurate.
-Where int8 activations are not accurate enough, ours is asked for shared float weights too. Peers
-are installed on their first use, each into its own environment (see `peers`).
+Ours is asked for each size with activations in int8 and, as most peers leave them, in float; for
+points that neither reaches, with shared float weights too. Peers are installed on their first use,
+each into its own environment (see `peers`).
 
 Accuracy is the share of answers that stay the original's, and top-1 where there are labels. Both
 sides choose among points with the judges' eyes, which flatters both; so the interval of the
@@ -21,7 +22,7 @@ import argparse
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,6 @@ from benchmarks.same_accuracy import Point, ladder, match
 from packlight import data as samples_of
 from packlight.errors import BudgetNotMet
 from packlight.runtimes.onnxruntime import VERSION
-from packlight.units import show_size
 
 SHARED = Path(__file__).parents[2] / "shared"
 DEFAULTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
@@ -53,6 +53,11 @@ STEP, SHORT_STEP = 0.87, 0.75  # from one size asked of ours to the next
 PEER_SECONDS = 1200  # for all settings of one peer
 MOST = 1 / 3  # of the original's bytes: larger networks are hardly compressed
 SATURATED = 0.9  # of the size asked for: finer grids than these are not made
+WAYS: Mapping[str, dict[str, str]] = {
+    "int8": {},
+    "float activations": {"activations": "float"},
+    "shared floats": {"only": "palettize"},
+}
 
 
 def main() -> None:
@@ -186,10 +191,10 @@ def measure(
         }
 
     yield record()
-    for only in ("quantize", "palettize"):
-        wanted = near if only == "quantize" else _unmatched(near, ours, judges.whole)
+    for way in WAYS:
+        wanted = near if way != "shared floats" else _unmatched(near, ours, judges.whole)
         for target in ladder(wanted, judges.whole, step):
-            ours.append(_fitted(subject, only, target, folder / "packlight", judges))
+            ours.append(_fitted(subject, way, target, folder / "packlight", judges))
             yield record()
             if ours[-1].size < SATURATED * target:
                 break
@@ -211,24 +216,24 @@ def _unmatched(theirs: list[Point], ours: list[Point], metrics: dict[str, float]
     ]
 
 
-def _fitted(subject: Subject, only: str, target: int, folder: Path, judges: Judges) -> Point:
-    """Ours at a size."""
+def _fitted(subject: Subject, way: str, target: int, folder: Path, judges: Judges) -> Point:
+    """Ours at a size, in one of `WAYS`."""
     try:
         result = packlight.fit(
             subject.model,
             subject.data,
             target_size=target,
-            only=only,
+            **WAYS[way],
             preprocess=subject.preprocess,
             calibrate=subject.calibrate,
             seed=subject.seed,
-            out=folder / f"{only}-{target}",
+            out=folder / f"{way.replace(' ', '-')}-{target}",
             force=True,
         )
     except BudgetNotMet as problem:
         result = problem.nearest
     size = result.packed.stat().st_size
-    return judges.point("packlight", f"{only} to {show_size(target)}", size, result.model)
+    return judges.point("packlight", way, size, result.model)
 
 
 def _job(folder: Path, model: Path, fit: samples_of.Samples, names: list[str]) -> Path:

@@ -132,7 +132,7 @@ def _best(record: Record) -> list[list[str]]:
                 f"{peer['tool']}, {peer['setting']}",
                 count(peer["size"]),
                 _score(peer, metric),
-                count(ours["size"]) if ours else "not reached",
+                f"{count(ours['size'])}, {ours['setting']}" if ours else "not reached",
                 _score(ours, metric) if ours else "",
                 _percent(found["ratio"], 0) if ours else "",
                 span(-less["high"], -less["low"]) if less else "",

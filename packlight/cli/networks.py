@@ -95,6 +95,13 @@ def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Make only these: quantize, prune, palettize, factorize; or two, as prune,palettize.",
 )
 @click.option(
+    "--activations",
+    type=click.Choice(["int8", "float"]),
+    default="int8",
+    show_default=True,
+    help="float: integers in the weights alone; nearer to the original at a size, and no faster.",
+)
+@click.option(
     "--pattern",
     default="free",
     metavar="PATTERN",

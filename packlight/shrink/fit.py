@@ -35,7 +35,7 @@ from packlight.shrink.flipped import pictures
 from packlight.shrink.job import Job, Outcome
 from packlight.shrink.layers import find_layers
 from packlight.shrink.measuring import EvalFn
-from packlight.shrink.moves import DEFAULT
+from packlight.shrink.moves import ACTIVATIONS, DEFAULT
 from packlight.shrink.moves import parse as parse_moves
 from packlight.shrink.prune import FREE, Pattern
 from packlight.shrink.record import describe
@@ -78,6 +78,7 @@ def fit(
     max_ram: str | int | None = None,
     effort: str = "fast",
     only: str | Sequence[str] | None = None,
+    activations: str = "int8",
     pattern: str = "free",
     recipe: str | None = None,
     labels: bool = False,
@@ -118,6 +119,8 @@ def fit(
             30 times as long.
         only: the moves to make, where not those that `fit` makes by itself: "quantize", "prune",
             "palettize" or "factorize", or two of them (`packlight.shrink.moves`).
+        activations: "int8" for kernels on integers; "float" leaves them as they are, so that the
+            answers are nearer to the original's at the same size, and no faster.
         pattern: what `only="prune"` takes together: "2:4" leaves 2 of 4 neighbouring inputs, "1x4"
             takes blocks of 1 output and 4 inputs, "free" single weights.
         recipe: "deep-compression" prunes, shares and codes in that paper's own order, to be
@@ -155,6 +158,13 @@ def fit(
     if effort not in EFFORTS:
         raise BadInput(f"effort {effort!r} is none of {', '.join(EFFORTS)}")
     moves = parse_moves(only, effort, budget, recipe)
+    if activations not in ACTIVATIONS:
+        raise BadInput(f"activations {activations!r} are none of {', '.join(ACTIVATIONS)}")
+    if activations == "float" and "quantize" not in moves:
+        raise BadInput(
+            "--activations float says what quantised layers read; the moves asked for leave "
+            "activations in float by themselves"
+        )
     together = Pattern.parse(pattern)
     if together != FREE and moves != ("prune",):
         raise BadInput(f"--pattern {pattern} says how to prune; give it with --only prune")
@@ -190,7 +200,8 @@ def fit(
             dataset, calibrate, seed, _steering(macs), learning=effort != "fast"
         )
         fused = fuse(network)
-        earlier = None if base is None else read_earlier(base, find_layers(fused.network))
+        top = ACTIVATIONS[activations]
+        earlier = None if base is None else read_earlier(base, find_layers(fused.network), top)
     folder = output_folder(out or f"{_stem(network)}-fitted", force, "a fit writes")
     original = onnx_file.source_of(network)
     stages = Stages(
@@ -207,6 +218,7 @@ def fit(
                 str(budget),
                 effort,
                 moves,
+                activations,
                 pattern,
                 recipe,
                 labels,
@@ -221,6 +233,7 @@ def fit(
         split=split,
         budget=budget,
         moves=moves,
+        activations=activations,
         effort=effort,
         pattern=together,
         recipe=recipe,
@@ -246,6 +259,7 @@ def fit(
             **budget.to_dict(),
             "effort": effort,
             "only": list(moves) if only else None,
+            "activations": None if activations == "int8" else activations,
             "pattern": None if together == FREE else pattern,
             "recipe": recipe,
             "labels": labels or None,

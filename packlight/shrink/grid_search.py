@@ -39,6 +39,7 @@ class Prepared:
         factors: of H, one per block of columns.
         spread: h, the geometric mean of the conditional variances; 1 without factors.
         unit: the step at coarseness 1.
+        top: the largest level.
     """
 
     layer: Layer
@@ -48,6 +49,7 @@ class Prepared:
     factors: list[quantize.Factor]
     spread: float
     unit: float
+    top: int = quantize.LEVELS
 
     @property
     def sensitivity(self) -> float:
@@ -67,7 +69,7 @@ class Prepared:
     @property
     def finest(self) -> float:
         """The coarseness at which the wanted step is as fine as int8 can be."""
-        return float(np.abs(self.weights).max()) / quantize.LEVELS / self.unit
+        return float(np.abs(self.weights).max()) / self.top / self.unit
 
 
 @dataclass(frozen=True)
@@ -108,17 +110,22 @@ class Solved:
 
 
 def prepare(
-    network: Network, layers: Sequence[Layer], curvatures: dict[str, Curvature]
+    network: Network,
+    layers: Sequence[Layer],
+    curvatures: dict[str, Curvature],
+    top: int = quantize.LEVELS,
 ) -> list[Prepared]:
-    """Factorise every layer once; `solve` is then quick at any coarseness."""
+    """Factorise every layer once; `solve` is then quick at any coarseness. `top`: largest level."""
     known = [curvature.sensitivity for curvature in curvatures.values()]
     positive = [value for value in known if value > 0]
     # a layer that no sample's gradient reached is taken for the least sensitive, not for free
     floor = min(positive, default=1.0) * 1e-2
-    return [_prepare(network, layer, curvatures.get(layer.name), floor) for layer in layers]
+    return [_prepare(network, layer, curvatures.get(layer.name), floor, top) for layer in layers]
 
 
-def _prepare(network: Network, layer: Layer, curvature: Curvature | None, floor: float) -> Prepared:
+def _prepare(
+    network: Network, layer: Layer, curvature: Curvature | None, floor: float, top: int
+) -> Prepared:
     weights = layer.rows(weight_array(network, layer.weight))
     bias = None if layer.bias is None else weight_array(network, layer.bias)
     groups, _, columns = weights.shape
@@ -131,7 +138,7 @@ def _prepare(network: Network, layer: Layer, curvature: Curvature | None, floor:
     if curvature is not None and layer.centred:
         mean = curvature.mean
     unit = 1.0 / np.sqrt(sensitivity * spread)
-    return Prepared(layer, weights, bias, mean, factors, spread, unit)
+    return Prepared(layer, weights, bias, mean, factors, spread, unit, top)
 
 
 def each(prepared: Sequence[Prepared], workers: Workers = HERE) -> Each[Prepared]:
@@ -146,23 +153,27 @@ def solve(prepared: Prepared, coarseness: float) -> Solved:
     layer, weights = prepared.layer, prepared.weights
     wanted = coarseness * prepared.unit
     # levels are bounded, so a row's largest weight bounds its step from below
-    reach = np.abs(weights).max(2) / quantize.LEVELS
+    reach = np.abs(weights).max(2) / prepared.top
     if layer.kind == "conv_transpose":
         taps = reach.reshape(-1, layer.shape[1], reach.shape[1] // layer.shape[1])
         reach = np.broadcast_to(taps.max(2, keepdims=True), taps.shape).reshape(reach.shape)
     # the trellis wants one step in all rows: where a row needs a larger one, the grid is fine
     fine = TRELLIS_STEP * wanted
-    along_trellis = layer.kind in TRELLIS_KINDS and bool(prepared.factors) and reach.max() <= fine
+    widest = reach.max() * prepared.top / (2 * quantize.TOP)
+    along_trellis = layer.kind in TRELLIS_KINDS and bool(prepared.factors) and widest <= fine
     step = np.maximum(np.maximum(reach, fine if along_trellis else wanted), 1e-12)
     step = quantize.short(step)
     if prepared.factors:
         price = BIT_PRICE * wanted**2 * prepared.spread
         levels = quantize.quantize(
-            weights, prepared.factors, step, price=price, along_trellis=along_trellis
+            *(weights, prepared.factors, step),
+            price=price,
+            along_trellis=along_trellis,
+            top=prepared.top,
         )
     else:
         scaled = weights / step[:, :, None]
-        levels = np.clip(np.rint(scaled), -quantize.LEVELS, quantize.LEVELS).astype(np.int8)
+        levels = np.clip(np.rint(scaled), -prepared.top, prepared.top).astype(np.int8)
     lost = weights - levels * step[:, :, None]
     return Solved(
         levels=layer.stored(levels),

@@ -27,7 +27,7 @@ from packlight.shrink.following import Following, in_order, solve_in_order
 from packlight.shrink.grid_search import Prepared, Solved
 from packlight.shrink.layers import find_layers
 from packlight.shrink.measuring import EvalFn, Measuring
-from packlight.shrink.moves import Move
+from packlight.shrink.moves import ACTIVATIONS, Move
 from packlight.shrink.prune import Pattern
 from packlight.shrink.revising import WEIGHTS, Earlier, near
 from packlight.shrink.search import Found, Point, Visit, go_on, search
@@ -83,6 +83,7 @@ class Job:
         split: the samples.
         budget: at least one bound.
         moves: from `moves.parse`.
+        activations: "int8" or "float", of layers whose weights are quantised.
         effort: "fast", "normal" or "best".
         pattern: of what pruning takes together.
         recipe: one of `moves.RECIPES`, or None.
@@ -103,6 +104,7 @@ class Job:
     split: samples_of.Split
     budget: Budget
     moves: tuple[str, ...]
+    activations: str
     effort: str
     pattern: Pattern
     recipe: str | None
@@ -148,7 +150,8 @@ class Job:
         )
         curvatures = preparing.curvatures(self, self.network, stage)
         with self.progress.stage("prepare"):
-            prepared = grid_search.prepare(self.network, self.layers, curvatures)
+            top = ACTIVATIONS[self.activations]
+            prepared = grid_search.prepare(self.network, self.layers, curvatures, top)
         options: list[factoring.Options] = []
         if "factorize" in self.moves:
             with self.progress.stage("factorize"):
@@ -329,7 +332,8 @@ class Job:
         network = factored.replace(self.network, picked)
         layers = find_layers(network)
         curvatures = preparing.curvatures(self, network, "factored-")
-        prepared = grid_search.prepare(network, layers, curvatures)
+        top = ACTIVATIONS[self.activations]
+        prepared = grid_search.prepare(network, layers, curvatures, top)
         grids = Quantizing(preparing.assembled(self, network, "factored-"), prepared, self.workers)
         after = self._search(grids)
         visited = [*before.visited, *after.visited]

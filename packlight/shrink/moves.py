@@ -20,14 +20,18 @@ from typing import Protocol
 
 import numpy as np
 
+from packlight.coding import rate
 from packlight.errors import BadInput
 from packlight.network import Network
+from packlight.shrink import quantize
 from packlight.shrink.budget import Budget
 from packlight.shrink.layers import Layer
 from packlight.types import Array
 
 MOVES = ("quantize", "prune", "palettize", "factorize")
 DEFAULT = ("quantize",)
+ACTIVATIONS = {"int8": quantize.LEVELS, "float": rate.LEVELS}
+"""What layers with quantised weights read, and the largest level of those weights."""
 RECIPES = ("deep-compression",)
 TOGETHER = ("prune,quantize", "prune,palettize", "factorize,quantize")
 REACH = 8.0  # times where a search begins: from there on, what makes no smaller file ends it

@@ -38,6 +38,8 @@ def assembled(
     """
     floats = floats or {}
     layers = [layer for layer in find_layers(network) if layer.weight not in floats]
+    if job.activations == "float":
+        return replace(assemble(network, layers, [], {}, {}), floats=floats)
     places = activations.find_places(network, layers)
     grids = _grids(job, network, places, f"{stage}grids")
     harmful = _harmful(job, network, places, grids, f"{stage}fallback")

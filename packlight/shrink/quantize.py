@@ -42,9 +42,9 @@ class ChooseAgain(Protocol):
 
 
 LEVELS = 64
-"""The largest level. Processors without int8 instructions (x86 before VNNI) multiply uint8 by int8
-and add pairs of products in 16 bits: 2 x 255 x 64 is the most that fits. Larger levels would answer
-differently there."""
+"""The largest level where activations are integers. Processors without int8 instructions (x86
+before VNNI) multiply uint8 by int8 and add pairs of products in 16 bits: 2 x 255 x 64 is the most
+that fits. Larger levels would answer differently there; float kernels take all of int8."""
 
 TOP = LEVELS // 2  # the largest index along a trellis
 STEP_BITS = 8  # significant bits of a step: the rest of a float32 would be packed for nothing
@@ -167,7 +167,7 @@ def round_blocks(weights: Array, factors: Sequence[Factor], step: Array, choose:
     return np.concatenate(pieces, axis=2)
 
 
-def on_grid(price: float, bits: Array, stay: float = 0.0) -> ChooseAgain:
+def on_grid(price: float, bits: Array, stay: float = 0.0, *, top: int = LEVELS) -> ChooseAgain:
     """Every row by itself: the cheapest of the nearest level, its neighbour towards zero, zero, and
     the earlier one.
 
@@ -175,10 +175,11 @@ def on_grid(price: float, bits: Array, stay: float = 0.0) -> ChooseAgain:
         price: error that one bit is worth, in the units of weight^2 x moment.
         bits: (255,) what each level costs, as of `rate.marginal`.
         stay: bits that a level saves which is as it was.
+        top: the largest level.
     """
 
     def choose(scaled: Array, cost: Array, earlier: Array | None = None) -> Array:
-        nearest = np.clip(np.rint(scaled), -LEVELS, LEVELS)
+        nearest = np.clip(np.rint(scaled), -top, top)
         best, best_cost = nearest, np.inf
         candidates = [nearest, nearest - np.sign(nearest), np.zeros_like(nearest)]
         if earlier is not None:
@@ -215,7 +216,13 @@ def on_trellis(price: float, bits: Array, stay: float = 0.0) -> ChooseAgain:
 
 
 def quantize(
-    weights: Array, factors: list[Factor], step: Array, *, price: float, along_trellis: bool = False
+    weights: Array,
+    factors: list[Factor],
+    step: Array,
+    *,
+    price: float,
+    along_trellis: bool = False,
+    top: int = LEVELS,
 ) -> Array:
     """Levels of a whole layer, the price of a level learnt from the layer itself.
 
@@ -225,21 +232,24 @@ def quantize(
         step: (G, R).
         price: error that one bit is worth, in the units of weight^2 x moment.
         along_trellis: choose levels along the trellis, which runs over the G x R rows.
+        top: the largest level; along the trellis it is 2 * TOP.
     Returns:
         (G, R, n) int8.
     """
-    levels = np.clip(np.rint(weights / step[:, :, None]), -LEVELS, LEVELS).astype(np.int8)
+    levels = np.clip(np.rint(weights / step[:, :, None]), -top, top).astype(np.int8)
     for _ in range(RATE_PASSES if price > 0 else 1):
-        choose = priced(levels, price, along_trellis=along_trellis)
+        choose = priced(levels, price, along_trellis=along_trellis, top=top)
         levels = round_blocks(weights, factors, step, choose).astype(np.int8)
     return levels
 
 
-def priced(levels: Array, price: float, stay: float = 0.0, *, along_trellis: bool) -> ChooseAgain:
+def priced(
+    levels: Array, price: float, stay: float = 0.0, *, along_trellis: bool, top: int = LEVELS
+) -> ChooseAgain:
     """How to choose levels, each at the price that it has among those there are, (G, R, n)."""
     if along_trellis:
         return on_trellis(price, _bits_of_indices(levels.reshape(-1, levels.shape[2])), stay)
-    return on_grid(price, rate.marginal(levels), stay)
+    return on_grid(price, rate.marginal(levels), stay, top=top)
 
 
 def _bits_of_indices(levels: Array) -> Array:

@@ -52,6 +52,7 @@ def revise(prepared: Prepared, earlier: Solved, coarseness: float, weight: float
         price=price,
         weight=weight,
         along_trellis=_on_trellis(prepared, before),
+        top=prepared.top,
     )
     lost = prepared.weights - levels * step[:, :, None]
     bias = grid_search.bias_after(prepared, lost)
@@ -91,6 +92,7 @@ def change(
     price: float,
     weight: float = 1.0,
     along_trellis: bool = False,
+    top: int = quantize.LEVELS,
 ) -> Array:
     """Descend from earlier levels.
 
@@ -102,6 +104,7 @@ def change(
         price: error that one bit is worth, in the units of weight^2 x moment.
         weight: as of `revise`.
         along_trellis: keep to the trellis, along which the earlier levels lie.
+        top: the largest level.
     Returns:
         (G, R, n) int8.
     """
@@ -109,7 +112,9 @@ def change(
     for _ in range(PASSES):
         last = levels.copy()
         stay = weight * (float(np.log2((1 - share) / share)) + NEW_BITS)
-        choose = quantize.priced(levels.astype(np.int8), price, stay, along_trellis=along_trellis)
+        choose = quantize.priced(
+            levels.astype(np.int8), price, stay, along_trellis=along_trellis, top=top
+        )
         for columns, moments in _blocks(factors, weights.shape):
             _descend(
                 weights[:, :, columns] - levels[:, :, columns] * step[:, :, None],

@@ -23,7 +23,6 @@ from packlight.shrink import grid_search, weights
 from packlight.shrink.budget import Budget
 from packlight.shrink.grid_search import Prepared, Solved
 from packlight.shrink.layers import Layer
-from packlight.shrink.quantize import LEVELS
 from packlight.shrink.revise import coarseness_of, revise
 from packlight.shrink.search import Point, Visit
 from packlight.types import Array
@@ -74,12 +73,13 @@ class Earlier:
         return coarseness_of(prepared, [self.layers[one.layer.weight] for one in prepared])
 
 
-def read(path: str | os.PathLike[str], layers: Sequence[Layer]) -> Earlier:
+def read(path: str | os.PathLike[str], layers: Sequence[Layer], top: int) -> Earlier:
     """Read an earlier version of a network.
 
     Args:
         path: the folder of a fit, or the ONNX file in it.
         layers: of the network as it is now.
+        top: the largest level that they may have.
     Raises:
         BadInput: there is no such file, or it holds no integers for any of these layers, or for
             layers of another shape.
@@ -95,7 +95,7 @@ def read(path: str | os.PathLike[str], layers: Sequence[Layer]) -> Earlier:
     for layer in layers:
         levels = held.get(weights.quantized_name(layer.weight))
         scale = held.get(weights.scale_of(layer.weight))
-        if levels is None or scale is None or not _of_a_fit(levels, scale, layer):
+        if levels is None or scale is None or not _of_a_fit(levels, scale, layer, top):
             continue
         if levels.shape != layer.shape:
             raise BadInput(
@@ -112,10 +112,10 @@ def read(path: str | os.PathLike[str], layers: Sequence[Layer]) -> Earlier:
     return Earlier(found, found.read_bytes(), known)
 
 
-def _of_a_fit(levels: Array, scale: Array, layer: Layer) -> bool:
+def _of_a_fit(levels: Array, scale: Array, layer: Layer, top: int) -> bool:
     if levels.dtype != np.int8 or not levels.size or levels.ndim != len(layer.shape):
         return False
-    within = np.abs(levels.astype(np.int16)).max() <= LEVELS
+    within = np.abs(levels.astype(np.int16)).max() <= top
     return bool(within and scale.shape in ((), (levels.shape[layer.axis],)) and (scale > 0).all())
 
 

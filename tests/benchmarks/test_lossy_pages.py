@@ -19,7 +19,7 @@ def row(tool: str, setting: str, size: int, agreement: float) -> dict[str, Any]:
 
 
 def record(**changes: Any) -> dict[str, Any]:
-    peer, ours = row("Peer", "4 bits", 100_000, 0.95), row("packlight", "61000", 60_000, 0.96)
+    peer, ours = row("Peer", "4 bits", 100_000, 0.95), row("packlight", "int8", 60_000, 0.96)
     larger = row("Peer", "8 bits", 200_000, 0.999)
     difference = {"value": -0.01, "low": -0.02, "high": 0.005}
     matches = [
@@ -48,7 +48,8 @@ def record(**changes: Any) -> dict[str, Any]:
 
 def test_each_peer_s_point_stands_beside_ours() -> None:
     page = markdown("net", record())
-    assert "| Peer, 4 bits | 100,000 | 95.00 % | 60,000 | 96.00 % | 60 % | −0.5 to +2.0 |" in page
+    line = "| Peer, 4 bits | 100,000 | 95.00 % | 60,000, int8 | 96.00 % | 60 % | −0.5 to +2.0 |"
+    assert line in page
     assert "5,000 judged, 300 calibrated on" in page
     assert "packlight 0.1, Peer 3.4" in page
 

@@ -113,6 +113,33 @@ def test_the_written_network_has_the_same_inputs_and_outputs(fitted, model):
     assert len(biases) == 3
 
 
+def test_float_activations_are_nearer_to_the_original(fitted, model, data, tmp_path):
+    nearer = packlight.fit(model, data, target_size="8KB", activations="float", out=tmp_path)
+    conforms("report", nearer.report)
+    assert nearer.packed.stat().st_size <= 8000
+    graph = onnx.load(nearer.model).graph
+    assert "QuantizeLinear" not in {node.op_type for node in graph.node}
+    assert {one.data_type for one in graph.initializer if one.name.endswith("_quantized")} == {
+        onnx.TensorProto.INT8
+    }
+    assert {layer["activation"] for layer in nearer.report["layers"]} == {"float"}
+    sqnr = [r.report["accuracy"]["sqnr_db"] for r in (fitted, nearer)]
+    assert sqnr[1] > sqnr[0] + 1
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"activations": "int4"}, "'int4' are none of int8, float"),
+        ({"activations": "float", "only": "palettize"}, "in float by themselves"),
+        ({"activations": "float", "recipe": "deep-compression"}, "in float by themselves"),
+    ],
+)
+def test_activations_that_can_not_be_had_are_refused(options, what, model, data, tmp_path):
+    with pytest.raises(BadInput, match=what):
+        packlight.fit(model, data, target_size="8KB", out=tmp_path, **options)
+
+
 def test_the_graph_returned_computes_what_the_file_computes(fitted):
     x = images(20, seed=5)
     with torch.no_grad():
