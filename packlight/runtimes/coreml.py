@@ -194,7 +194,7 @@ def _convert(network: Network, path: Path, ios: int | None) -> None:
     with _without(_OTHERS):
         import coremltools
 
-    from packlight.runtimes import coreml_passes
+    from packlight.runtimes import coreml_passes, coreml_rounding
 
     import_module("packlight.runtimes.coreml_operators")  # registers what coremltools lacks
     prepared = prepare(network)
@@ -208,6 +208,9 @@ def _convert(network: Network, path: Path, ios: int | None) -> None:
     pipeline = coremltools.PassPipeline.DEFAULT
     pipeline.insert_pass(0, "common::const_elimination")  # weights that were split and turned
     pipeline.insert_pass(1, coreml_passes.NAME)
+    pipeline.remove_passes([coreml_rounding.INEXACT])
+    pipeline.append_pass(coreml_rounding.NAME)
+    pipeline.append_pass("common::dead_code_elimination")  # of constants that it replaced
     try:
         model = coremltools.convert(
             traced,

@@ -101,7 +101,35 @@ def test_int8_weights_decompress_to_our_values_exactly(rounded):
 def test_a_quantised_program_computes_what_the_graph_computes(rounded):
     network, path = rounded
     assert _version(path) == IOS[17]
-    _assert_same_answers(network, path, 1e-3)
+    _assert_same_answers(network, path, 1e-6)
+
+
+class _Middles(nn.Module):
+    """Sums of two rounded values, rounded to a grid of twice the step: half of them lie between."""
+
+    def forward(self, x, y):
+        ops = torch.ops.quantized_decomposed
+        step = float(np.float32(0.3))
+
+        def rounded(value, scale, zero):
+            grid = (scale, zero, 0, 255, torch.uint8)
+            return ops.dequantize_per_tensor(ops.quantize_per_tensor(value, *grid), *grid)
+
+        return rounded(rounded(x, step, 128) + rounded(y, step, 0), 2 * step, 100)
+
+
+def test_values_in_the_middle_between_two_levels_go_where_the_graph_s_go(tmp_path, at_once):
+    step = np.float32(0.3)
+    x = (np.arange(-100, 100, dtype=np.float32) + np.float32(0.5)) * step
+    y = np.random.default_rng(0).integers(0, 200, 200).astype(np.float32) * step
+    inputs = [torch.from_numpy(np.nextafter(x, np.float32(way))[None]) for way in (-99, 99)]
+    network = Network.from_module(_Middles(), (inputs[0], torch.from_numpy(y)[None]))
+    path = coreml.write(network, tmp_path / "net.mlpackage")
+    for value in (torch.from_numpy(x)[None], *inputs):
+        with torch.no_grad():
+            (wanted,) = network(value, torch.from_numpy(y)[None])
+        (made,) = mil.run(path, [value.numpy(), y[None]])
+        np.testing.assert_array_equal(made, wanted.numpy())
 
 
 def test_names_are_those_of_the_network(rounded):
