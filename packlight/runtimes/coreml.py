@@ -57,6 +57,7 @@ from packlight.runtimes.lowering import (
     store_by_channel,
     with_one_sample,
 )
+from packlight.runtimes.rounded_once import round_once
 from packlight.types import Array
 
 SUFFIX = ".mlpackage"
@@ -130,6 +131,7 @@ def prepare(network: Network) -> Prepared:
     made = _without_scalars(with_one_sample(network))
     module = made.module
     cut_where_padding_is_negative(module)
+    round_once(module)
     _part_from_outputs(module.graph)
     store_by_channel(module)
     stored: dict[str, Int8 | Lookup] = {}

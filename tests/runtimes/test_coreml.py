@@ -132,6 +132,34 @@ def test_values_in_the_middle_between_two_levels_go_where_the_graph_s_go(tmp_pat
         np.testing.assert_array_equal(made, wanted.numpy())
 
 
+class _Windows(nn.Module):
+    """Cuts an image into windows, mixes each window's channels, and puts it together again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 1)
+        self.mix = nn.Linear(4, 4)
+
+    def forward(self, image):
+        x = self.stem(image).permute(0, 2, 3, 1)
+        x = x.reshape(-1, 2, 8, 4, 4, 4).permute(0, 1, 3, 2, 4, 5).reshape(-1, 32, 4)
+        x = self.mix(torch.relu(self.mix(x)))
+        return x.reshape(-1, 2, 4, 8, 4, 4).permute(0, 5, 1, 3, 2, 4).reshape(-1, 4, 16, 16)
+
+
+def test_windows_of_six_dimensions_are_written(tmp_path, at_once):
+    network = Network.from_module(settled(_Windows()), (images(2),))
+    network = quantised(network, images(64))
+    assert any(
+        node.meta["val"].ndim == 6 and "quantize" in node.name
+        for node in network.module.graph.nodes
+        if node.op == "call_function" and isinstance(node.meta.get("val"), torch.Tensor)
+    )
+    path = coreml.write(network, tmp_path / "net.mlpackage")
+    assert max(len(op.outputs[0].shape) for op in mil.operations(path)) <= 5
+    _assert_same_answers(network, path, 1e-6)
+
+
 def test_names_are_those_of_the_network(rounded):
     (function,) = mil.program(rounded[1]).functions.values()
     assert list(function.inputs) == ["image"]
