@@ -32,6 +32,7 @@ SLOW = {
     "runtimes/test_coreml.py",
     "runtimes/test_executorch.py",
     "runtimes/test_kernels.py",
+    "runtimes/test_xnnpack_graph.py",
     "shrink/test_deep_compression.py",
     "shrink/test_fit_files.py",
     "shrink/test_fit_speed.py",

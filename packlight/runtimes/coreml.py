@@ -57,6 +57,7 @@ from packlight.runtimes.lowering import (
     store_by_channel,
     with_one_sample,
 )
+from packlight.runtimes.rounded_once import round_once
 from packlight.types import Array
 
 SUFFIX = ".mlpackage"
@@ -130,6 +131,7 @@ def prepare(network: Network) -> Prepared:
     made = _without_scalars(with_one_sample(network))
     module = made.module
     cut_where_padding_is_negative(module)
+    round_once(module)
     _part_from_outputs(module.graph)
     store_by_channel(module)
     stored: dict[str, Int8 | Lookup] = {}
@@ -194,7 +196,7 @@ def _convert(network: Network, path: Path, ios: int | None) -> None:
     with _without(_OTHERS):
         import coremltools
 
-    from packlight.runtimes import coreml_passes
+    from packlight.runtimes import coreml_passes, coreml_rounding
 
     import_module("packlight.runtimes.coreml_operators")  # registers what coremltools lacks
     prepared = prepare(network)
@@ -208,6 +210,9 @@ def _convert(network: Network, path: Path, ios: int | None) -> None:
     pipeline = coremltools.PassPipeline.DEFAULT
     pipeline.insert_pass(0, "common::const_elimination")  # weights that were split and turned
     pipeline.insert_pass(1, coreml_passes.NAME)
+    pipeline.remove_passes([coreml_rounding.INEXACT])
+    pipeline.append_pass(coreml_rounding.NAME)
+    pipeline.append_pass("common::dead_code_elimination")  # of constants that it replaced
     try:
         model = coremltools.convert(
             traced,

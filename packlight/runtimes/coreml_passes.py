@@ -1,4 +1,4 @@
-"""What coremltools is taught: to read rounded activations, and to keep weights compressed.
+"""What coremltools is taught: to keep weights compressed.
 
 Imported in the process that converts; what is registered here would change coremltools for
 everybody else.
@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 from coremltools.converters.mil import Builder
-from coremltools.converters.mil.frontend.torch.ops import _get_inputs
-from coremltools.converters.mil.frontend.torch.torch_op_registry import register_torch_op
 from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
 from coremltools.converters.mil.mil.passes.helper import block_context_manager
 from coremltools.converters.mil.mil.passes.pass_registry import register_pass
@@ -37,7 +35,6 @@ _WEIGHTS = {  # operator -> its inputs that may be decompressed when the network
 }
 _BITS = (1, 2, 4, 6, 8)  # of an index, as iOS 16 has them
 _CALL = 200  # bytes that zeros left out take beside their bits
-_SCALAR_TYPES = {0: "uint8", 1: "int8"}  # of torch
 
 _stored = Stored()
 
@@ -51,35 +48,6 @@ def register(stored: Iterable[tuple[Array, Int8 | Lookup]]) -> None:
 def not_found() -> int:
     """How many of them the last conversion did not meet."""
     return _stored.missing()
-
-
-@register_torch_op(torch_alias=["quantized_decomposed::quantize_per_tensor"], override=True)
-def packlight_quantize(context: Any, node: Any) -> None:
-    """Rounding to a grid, as PT2E writes it."""
-    value, scale, zero, _, _, dtype = _get_inputs(context, node, min_expected=6)[:6]
-    kind = _SCALAR_TYPES[int(dtype.val)]
-    made = Builder.quantize(
-        input=value,
-        scale=np.float32(scale.val),
-        zero_point=np.dtype(kind).type(zero.val),
-        output_dtype=kind,
-        name=node.name,
-    )
-    context.add(made)
-
-
-@register_torch_op(torch_alias=["quantized_decomposed::dequantize_per_tensor"], override=True)
-def packlight_dequantize(context: Any, node: Any) -> None:
-    """And back."""
-    levels, scale, zero, _, _, dtype = _get_inputs(context, node, min_expected=6)[:6]
-    kind = _SCALAR_TYPES[int(dtype.val)]
-    made = Builder.dequantize(
-        input=levels,
-        scale=np.float32(scale.val),
-        zero_point=np.dtype(kind).type(zero.val),
-        name=node.name,
-    )
-    context.add(made)
 
 
 @register_pass(namespace="packlight")

@@ -27,6 +27,7 @@ from packlight.runtimes import xnnpack
 from packlight.runtimes.apart import apart, first_line
 from packlight.runtimes.session import Runnable, listening
 from packlight.runtimes.xnnpack_constants import constants_inside
+from packlight.runtimes.xnnpack_graph import small_graphs
 from packlight.specs import TensorSpec, batched_inputs
 from packlight.types import Array
 
@@ -141,7 +142,7 @@ def _converted(network: Network, configs: Sequence[type[Any]]) -> tuple[list[str
     )
 
     program = xnnpack.rewritten(network).exported()
-    with _patterns_that_may_occur(program.graph):
+    with _patterns_that_may_occur(program.graph), small_graphs():
         edge = to_edge_transform_and_lower(
             program,
             partitioner=[XnnpackPartitioner(configs=configs)],
@@ -153,7 +154,31 @@ def _converted(network: Network, configs: Sequence[type[Any]]) -> tuple[list[str
         if node.op == "call_function" and "getitem" not in str(node.target)
     ]
     settings = ExecutorchBackendConfig(segment_alignment=_ALIGNMENT)
-    return calls, bytes(edge.to_executorch(settings).buffer)
+    with _no_python_types():
+        return calls, bytes(edge.to_executorch(settings).buffer)
+
+
+@contextmanager
+def _no_python_types() -> Iterator[None]:
+    """Leave out of the file which tuples and dictionaries of Python's the graph took and gave.
+
+    No runtime reads these texts; arguments are told by their number.
+    """
+    from executorch.exir._serialize import _program as upstream
+
+    write = upstream._program_to_flatbuffer
+
+    def written(program: Any, **settings: Any) -> Any:
+        for plan in program.execution_plan:
+            told = plan.container_meta_type
+            told.encoded_inp_str = told.encoded_out_str = ""
+        return write(program, **settings)
+
+    upstream._program_to_flatbuffer = written
+    try:
+        yield
+    finally:
+        upstream._program_to_flatbuffer = write
 
 
 @contextmanager

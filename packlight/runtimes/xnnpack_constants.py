@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from packlight.runtimes.xnnpack_graph import inline_scales
+
 _BEYOND = 16  # bytes that XNNPACK's kernels may read past the end of a constant
 
 
@@ -63,20 +65,19 @@ def _place(graph: Any, constants: bytearray, store: Any, placed: Placed) -> None
     )
 
     held = store.get_named_data_store_output()
+    data = {name: bytes(held.buffers[one.buffer_index]) for name, one in held.pte_data.items()}
     starts: dict[str, int] = {}
+    inline_scales(graph, data)
     for entry in graph.constant_data:
         name = entry.named_key
         if not name:
             continue  # the first, which stands for "no constant"
         if name not in starts:
-            data = bytes(held.buffers[held.pte_data[name].buffer_index])
             constants.extend(bytes(-len(constants) % CONSTANT_TENSOR_ALIGNMENT))
             starts[name] = len(constants)
-            constants.extend(data)
+            constants.extend(data[name])
             placed.repeated |= name in placed.seen
         entry.offset, entry.named_key = starts[name], None  # an empty name would be looked up
     placed.seen |= starts.keys()
     if starts:
         constants.extend(bytes(_BEYOND))
-    for node in graph.xnodes:
-        node.debug_handle = 0  # for tables of a profiler, which executorch does not fill

@@ -368,11 +368,15 @@ def _xnnpack(table, constants: bytes) -> bytes:
     return header + bytes(2) + graph + constants
 
 
-def xnnpack_layer(weights, scales, factor: float) -> bytes:
-    """A fully connected layer of XNNPACK in 8 bits; its bias has the scales times the factor."""
+def xnnpack_layer(weights, scales, factor: float, inside=False) -> bytes:
+    """A fully connected layer of XNNPACK in 8 bits; its bias has the scales times the factor.
+
+    The scales lie inside the graph, or behind it as the other constants do.
+    """
     bias = np.arange(len(weights), dtype=np.int32)
     constants, entries = b"", [{0: ("Q", 0)}]
-    for value in (weights, scales, bias, scales * np.float32(factor)):
+    of_bias = scales * np.float32(factor)
+    for value in (weights, bias) if inside else (weights, bias, scales, of_bias):
         entries.append({0: ("Q", len(constants)), 1: ("Q", value.nbytes)})
         constants += value.tobytes() + bytes(-value.nbytes % 32)
 
@@ -380,10 +384,13 @@ def xnnpack_layer(weights, scales, factor: float) -> bytes:
         tensor = {0: ("h", kind), 2: ("I", list(shape)), 3: ("I", buffer), 6: ("I", number)}
         return {0: ("B", 2), 1: {0: tensor, 1: ("B", by[0]), 2: by[1]}}
 
+    held = [{0: ("f", list(one))} for one in (scales, of_bias)]
+    behind = [{2: ("I", buffer)} for buffer in (3, 4)]
+    by, by_bias = held if inside else behind
     values = [
         quantized(0, 3, (1, weights.shape[1]), 0, (2, {0: ("f", factor)})),
-        quantized(1, 6, weights.shape, 1, (1, {2: ("I", 2)})),
-        quantized(2, 7, bias.shape, 3, (1, {2: ("I", 4)})),
+        quantized(1, 6, weights.shape, 1, (1, by)),
+        quantized(2, 7, bias.shape, 2, (1, by_bias)),
     ]
     nodes = [{0: ("B", 2), 1: {i: ("I", i) for i in range(3)}}]
     return _xnnpack({1: nodes, 2: values, 8: entries}, constants)

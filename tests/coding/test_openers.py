@@ -207,14 +207,16 @@ def test_constants_of_xnnpack_delegates_are_found(inline):
         assert tensor.channels_last == (value.ndim == 4)
 
 
-def test_scales_of_xnnpack_biases_follow_from_those_of_weights():
+@pytest.mark.parametrize("inside", [False, True], ids=["behind the graph", "inside it"])
+def test_scales_of_xnnpack_biases_follow_from_those_of_weights(inside):
     scales = np.linspace(0.5, 1, len(LINEAR), dtype=np.float32)
-    raw = executorch({}, {}, [xnnpack_layer(LINEAR, scales, 0.3)])
-    *_, weight_scales, bias, derived = find_tensors(raw)
+    raw = executorch({}, {}, [xnnpack_layer(LINEAR, scales, 0.3, inside)])
+    found = find_tensors(raw)
+    weight_scales, *_ = (one for one in found if getattr(one, "dtype", "") == "float32")
+    (bias,) = (one for one in found if getattr(one, "dtype", "") == "int32")
+    (derived,) = (one for one in found if isinstance(one, Derived))
     assert isinstance(weight_scales, Tensor)
-    assert isinstance(bias, Tensor)
-    assert bias.dtype == "int32"
-    assert isinstance(derived, Derived)
+    assert raw[bias.offset :][: bias.size] == np.arange(len(LINEAR), dtype=np.int32).tobytes()
     assert (derived.source, derived.size) == (weight_scales.offset, scales.nbytes)
     factor = np.frombuffer(derived.factor, "<f4")
     assert raw[derived.offset : derived.offset + derived.size] == (scales * factor).tobytes()

@@ -112,8 +112,11 @@ def _conv(x, weight, strides, pad_type, pad, dilations, groups, bias=None):
     weight, bias = _tensor(weight), None if bias is None else _tensor(bias)
     margins = _margins(x, pad_type, pad, weight.shape[2:], _ints(strides), _ints(dilations))
     convolve = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[x.ndim]
-    padded = F.pad(x, margins)
-    return convolve(padded, weight, bias, _ints(strides), 0, _ints(dilations), int(groups))
+    inside = [0] * (x.ndim - 2)
+    if margins[::2] == margins[1::2]:  # torch's own padding: sums are added up in its order then
+        inside, margins = margins[::-2], []
+    padded = F.pad(x, margins) if margins else x
+    return convolve(padded, weight, bias, _ints(strides), inside, _ints(dilations), int(groups))
 
 
 def _pool(average):

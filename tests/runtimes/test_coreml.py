@@ -101,7 +101,63 @@ def test_int8_weights_decompress_to_our_values_exactly(rounded):
 def test_a_quantised_program_computes_what_the_graph_computes(rounded):
     network, path = rounded
     assert _version(path) == IOS[17]
-    _assert_same_answers(network, path, 1e-3)
+    _assert_same_answers(network, path, 1e-6)
+
+
+class _Middles(nn.Module):
+    """Sums of two rounded values, rounded to a grid of twice the step: half of them lie between."""
+
+    def forward(self, x, y):
+        ops = torch.ops.quantized_decomposed
+        step = float(np.float32(0.3))
+
+        def rounded(value, scale, zero):
+            grid = (scale, zero, 0, 255, torch.uint8)
+            return ops.dequantize_per_tensor(ops.quantize_per_tensor(value, *grid), *grid)
+
+        return rounded(rounded(x, step, 128) + rounded(y, step, 0), 2 * step, 100)
+
+
+def test_values_in_the_middle_between_two_levels_go_where_the_graph_s_go(tmp_path, at_once):
+    step = np.float32(0.3)
+    x = (np.arange(-100, 100, dtype=np.float32) + np.float32(0.5)) * step
+    y = np.random.default_rng(0).integers(0, 200, 200).astype(np.float32) * step
+    inputs = [torch.from_numpy(np.nextafter(x, np.float32(way))[None]) for way in (-99, 99)]
+    network = Network.from_module(_Middles(), (inputs[0], torch.from_numpy(y)[None]))
+    path = coreml.write(network, tmp_path / "net.mlpackage")
+    for value in (torch.from_numpy(x)[None], *inputs):
+        with torch.no_grad():
+            (wanted,) = network(value, torch.from_numpy(y)[None])
+        (made,) = mil.run(path, [value.numpy(), y[None]])
+        np.testing.assert_array_equal(made, wanted.numpy())
+
+
+class _Windows(nn.Module):
+    """Cuts an image into windows, mixes each window's channels, and puts it together again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 1)
+        self.mix = nn.Linear(4, 4)
+
+    def forward(self, image):
+        x = self.stem(image).permute(0, 2, 3, 1)
+        x = x.reshape(-1, 2, 8, 4, 4, 4).permute(0, 1, 3, 2, 4, 5).reshape(-1, 32, 4)
+        x = self.mix(torch.relu(self.mix(x)))
+        return x.reshape(-1, 2, 4, 8, 4, 4).permute(0, 5, 1, 3, 2, 4).reshape(-1, 4, 16, 16)
+
+
+def test_windows_of_six_dimensions_are_written(tmp_path, at_once):
+    network = Network.from_module(settled(_Windows()), (images(2),))
+    network = quantised(network, images(64))
+    assert any(
+        node.meta["val"].ndim == 6 and "quantize" in node.name
+        for node in network.module.graph.nodes
+        if node.op == "call_function" and isinstance(node.meta.get("val"), torch.Tensor)
+    )
+    path = coreml.write(network, tmp_path / "net.mlpackage")
+    assert max(len(op.outputs[0].shape) for op in mil.operations(path)) <= 5
+    _assert_same_answers(network, path, 1e-6)
 
 
 def test_names_are_those_of_the_network(rounded):

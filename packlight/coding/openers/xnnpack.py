@@ -17,7 +17,8 @@ _CONSTANT_OFFSET, _CONSTANT_SIZE, _CONSTANT_KEY = 0, 1, 2
 _UNION_KIND, _UNION, _QUANTIZED = 0, 1, 2
 _QUANTIZED_TENSOR, _QUANTIZED_KIND, _QUANTIZED_BY = 0, 1, 2
 _PER_TENSOR, _SCALE = 2, 0
-#: kind of quantization (by channel, by group) -> the field that says where the scales are
+_SCALES = 0  # in the description of what is quantized by channel or by group
+#: kind of quantization (by channel, by group) -> the field that says where the scales are if not
 _SCALES_BUFFERS = {1: (2, "float32"), 4: (4, "bfloat16")}
 _TENSOR_TYPE, _TENSOR_SIZES, _TENSOR_BUFFER, _TENSOR_NUMBER = 0, 2, 3, 6
 #: fully connected, convolution, depthwise, transposed -> the first of input, weights and bias
@@ -115,7 +116,10 @@ def _value(value: Table, places: list[tuple[int, int]]) -> _Value | None:
             field, dtype = _SCALES_BUFFERS[kind]
             number = by.number(field, "I")
             at, size = places[number]
-            if number and size:
+            if not number:
+                dtype, (at, count) = "float32", by.vector(_SCALES, ITEM_SIZES["float32"])
+                size = count * ITEM_SIZES["float32"]
+            if size:
                 found.scales = Tensor(at, dtype, (size // ITEM_SIZES[dtype],), "scales")
                 found.found.append(found.scales)
     return found
