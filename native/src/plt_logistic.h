@@ -20,6 +20,13 @@
 #define PLT_SELDOM(condition) (condition)
 #endif
 
+/* What is done for every bit, from several places: calls would cost more than they save. */
+#if defined(__GNUC__) && !defined(__OPTIMIZE_SIZE__)
+#define PLT_INLINE inline __attribute__((always_inline))
+#else
+#define PLT_INLINE inline
+#endif
+
 enum { PLT_STRETCH_LIMIT = 2047, PLT_ONE = 1 << 15 };
 
 typedef struct {

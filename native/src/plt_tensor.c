@@ -33,6 +33,11 @@ enum {
     FIRST_PRIOR_WEIGHT = 14000
 };
 
+static uint32_t at_most(uint32_t v, uint32_t limit)
+{
+    return v < limit ? v : limit;
+}
+
 /* Small octaves have decisions of their own; large ones share with those 6 octaves away, from which
  * the scale in every context tells them apart. */
 static uint32_t octave_node(uint32_t k, uint32_t decision)
@@ -40,20 +45,18 @@ static uint32_t octave_node(uint32_t k, uint32_t decision)
     return NODE_OCTAVES + 16 * (k < 8 ? k : 8 + (k - 8) % 6) + decision;
 }
 
-/* The decision on bit number `done` below the first, after the bits in `got`. */
-static uint32_t bit_node(uint32_t k, uint32_t done, uint32_t got)
+/* The decision on the next bit below the first, in octave_node(k, NODE_BITS), after those in `got`:
+ * a one and the bits. */
+static uint32_t bit_node(uint32_t octave, uint32_t got)
 {
-    uint32_t tree = done < TREE_BITS ? (1u << done) - 1 + (got & ((1u << done) - 1)) : 7;
-    return octave_node(k, NODE_BITS + tree);
+    return octave + at_most(got - 1, (1u << TREE_BITS) - 1);
 }
 
 /* The same among all magnitudes up to 255 of either sign. */
-static uint32_t exact_bit(uint32_t k, uint32_t done, uint32_t got, int negative)
+static uint32_t exact_bit(uint32_t k, uint32_t node, uint32_t got, uint32_t negative)
 {
-    uint32_t side = negative ? 1 : 0;
-    if (k > 7)
-        return bit_node(k, done, got) + side * PLT_NODES;
-    return 2 * PLT_NODES + side * 256 + (1u << k) + (1u << done) - 1 + (got & ((1u << done) - 1));
+    return k > 7 ? node + negative * PLT_NODES
+                 : 2 * PLT_NODES + negative * 256 + (1u << k) + got - 1;
 }
 
 static uint32_t magnitude_of(int32_t x)
@@ -66,11 +69,6 @@ static uint32_t log2_8(uint32_t v)
 {
     uint32_t top = plt_top_bit(v);
     return top * 8 + ((v << (31 - top)) >> 28 & 7);
-}
-
-static uint32_t at_most(uint32_t v, uint32_t limit)
-{
-    return v < limit ? v : limit;
 }
 
 static int64_t limited(int64_t v, int64_t limit)
@@ -246,10 +244,11 @@ static void solve(plt_predictor *p)
 {
     for (int sweep = 0; sweep < 2; sweep++)
         for (int i = 0; i < PLT_PREDICTORS; i++) {
-            int64_t rest = p->moment[i][PLT_PREDICTORS] * 65536;
-            for (int j = 0; j < PLT_PREDICTORS; j++)
-                if (j != i)
-                    rest -= p->moment[i < j ? i : j][i < j ? j : i] * p->weight[j];
+            int64_t rest = p->moment[i][PLT_PREDICTORS] * 65536 + p->moment[i][i] * p->weight[i];
+            for (int j = 0; j < i; j++)
+                rest -= p->moment[j][i] * p->weight[j];
+            for (int j = i; j < PLT_PREDICTORS; j++)
+                rest -= p->moment[i][j] * p->weight[j];
             /* a little ridge keeps weights of rare neighbours near zero */
             int64_t w = rest / (p->moment[i][i] + p->moment[i][i] / 64 + 64);
             p->weight[i] = (int32_t)limited(w, 1 << 18);
@@ -265,7 +264,7 @@ static void towards(const plt_tables *t, uint32_t *mean, uint32_t value, uint32_
 }
 
 /* Halves the moments now and then, so that older values count for less, and before solve() could
- * overflow: no moment is larger than the largest square, and twelve times 2^18 of them fit. */
+ * overflow: no moment is larger than the largest square, and thirteen times 2^18 of them fit. */
 static void forget(plt_predictor *p)
 {
     int large = p->count % 8192 == 0;
@@ -425,8 +424,8 @@ static void choose_contexts(plt_model *m)
 /* Codes one decision, to which the distribution gives the stretch `prior`, with so many models.
  * `exact` tells it from all others in the tensor, so that values which quantisation favours are
  * found. */
-static inline int decide(plt_model *m, plt_range *rc, int models, uint32_t node, uint32_t exact,
-                         int bit, int prior)
+static PLT_INLINE int decide(plt_model *m, plt_range *rc, int models, uint32_t node,
+                             uint32_t exact, int bit, int prior)
 {
     const plt_tables *t = &m->tables;
     plt_counter *c[PLT_CONTEXTS];
@@ -490,7 +489,7 @@ static int32_t ln_256(uint32_t v)
 
 /* The stretch of a one, when ones have the mass between `middle` and `high` of all between `low`
  * and `high`. */
-static int split(uint32_t low, uint32_t middle, uint32_t high)
+static PLT_INLINE int split(uint32_t low, uint32_t middle, uint32_t high)
 {
     return plt_within(ln_256(high - middle + 32) - ln_256(middle - low + 32), PLT_STRETCH_LIMIT);
 }
@@ -498,7 +497,7 @@ static int split(uint32_t low, uint32_t middle, uint32_t high)
 /* The part of the distribution that the value is known to lie in. */
 typedef struct {
     distribution d;
-    int negative;
+    uint32_t negative;       /* 0 or 1 */
     uint32_t low, high;      /* masses up to its ends; where it is halved, the bends at them */
 } interval;
 
@@ -526,7 +525,8 @@ static uint32_t mass_from(const interval *in, int64_t edge)
 
 /* Decides whether the magnitude reaches `edge` (in 1/4096), where an octave begins, and keeps that
  * side. */
-static int cut(plt_model *m, plt_range *rc, interval *in, uint32_t node, int bit, int64_t edge)
+static PLT_INLINE int cut(plt_model *m, plt_range *rc, interval *in, uint32_t node, int bit,
+                          int64_t edge)
 {
     uint32_t middle = mass_from(in, edge);
     int prior = split(in->low, middle, in->high);
@@ -545,8 +545,8 @@ static uint32_t bend_at(const plt_model *m, const interval *in, int64_t edge)
 
 /* As cut(), at the middle of an interval between two bends: the masses of its halves need not be
  * known, and the prior is there before the bit that comes before it. */
-static int halve(plt_model *m, plt_range *rc, interval *in, uint32_t node, uint32_t exact, int bit,
-                 int64_t edge)
+static PLT_INLINE int halve(plt_model *m, plt_range *rc, interval *in, uint32_t node,
+                            uint32_t exact, int bit, int64_t edge)
 {
     uint32_t middle = bend_at(m, in, edge);
     int prior = plt_within((int)(in->low - in->high) >> 4, PLT_STRETCH_LIMIT);
@@ -591,7 +591,7 @@ int32_t plt_model_integer(plt_model *m, plt_range *rc, int32_t value, const plt_
     prior = split(in.high, MASS, MASS + in.low);
     in.negative = range->lowest >= 0    ? 0
                   : range->highest <= 0 ? 1
-                  : decide(m, rc, ALL_MODELS, NODE_SIGN, NODE_SIGN, value < 0, prior);
+                  : (uint32_t)decide(m, rc, ALL_MODELS, NODE_SIGN, NODE_SIGN, value < 0, prior);
     turn(&in);
     uint32_t limit = magnitude_of(in.negative ? range->lowest : range->highest);
     in.low = in.high;
@@ -614,6 +614,7 @@ int32_t plt_model_integer(plt_model *m, plt_range *rc, int32_t value, const plt_
     /* The bits below it: the first three by tree, others by place, and from the seventh as is. */
     in.low = bend_at(m, &in, edge_of(&e, 1ull << k));
     in.high = bend_at(m, &in, edge_of(&e, 2ull << k));
+    uint32_t octave = octave_node(k, NODE_BITS);
     for (uint32_t left = k; left-- > 0;) {
         uint32_t done = k - 1 - left, bit = size >> left & 1;
         uint32_t middle = (got * 2 + 1) << left;
@@ -621,9 +622,9 @@ int32_t plt_model_integer(plt_model *m, plt_range *rc, int32_t value, const plt_
             bit = 0;
             in.high = bend_at(m, &in, edge_of(&e, middle));
         } else if (done < INTEGER_BITS) {
-            bit = (uint32_t)halve(m, rc, &in, bit_node(k, done, got),
-                                  exact_bit(k, done, got, in.negative), (int)bit,
-                                  edge_of(&e, middle));
+            uint32_t node = bit_node(octave, got);
+            bit = (uint32_t)halve(m, rc, &in, node, exact_bit(k, node, got, in.negative),
+                                  (int)bit, edge_of(&e, middle));
         } else {
             bit = plt_raw_bits(rc, bit, 1);
         }
@@ -711,7 +712,7 @@ uint32_t plt_model_float(plt_model *m, plt_range *rc, uint32_t value, const plt_
     in.low = in.high = mass_below(&in.d, 0);
     int prior = split(in.low, MASS, MASS + in.low);
     sign = (uint32_t)decide(m, rc, ALL_MODELS, NODE_SIGN, NODE_SIGN, (int)sign, prior);
-    in.negative = (int)sign;
+    in.negative = sign;
     turn(&in);
     in.high = MASS;
 
@@ -736,10 +737,9 @@ uint32_t plt_model_float(plt_model *m, plt_range *rc, uint32_t value, const plt_
     in.low = bend_at(m, &in, float_edge(k));
     in.high = bend_at(m, &in, float_edge(k + 1));
     while (left && coded - left < f->model_bits) {
-        uint32_t done = coded - left;
+        uint32_t done = coded - left, node = bit_node(octave_node(k, NODE_BITS), got);
         int64_t middle = ((int64_t)(got * 2 + 1) << k << 12) >> (done + 1 + FLOAT_SHIFT);
         left--;
-        uint32_t node = bit_node(k, done, got);
         int bit = (int)(mantissa >> (left + f->zero_bits) & 1);
         bit = halve(m, rc, &in, node, on_its_side(&in, node), bit, middle);
         got = got * 2 + (uint32_t)bit;

@@ -15,7 +15,7 @@ from packlight.types import Array
 
 WINDOW = 16
 STRIDE = 8
-_BLOCK = 1 << 22  # windows hashed at once
+_BLOCK = 1 << 18  # windows hashed at once: their numbers stay in the cache
 LEAST = 24  # a shorter run is not worth its place in the plan
 
 

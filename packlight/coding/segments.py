@@ -34,6 +34,7 @@ _FEW_ITEMS = 32
 _TRELLIS_COLUMNS = 1 << 16
 FEW_BYTES = 1024  # of tensors, which the models code better once they have learnt from others
 CLEARLY = 0.98  # of a model's cost, before bytes are taken for bytes
+LZMA_SLOWLY = 1.2  # times as many bytes as at its best LZMA makes at its quickest, at most
 SAMPLE = 1 << 16  # bytes on which a general codec is tried
 OWN_CHUNK = 64  # bytes that a chunk of its own costs, and its neighbours lose
 
@@ -72,8 +73,12 @@ def as_lzma(raw: bytes) -> Segment:
 
 def best_plain(raw: bytes, work: bytearray) -> Segment:
     """Bytes without any structure that is known, by the byte model or LZMA."""
-    candidates = [plain(len(raw)), as_lzma(raw)]
-    return min(candidates, key=lambda segment: cost(segment, raw, work))
+    modelled = plain(len(raw))
+    size = cost(modelled, raw, work)
+    if len(lzma_stream(raw, preset=0)) > LZMA_SLOWLY * size:
+        return modelled
+    other = as_lzma(raw)
+    return other if cost(other, raw, work) < size else modelled
 
 
 def copy(size: int, distance: int) -> Segment:
@@ -122,6 +127,8 @@ def best(tensor: Tensor, raw: bytes, work: bytearray, thorough: bool) -> tuple[S
     """
     candidates = _candidates(tensor, raw)
     if len(raw) < FEW_BYTES and len(candidates) == 1:
+        return candidates[0], None
+    if len(candidates) == 1 and _by_chance(raw, tensor.width):
         return candidates[0], None
     quick = quickly(raw)
     if len(candidates) == 1:
@@ -302,6 +309,21 @@ def _sample(raw: bytes, parts: int) -> bytes:
     gap = (len(raw) - parts * size) // (parts + 1)
     starts = (gap + part * (size + gap) for part in range(parts))
     return b"".join(raw[start : start + size] for start in starts)
+
+
+def _by_chance(raw: bytes, width: int) -> bool:
+    """Whether bytes repeat no more than by chance, so that no general codec finds what models miss:
+    four in a row, of those in a part from its middle, or one at every fourth place."""
+    sample = _sample(raw, 1)
+    sample = sample[: len(sample) // 4 * 4]
+    rows = [np.frombuffer(sample[at : len(sample) - 4 + at], "<u4") for at in range(4)]
+    fours = np.sort(np.concatenate(rows))
+    repeated = np.count_nonzero(fours[1:] == fours[:-1]) / len(fours)
+    shares = np.bincount(np.frombuffer(sample, np.uint8)) / len(sample)
+    chance = float((shares**2).sum()) ** 4 * len(fours) / 2
+    if chance > 0.05 or repeated > 2 * chance + 0.005:
+        return False
+    return _simply(sample, 4) > CLEARLY * _simply(sample, width)
 
 
 def _simply(raw: bytes, width: int) -> float:

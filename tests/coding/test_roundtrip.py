@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from packlight.coding import planning
+from packlight.coding import _native, planning, segments
 from packlight.coding.container import read
 from packlight.coding.packing import LEVELS, compress, decompress
 from packlight.coding.planning import CHUNK_LIMIT
+from packlight.coding.spans import find_spans
 from tests.coding.samples import DTYPES, npy, onnx_model, palette, safetensors, weights
 
 
@@ -125,6 +126,18 @@ def test_files_that_are_no_models_are_packed_as_xz_would_at_least():
     reference = len(lzma.compress(source, preset=9 | lzma.PRESET_EXTREME))
     for level in ("default", "max"):
         assert len(there_and_back(source, level)) <= reference * 1.001 + 64
+
+
+@pytest.mark.parametrize("words", [4, 16, 300])
+def test_integers_that_repeat_anywhere_are_found(words):
+    """Sixty-four runs of so many bytes in any order, which no model of weights knows as such."""
+    rng = np.random.default_rng(0)
+    book = rng.normal(0, 30, (64, words)).clip(-127, 127).astype(np.int8)
+    array = book[rng.integers(0, 64, 98_304 // words)].reshape(-1, 4)
+    [span] = [span for span in find_spans(npy(array), None) if span.found is not None]
+    work = bytearray(_native.work_size())
+    chosen, _ = segments.best(span.found, array.tobytes(), work, thorough=True)
+    assert chosen.as_lzma or chosen.values["kind"] == segments.BYTES
 
 
 @pytest.mark.parametrize("level", LEVELS)
