@@ -80,7 +80,7 @@ def test_help_loads_nothing_heavy():
     assert "packlight fit" in done.stdout
 
 
-def test_fit_and_check_print_what_they_found(files, tmp_path):
+def test_fit_and_check_print_what_they_found(files, tmp_path, here):
     out = tmp_path / "out"
     done = run("fit", files / "plain.onnx", "--data", files / "data.npz",
                "--target-size", "8KB", "--out", out)  # fmt: skip
@@ -88,25 +88,25 @@ def test_fit_and_check_print_what_they_found(files, tmp_path):
     assert "packed download" in done.stdout
     assert " pt [" in done.stdout
     assert (out / "model.onnx.plt").stat().st_size <= 8000
-    checked = run("check", files / "plain.onnx", out / "model.onnx", "--data", files / "data.npz",
-                  "--json")  # fmt: skip
+    checked = here("check", files / "plain.onnx", out / "model.onnx", "--data", files / "data.npz",
+                   "--json")  # fmt: skip
     assert checked.returncode == 0, checked.stderr
     assert '"agreement"' in checked.stdout
     conforms("check", json.loads(checked.stdout))
 
 
-def test_a_budget_that_can_not_be_met_is_exit_code_3(files, tmp_path):
-    done = run("fit", files / "plain.onnx", "--data", files / "data.npz",
-               "--target-size", "300", "--out", tmp_path / "out", "--quiet")  # fmt: skip
+def test_a_budget_that_can_not_be_met_is_exit_code_3(files, tmp_path, here):
+    done = here("fit", files / "plain.onnx", "--data", files / "data.npz",
+                "--target-size", "300", "--out", tmp_path / "out", "--quiet")  # fmt: skip
     assert done.returncode == 3
     assert "nearest.onnx" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("options", [(), ("--target-size", "huge"), ("--max-drop", "200%")])
-def test_budgets_that_make_no_sense_are_refused(files, tmp_path, options):
-    refused(run("fit", files / "plain.onnx", "--data", files / "data.npz", *options,
-                "--out", tmp_path / "out"))  # fmt: skip
+def test_budgets_that_make_no_sense_are_refused(files, tmp_path, options, here):
+    refused(here("fit", files / "plain.onnx", "--data", files / "data.npz", *options,
+                 "--out", tmp_path / "out"))  # fmt: skip
     assert not (tmp_path / "out").exists()
 
 

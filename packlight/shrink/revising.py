@@ -81,8 +81,8 @@ def read(path: str | os.PathLike[str], layers: Sequence[Layer], top: int) -> Ear
         layers: of the network as it is now.
         top: the largest level that they may have.
     Raises:
-        BadInput: there is no such file, or it holds no integers for any of these layers, or for
-            layers of another shape.
+        BadInput: there is no such file, or it holds no integers for any of these layers, larger
+            ones, or those of layers of another shape.
     """
     found = Path(path)
     if found.is_dir():
@@ -95,12 +95,18 @@ def read(path: str | os.PathLike[str], layers: Sequence[Layer], top: int) -> Ear
     for layer in layers:
         levels = held.get(weights.quantized_name(layer.weight))
         scale = held.get(weights.scale_of(layer.weight))
-        if levels is None or scale is None or not _of_a_fit(levels, scale, layer, top):
+        if levels is None or scale is None or not _of_a_fit(levels, scale, layer):
             continue
         if levels.shape != layer.shape:
             raise BadInput(
                 f"{layer.name} is {_shape(levels.shape)} in {found} and {_shape(layer.shape)} in "
                 "this network; a base is an earlier fit of the same network, with all its channels"
+            )
+        most = int(np.abs(levels.astype(np.int16)).max())
+        if most > top:
+            raise BadInput(
+                f"the integers of {layer.name} go up to {most} in {found}, and kernels on integers "
+                f"take {top} at most; give --activations float if the base was fitted with it"
             )
         channels = np.full(layer.shape[layer.axis], scale)  # one for each, or one for all
         known[layer.weight] = Solved(levels, channels, _bias(held, layer.bias), 0.0)
@@ -112,11 +118,10 @@ def read(path: str | os.PathLike[str], layers: Sequence[Layer], top: int) -> Ear
     return Earlier(found, found.read_bytes(), known)
 
 
-def _of_a_fit(levels: Array, scale: Array, layer: Layer, top: int) -> bool:
+def _of_a_fit(levels: Array, scale: Array, layer: Layer) -> bool:
     if levels.dtype != np.int8 or not levels.size or levels.ndim != len(layer.shape):
         return False
-    within = np.abs(levels.astype(np.int16)).max() <= top
-    return bool(within and scale.shape in ((), (levels.shape[layer.axis],)) and (scale > 0).all())
+    return bool(scale.shape in ((), (levels.shape[layer.axis],)) and (scale > 0).all())
 
 
 def _bias(held: Mapping[str, Array], name: str | None) -> Array | None:

@@ -131,10 +131,17 @@ def test_what_can_be_no_base_is_told_in_one_sentence(versions, tmp_path):
         if one.name == "conv2.weight_quantized":
             one.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(one)[:20], one.name))
     onnx.save(narrow, tmp_path / "narrow.onnx")
+    large = onnx.load(versions.first.model)
+    for one in large.graph.initializer:
+        if one.name == "conv2.weight_quantized":
+            levels = np.where(numpy_helper.to_array(one) > 0, 65, 0).astype(np.int8)
+            one.CopyFrom(numpy_helper.from_array(levels, one.name))
+    onnx.save(large, tmp_path / "large.onnx")
     empty = tmp_path / "empty"
     empty.mkdir()
     for base, words in (
         (tmp_path / "narrow.onnx", "20x.*in this network; a base is an earlier fit of the same"),
+        (tmp_path / "large.onnx", "go up to 65 .* take 64 at most; give --activations float"),
         (versions.old, "holds no int8 weights of this network"),
         (empty, "model.onnx can not be read"),
         (tmp_path / "missing", "can not be read"),
