@@ -99,7 +99,7 @@ def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     type=click.Choice(["int8", "float"]),
     default="int8",
     show_default=True,
-    help="float: integers in the weights alone; nearer to the original at a size, and no faster.",
+    help="float: integers in the weights alone; nearer to the original at a size, as fast as it.",
 )
 @click.option(
     "--pattern",

@@ -23,6 +23,7 @@ from packlight.errors import BadInput
 from packlight.files import replace_file
 from packlight.graph import is_weight
 from packlight.network import Network, quiet_torch
+from packlight.readers.onnx.widened import widen
 from packlight.runtimes.narrow import narrowed
 from packlight.runtimes.onnx_rewrites import pad_in_convolutions, pool_means
 
@@ -145,7 +146,10 @@ def refilled(
     model.CopyFrom(template)
     for tensor in model.graph.initializer:
         if tensor.name in values:
-            tensor.CopyFrom(numpy_helper.from_array(values[tensor.name], tensor.name))
+            value = values[tensor.name]
+            if value.ndim == 1 < len(tensor.dims):  # scales by channel, as `widen` shapes them
+                value = value.reshape(tuple(tensor.dims))
+            tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
     return model
 
 
@@ -153,6 +157,7 @@ def _strip(model: onnx.ModelProto, network: Network) -> None:
     graph = model.graph
     _give_constants(graph, network)
     _name_quantized_constants(graph)
+    widen(graph)
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version, model.doc_string = "packlight", "", ""
     graph.name, graph.doc_string = "network", ""

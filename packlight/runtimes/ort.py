@@ -12,10 +12,12 @@ import tempfile
 from pathlib import Path
 
 import onnxruntime
+from onnx import load_from_string
 
 from packlight.errors import BadInput
 from packlight.files import replace_file
 from packlight.network import Network
+from packlight.readers.onnx.widened import dequantised
 from packlight.runtimes import onnx
 
 SUFFIX = ".ort"
@@ -42,7 +44,9 @@ def from_onnx(data: bytes, path: str | os.PathLike[str]) -> Path:
         made = Path(work) / f"network{SUFFIX}"
         options.optimized_model_filepath = os.fspath(made)
         try:
-            onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            # what onnxruntime computes ahead it stores: weights that it makes floats of, as floats
+            stored = dequantised(load_from_string(data)).SerializeToString(deterministic=True)
+            onnxruntime.InferenceSession(stored, options, providers=["CPUExecutionProvider"])
         except Exception as problem:
             reason = str(problem).strip().splitlines()[0][:300]
             raise BadInput(f"the network can not be written as .ort: {reason}") from problem

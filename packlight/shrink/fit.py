@@ -120,7 +120,7 @@ def fit(
         only: the moves to make, where not those that `fit` makes by itself: "quantize", "prune",
             "palettize" or "factorize", or two of them (`packlight.shrink.moves`).
         activations: "int8" for kernels on integers; "float" leaves them as they are, so that the
-            answers are nearer to the original's at the same size, and no faster.
+            answers are nearer to the original's at the same size, and it runs as fast.
         pattern: what `only="prune"` takes together: "2:4" leaves 2 of 4 neighbouring inputs, "1x4"
             takes blocks of 1 output and 4 inputs, "free" single weights.
         recipe: "deep-compression" prunes, shares and codes in that paper's own order, to be

@@ -95,7 +95,10 @@ def read(path: str | os.PathLike[str], layers: Sequence[Layer], top: int) -> Ear
     for layer in layers:
         levels = held.get(weights.quantized_name(layer.weight))
         scale = held.get(weights.scale_of(layer.weight))
-        if levels is None or scale is None or not _of_a_fit(levels, scale, layer):
+        if levels is None or scale is None:
+            continue
+        scale = scale.reshape(-1) if scale.ndim > 1 else scale  # as of a float kernel's weight
+        if not _of_a_fit(levels, scale, layer):
             continue
         if levels.shape != layer.shape:
             raise BadInput(

@@ -18,6 +18,7 @@ from packlight.readers.onnx.graph import Graph, build_graph
 from packlight.readers.onnx.module import LAYERS, OnnxModule
 from packlight.readers.onnx.registry import check_supported
 from packlight.readers.onnx.steer import steer
+from packlight.readers.onnx.widened import dequantised
 
 
 def read(
@@ -39,7 +40,7 @@ def read(
     path = Path(path)
     if isinstance(example_inputs, (torch.Tensor, np.ndarray)):
         example_inputs = [example_inputs]
-    model = read_proto(path)
+    model = dequantised(read_proto(path))
     graph = build_graph(model, path.name)
     check_supported(graph)
     steered = steer(graph, constants or {}, example_inputs)

@@ -19,6 +19,7 @@ from onnx import NodeProto
 
 from packlight.errors import BadInput
 from packlight.readers.onnx.file import STANDARD, first_line, read_proto
+from packlight.readers.onnx.widened import dequantised
 from packlight.weighing.formats import onnx_rules as rules
 from packlight.weighing.formats.onnx_contrib import attribute
 from packlight.weighing.formats.onnx_inputs import Inputs, value_for
@@ -45,7 +46,7 @@ def read_listing(
     Raises:
         BadInput: no ONNX file, damaged, sizes other than the batch are open, a loop.
     """
-    model = read_proto(path, whole=False)
+    model = dequantised(read_proto(path, whole=False))
     try:
         inputs = Inputs.of(model.graph, path.name, dict(input_shapes or {}), dict(constants or {}))
         try:
