@@ -148,10 +148,19 @@ def test_products_that_are_something_else_stay():
     widen(grid.graph)
     scale = numpy_helper.from_array(np.ones((4, 4, 1, 1), np.float32), "s")
     grid.graph.initializer[1].CopyFrom(scale)
+    damaged = network()
+    widen(damaged.graph)
+    del damaged.graph.node[1].input[:]
+    circular = network()
+    widen(circular.graph)
+    circular.graph.node[0].input[0] = circular.graph.node[0].output[0]
+    given = network()
+    widen(given.graph)
+    given.graph.input.append(helper.make_tensor_value_info("s", TensorProto.FLOAT, [4, 1, 1, 1]))
     old = network()
     widen(old.graph)
     old.opset_import[0].version = 12
-    for model in (twice, bytes_, grid, old):
+    for model in (twice, bytes_, grid, damaged, circular, given, old):
         before = model.SerializeToString()
         assert dequantised(model).SerializeToString() == before
 

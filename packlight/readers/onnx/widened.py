@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from packlight.readers.onnx.file import opset_of, reads
+from packlight.readers.onnx.file import STANDARD, opset_of, reads
 
 _KERNELS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _FIRST_OPSET = 13  # whose DequantizeLinear has scales by channel
@@ -62,14 +62,16 @@ def dequantised(model: onnx.ModelProto) -> onnx.ModelProto:
     held = {tensor.name: tensor for tensor in graph.initializer}
     makers = {name: node for node in graph.node for name in node.output}
     readers = _readers(graph)
-    ends = {value.name for value in graph.output}
+    ends = {value.name for value in [*graph.input, *graph.output]}
     gone = []
     for node in graph.node:
-        cast = makers.get(node.input[0]) if node.op_type == "Mul" else None
-        if cast is None or not _casts(cast, TensorProto.FLOAT) or cast.output[0] in ends:
+        cast = makers.get(node.input[0]) if _is(node, "Mul", 2) else None
+        if cast is None or not _casts(cast, TensorProto.FLOAT):
             continue
         rank, scale = _rank_of_int8(cast.input[0], held, makers), held.get(node.input[1])
         if rank is None or scale is None or scale.data_type != TensorProto.FLOAT:
+            continue
+        if ends & {cast.output[0], scale.name}:
             continue
         axes = [axis for axis, size in enumerate(scale.dims) if size != 1]
         alone = len(readers[cast.output[0]]) == len(readers[scale.name]) == 1
@@ -125,26 +127,30 @@ def _in_floats(
     )
 
 
+def _is(node: onnx.NodeProto, kind: str, inputs: int = 1) -> bool:
+    standard = node.op_type == kind and node.domain in STANDARD
+    return standard and len(node.input) == inputs and len(node.output) == 1
+
+
 def _casts(node: onnx.NodeProto, kind: int) -> bool:
-    return node.op_type == "Cast" and any(
-        one.name == "to" and one.i == kind for one in node.attribute
-    )
+    return _is(node, "Cast") and any(one.name == "to" and one.i == kind for one in node.attribute)
 
 
 def _rank_of_int8(
     name: str, held: Mapping[str, onnx.TensorProto], makers: Mapping[str, onnx.NodeProto]
 ) -> int | None:
     """How many dimensions stored int8 has, also if it is stored narrower (`runtimes.narrow`)."""
+    rank = None
     maker = makers.get(name)
+    if maker is not None and _is(maker, "Reshape", 2):
+        shape = held.get(maker.input[1])
+        rank = shape.dims[0] if shape is not None and len(shape.dims) == 1 else None
+        scattered = makers.get(maker.input[0])
+        if rank is None or scattered is None or not _is(scattered, "ScatterElements", 3):
+            return None
+        maker = makers.get(scattered.input[0])
     if maker is None:
         tensor = held.get(name)
         return len(tensor.dims) if tensor and tensor.data_type == TensorProto.INT8 else None
-    if maker.op_type == "ScatterElements":
-        return _rank_of_int8(maker.input[0], held, makers)
-    source = held.get(maker.input[-1])
-    if source is None:
-        return None
-    if maker.op_type == "Reshape":
-        known = _rank_of_int8(maker.input[0], held, makers)
-        return None if known is None else int(source.dims[0])
-    return len(source.dims) if _casts(maker, TensorProto.INT8) else None
+    tensor = held.get(maker.input[0]) if _casts(maker, TensorProto.INT8) else None
+    return None if tensor is None else rank or len(tensor.dims)
