@@ -24,14 +24,14 @@ class Judges:
         reference: the original.
         wanted: its answers.
         classifier: whether they are scores of classes.
-        answers: (tool, setting) -> outputs.
+        answers: (tool, setting, bytes) -> outputs.
     """
 
     samples: samples_of.Samples
     reference: Session
     wanted: tuple[Array, ...]
     classifier: bool
-    answers: dict[tuple[str, str], tuple[Array, ...]]
+    answers: dict[tuple[str, str, int], tuple[Array, ...]]
 
     @classmethod
     def of(cls, model: Path, samples: samples_of.Samples) -> Judges:
@@ -59,7 +59,7 @@ class Judges:
         """
         session = Session(model, inputs=self.reference.inputs)
         answers = session.over(self.samples.batches(BATCH))
-        self.answers[tool, setting] = answers
+        self.answers[tool, setting, size] = answers
         verdict = self._compare(self.wanted, answers)
         scores = {"sqnr_db": verdict.sqnr_db}
         if verdict.agreement is not None:
@@ -77,7 +77,8 @@ class Judges:
         }
         if found.ours is not None and self.classifier:
             theirs, ours = (
-                self.answers[point.tool, point.setting] for point in (found.peer, found.ours)
+                self.answers[point.tool, point.setting, point.size]
+                for point in (found.peer, found.ours)
             )
             labels = self.samples.labels if found.metric == "top1" else self._choices()
             drop = compare(theirs, ours, labels, classifier=True).drop1
