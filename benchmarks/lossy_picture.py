@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.same_accuracy import FLOOR
+from benchmarks.same_accuracy import FLOOR, Point, frontier
 from packlight.report.charts import WIDTH, _Axis, _label, _line, _px
 from packlight.report.element import Html, element, join
 from packlight.report.words import percent, size
@@ -61,12 +61,13 @@ def picture(name: str, record: Record) -> Html:
         y = TOP + 20 * (row + 1)
         drawn += [_mark(row, *spot) for spot in (*spots, ((RIGHT + 20, y), tool))]
         drawn.append(_label(RIGHT + 32, y, tool, "start"))
-    trail = [at(point) for point in sorted(ours, key=lambda point: point["size"])]
-    line = " ".join(f"{_px(x)},{_px(y)}" for x, y in trail)
+    # one line through the best of ours, whichever way they were made
+    best = frontier([Point(**point) for point in ours], metric, record["whole"][metric])
+    line = " ".join(f"{_px(x)},{_px(y)}" for x, y in (at(point.to_dict()) for point in best))
     drawn.append(element("polyline", points=line, class_="ours"))
     drawn += [
         element("circle", cx=_px(x), cy=_px(y), r=3, class_="ours")
-        for x, y in (*trail, (RIGHT + 20, TOP))
+        for x, y in (*map(at, ours), (RIGHT + 20, TOP))
     ]
     drawn.append(_label(RIGHT + 32, TOP, "packlight", "start"))
     return element(
