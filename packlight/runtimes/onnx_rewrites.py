@@ -16,7 +16,7 @@ from __future__ import annotations
 import onnx
 from onnx import numpy_helper
 
-from packlight.readers.onnx.file import reads
+from packlight.readers.onnx.file import readers_of
 
 _ROUNDING = ("QuantizeLinear", "DequantizeLinear")
 
@@ -28,10 +28,7 @@ def pad_in_convolutions(graph: onnx.GraphProto, only: str | None = None) -> int:
         graph: changed in place.
         only: the output of the padding to look at; default: all.
     """
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in graph.node:
-        for name in reads(node):
-            readers.setdefault(name, []).append(node)
+    readers = readers_of(graph)
     constants = _constants(graph)
     outputs = {value.name for value in graph.output}
     makers = {name: node for node in graph.node for name in node.output}

@@ -309,3 +309,12 @@ def reads(node: onnx.NodeProto) -> set[str]:
             for inner in graph.node:
                 names |= reads(inner)
     return names
+
+
+def readers_of(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
+    """Value -> the nodes that read it, in their order."""
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in reads(node):
+            readers.setdefault(name, []).append(node)
+    return readers

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from packlight.readers.onnx.file import STANDARD, opset_of, reads
+from packlight.readers.onnx.file import STANDARD, opset_of, readers_of, reads
 
 _KERNELS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _FIRST_OPSET = 13  # whose DequantizeLinear has scales by channel
@@ -29,7 +29,7 @@ def widen(graph: onnx.GraphProto) -> int:
     """
     held = {tensor.name: tensor for tensor in graph.initializer}
     makers = {name: node.op_type for node in graph.node for name in node.output}
-    readers = _readers(graph)
+    readers = readers_of(graph)
     nodes: list[onnx.NodeProto] = []
     count = 0
     for node in graph.node:
@@ -61,7 +61,7 @@ def dequantised(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = model.graph
     held = {tensor.name: tensor for tensor in graph.initializer}
     makers = {name: node for node in graph.node for name in node.output}
-    readers = _readers(graph)
+    readers = readers_of(graph)
     ends = {value.name for value in [*graph.input, *graph.output]}
     gone = []
     for node in graph.node:
@@ -85,14 +85,6 @@ def dequantised(model: onnx.ModelProto) -> onnx.ModelProto:
     for cast in gone:
         graph.node.remove(cast)
     return model
-
-
-def _readers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in graph.node:
-        for name in reads(node):
-            readers.setdefault(name, []).append(node)
-    return readers
 
 
 def _grid(
