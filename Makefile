@@ -16,6 +16,10 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
+# modules are compiled once, whatever the environment says: tests start a hundred processes, and
+# torch takes twice as long to import when it is compiled in each of them
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: setup demo lint check test fix wheel docs bench bench-full bench-runtimes clean
 
 setup: $(READY)
