@@ -47,7 +47,7 @@ class Assembly:
         """What the graph's buffers hold for a solution of every layer."""
         values: dict[str, Array] = {}
         for slot, solution in zip(self.slots, solved, strict=True):
-            values.update(slot.values(solution.levels, solution.scale, solution.bias))
+            values.update(slot.values(solution))
         return values
 
     def file(self, values: dict[str, Array]) -> bytes:

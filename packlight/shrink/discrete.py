@@ -107,6 +107,11 @@ def choose(layers: Sequence[Choice], budget: float) -> list[Tensor]:
     return above(high)
 
 
+def take_up(fisher: Tensor, gradient: Tensor) -> None:
+    """Let the running mean of squared gradients see one more."""
+    fisher.mul_(MEMORY).add_(gradient.square(), alpha=1 - MEMORY)
+
+
 class DiscreteWeight(nn.Module):
     """One layer's weight.
 
@@ -169,7 +174,7 @@ class DiscreteWeight(nn.Module):
     def learn(self) -> None:
         """Take up the gradient of a step."""
         if self.shadow.grad is not None:
-            self.fisher.mul_(MEMORY).add_(self.shadow.grad.square(), alpha=1 - MEMORY)
+            take_up(self.fisher, self.shadow.grad)
 
     def choice(self) -> Choice:
         """What `choose` wants to know."""
@@ -199,6 +204,17 @@ class DiscreteWeight(nn.Module):
     def alive(self) -> Tensor:
         """(R,) whether any weight of the row is kept."""
         return self._rows(self.kept).any(1)
+
+    def step_like(self, fisher: Tensor) -> float:
+        """The step at which other numbers would do as much harm as a weight that is kept.
+
+        Args:
+            fisher: information of each of them.
+        """
+        own, other = self.fisher[self.kept], fisher.mean()
+        if not own.numel() or not other > 0:
+            return 0.0
+        return self.step * float((own.mean() / other).sqrt())
 
     def _rows(self, value: Tensor) -> Tensor:
         moved = value.movedim(self.layer.axis, 0)

@@ -7,7 +7,7 @@ takes over the mean of what is lost. What differs is the choice for one weight:
                 goes with it against c^2, c the coarseness; weights kept end at their optimum
                 beside the zeros (least squares)
     palettize   the centre that costs least in error and bits; centres start as a grid of the step
-                that int8 weights would have, and move to where the weights are
+                that int8 weights would have, and move to where weights are, as exactly as matters
 
 A shared weight is held as a byte per weight and a codebook, or as plain floats with few different
 values: installed, bytes are a quarter; packed, either may be smaller.
@@ -16,7 +16,7 @@ values: installed, bytes are a quarter; packed, either may be smaller.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -26,7 +26,15 @@ from packlight.graph import set_value
 from packlight.network import Network
 from packlight.runtimes import onnx as onnx_file
 from packlight.shrink import quantize, sharing
-from packlight.shrink.grid_search import BIT_PRICE, Prepared, bias_after, damage_of, each
+from packlight.shrink.grid_search import (
+    BIT_PRICE,
+    Prepared,
+    bias_after,
+    bias_step,
+    coarse,
+    damage_of,
+    each,
+)
 from packlight.shrink.layers import Layer
 from packlight.shrink.moves import REACH, LayerFigures
 from packlight.shrink.palettize import MAX_CENTRES, Codebook, handed_on, palettize
@@ -34,6 +42,7 @@ from packlight.shrink.prune import FREE, Pattern, kept, refit
 from packlight.shrink.workers import HERE, Workers
 from packlight.types import Array
 
+CENTRE_STEP = 1 / 16  # of the step that int8 weights would have: all that centres need to say
 REFITTED = 1e-4  # of the gradient is left where the weights kept are at their optimum
 FIRST_GONE = 0.05  # share of a layer's weights that cost less than where pruning starts
 
@@ -149,8 +158,10 @@ def share(prepared: Prepared, coarseness: float, *, zero: bool = False) -> Chang
         price=price,
         start=_even(stored, wanted),
     )
+    centres = coarse(codebook.centres, CENTRE_STEP * wanted).astype(np.float32)
+    codebook = replace(codebook, centres=centres)
     codebook = handed_on(layer, weights, prepared.factors, codebook, price=price)
-    return _changed(prepared, codebook.decoded(), codebook)
+    return _changed(prepared, codebook.decoded(), codebook, bias_step(prepared, coarseness))
 
 
 def _even(weights: Array, step: float) -> Array:
@@ -161,14 +172,17 @@ def _even(weights: Array, step: float) -> Array:
     return step * np.arange(np.floor(min(low, 0.0) / step), np.ceil(max(high, 0.0) / step) + 1)
 
 
-def _changed(prepared: Prepared, weight: Array, codebook: Codebook | None = None) -> Changed:
+def _changed(
+    prepared: Prepared, weight: Array, codebook: Codebook | None = None, step: float = 0.0
+) -> Changed:
+    """The layer with another weight; `step`: of its bias."""
     weight = weight.astype(np.float32)
     lost = prepared.weights - prepared.layer.rows(weight.astype(np.float64))
     bias = bias_after(prepared, lost)
     return Changed(
         layer=prepared.layer,
         weight=weight,
-        bias=None if bias is None else bias.astype(np.float32),
+        bias=None if bias is None else coarse(bias, step).astype(np.float32),
         damage=damage_of(prepared, lost),
         codebook=codebook,
     )

@@ -112,8 +112,7 @@ def solve_in_order(
             for index in members:
                 solution = found[index] = solve(sums[index].aimed(), coarseness)
                 slot = slots[prepared[index].layer.name]
-                values = slot.values(solution.levels, solution.scale, solution.bias)
-                weights.fill(assembly.network, values)
+                weights.fill(assembly.network, slot.values(solution))
                 tick()
     return found
 

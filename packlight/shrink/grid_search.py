@@ -81,12 +81,14 @@ class Solved:
         scale: (channels,) float32.
         bias: (channels,) float64 with the mean correction, or None.
         damage: estimated rise of the loss.
+        bias_step: biases may be written in steps as coarse as this.
     """
 
     levels: Array
     scale: Array
     bias: Array | None
     damage: float
+    bias_step: float = 0.0
 
     def state(self) -> dict[str, Any]:
         """As tensors and numbers, to be kept in a file."""
@@ -95,6 +97,7 @@ class Solved:
             "scale": torch.from_numpy(self.scale),
             "bias": None if self.bias is None else torch.from_numpy(self.bias),
             "damage": self.damage,
+            "bias_step": self.bias_step,
         }
 
     @classmethod
@@ -106,6 +109,7 @@ class Solved:
             scale=state["scale"].numpy(),
             bias=None if bias is None else bias.numpy(),
             damage=state["damage"],
+            bias_step=state["bias_step"],
         )
 
 
@@ -180,7 +184,26 @@ def solve(prepared: Prepared, coarseness: float) -> Solved:
         scale=layer.channels(step).astype(np.float32),
         bias=bias_after(prepared, lost),
         damage=damage_of(prepared, lost),
+        bias_step=bias_step(prepared, coarseness),
     )
+
+
+def bias_step(prepared: Prepared, coarseness: float) -> float:
+    """The step of a bias that does as much harm as a weight's: its input is 1."""
+    return coarseness / float(np.sqrt(prepared.sensitivity))
+
+
+def coarse(values: Array, step: float) -> Array:
+    """Values in multiples of the power of two next below a step: short to write, whatever the form.
+
+    Args:
+        values: any shape.
+        step: 0 leaves them as they are.
+    """
+    if not step:
+        return values
+    grid = 2.0 ** np.floor(np.log2(step))
+    return np.asarray(np.rint(values / grid) * grid)
 
 
 def bias_after(prepared: Prepared, lost: Array) -> Array | None:

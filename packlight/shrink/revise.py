@@ -59,7 +59,10 @@ def revise(prepared: Prepared, earlier: Solved, coarseness: float, weight: float
     if bias is not None and earlier.bias is not None:
         worth = weight * BIAS_BITS * BIT_PRICE * coarseness**2 / prepared.sensitivity
         bias = np.where(np.square(bias - earlier.bias) < worth, earlier.bias, bias)
-    kept = Solved(layer.stored(levels), earlier.scale, bias, grid_search.damage_of(prepared, lost))
+    damage = grid_search.damage_of(prepared, lost)
+    # half the step, so that what stays is on the grid whose step is next to it
+    bias_step = grid_search.bias_step(prepared, coarseness) / 2
+    kept = Solved(layer.stored(levels), earlier.scale, bias, damage, bias_step)
     anew = grid_search.solve(prepared, coarseness)
 
     def cost(solved: Solved, told: float) -> float:

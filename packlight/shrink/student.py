@@ -19,7 +19,7 @@ from packlight.shrink.layers import Layer, value_of_name
 
 LEARNING_RATE = 0.01  # of a weight's usual size, a step
 STEP_RATE = 1e-4  # of the logarithm of a grid's step, a step of training
-ROW_BITS = 10.0  # of a bias, packed
+ROW_BITS = 6.0  # of a bias, packed
 
 
 class Student:
@@ -59,6 +59,11 @@ class Student:
             name: value.detach().clone().requires_grad_()
             for name, value in _free(network)
             if name not in self.weights and name not in self.tied
+        }
+        self.fisher = {
+            layer.bias: torch.zeros_like(self.free[layer.bias])
+            for layer in layers
+            if layer.bias in self.free
         }
 
     def __call__(self, *samples: Tensor) -> tuple[Tensor, ...]:
@@ -107,6 +112,7 @@ class Student:
             "weights": weights,
             "tied": {name: tied.state_dict() for name, tied in self.tied.items()},
             "free": {name: value.detach() for name, value in self.free.items()},
+            "fisher": self.fisher,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -114,6 +120,8 @@ class Student:
         with torch.no_grad():
             for name, value in state["free"].items():
                 self.free[name].copy_(value)
+            for name, value in state["fisher"].items():
+                self.fisher[name].copy_(value)
             for name, held in state["tied"].items():
                 self.tied[name].load_state_dict(held)
             for name, held in state["weights"].items():
@@ -150,6 +158,10 @@ class Student:
         """Take up the gradients of a step."""
         for weight in self.weights.values():
             weight.learn()
+        for name, fisher in self.fisher.items():
+            gradient = self.free[name].grad
+            if gradient is not None:
+                discrete.take_up(fisher, gradient)
 
     def nothing(self) -> list[Solved]:
         """The layers with all of their weights zero, and the biases that go with them."""
@@ -170,10 +182,16 @@ class Student:
         for layer in self.layers:
             weight = self.weights[layer.weight]
             step = np.float32(weight.step)
-            bias = None if layer.bias is None else self._free(layer.bias).detach().double().numpy()
-            found.append(
-                Solved(weight.levels(), np.full(layer.shape[layer.axis], step), bias, np.nan)
-            )
+            scale = np.full(layer.shape[layer.axis], step)
+            if layer.bias is None:
+                found.append(Solved(weight.levels(), scale, None, np.nan))
+                continue
+            bias = self._free(layer.bias).detach().double().numpy()
+            fisher = self.fisher[layer.bias]
+            if layer.bias in self.biases:
+                fisher = fisher[weight.alive()]
+            coarse = weight.step_like(fisher)
+            found.append(Solved(weight.levels(), scale, bias, np.nan, coarse))
         return found
 
 

@@ -277,5 +277,5 @@ class Levels:
             if layer.bias is not None:
                 bias = value_of_name(swept, layer.bias).detach().double().numpy()
             scale = np.full(layer.shape[layer.axis], one.scale[0])
-            left.append(Solved(levels, scale, bias, float("nan")))
+            left.append(Solved(levels, scale, bias, one.damage, one.bias_step))
         return swept, left

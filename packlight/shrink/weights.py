@@ -2,7 +2,7 @@
 
 A quantised layer reads `dequantize_per_channel(conv1.weight_quantized, conv1.weight_scale)`. Its
 bias becomes int32 on the grid that the integer kernel accumulates on, input scale x weight scale,
-where the input is on a grid itself.
+where the input is on a grid itself. Either way only as many bits of a bias are written as matter.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import fx
 
 from packlight.graph import aten, is_call, quantized, set_value
 from packlight.network import Network
+from packlight.shrink.grid_search import Solved, coarse
 from packlight.shrink.layers import Layer, value_of_name
 from packlight.types import Array
 
@@ -34,31 +35,25 @@ class Slot:
     input_scale: float | None
     integer_bias: bool
 
-    def values(self, levels: Array, scale: Array, bias: Array | None) -> dict[str, Array]:
-        """What the graph's buffers hold for a solution.
-
-        Args:
-            levels: the stored weight's shape, int8.
-            scale: (channels,) float32.
-            bias: (channels,) float64 or None.
-        """
-        layer = self.layer
-        shared = _shared(scale)
+    def values(self, solved: Solved) -> dict[str, Array]:
+        """What the graph's buffers hold for a solution."""
+        layer, bias = self.layer, solved.bias
+        shared = _shared(solved.scale)
         result = {
-            quantized_name(layer.weight): levels,
+            quantized_name(layer.weight): solved.levels,
             scale_of(layer.weight): shared,
             zero_point_of(layer.weight): np.zeros(shared.shape, np.int8),
         }
         if layer.bias is None or bias is None:
             return result
         if not self.integer_bias:
-            result[layer.bias] = bias.astype(np.float32)
+            result[layer.bias] = coarse(bias, solved.bias_step).astype(np.float32)
             return result
         assert self.input_scale is not None
-        bias_scale = (np.float32(self.input_scale) * scale).astype(np.float32)
+        bias_scale = (np.float32(self.input_scale) * solved.scale).astype(np.float32)
         limit = 2**31 - 1
-        levels32 = np.clip(np.rint(bias / bias_scale), -limit, limit).astype(np.int32)
-        result[quantized_name(layer.bias)] = levels32
+        levels = np.rint(coarse(bias / bias_scale, solved.bias_step / bias_scale.max()))
+        result[quantized_name(layer.bias)] = np.clip(levels, -limit, limit).astype(np.int32)
         result[scale_of(layer.bias)] = _shared(bias_scale)
         return result
 

@@ -12,6 +12,7 @@ from packlight.coding.openers import executorch as opener
 from packlight.fuse import fuse
 from packlight.network import Network
 from packlight.shrink import activations, weights
+from packlight.shrink.grid_search import Solved
 from packlight.shrink.layers import find_layers, value_of_name
 
 
@@ -38,7 +39,8 @@ def quantised(network: Network, samples: Tensor, stay_float: Sequence[str] = ())
         bias = None
         if layer.bias is not None:
             bias = value_of_name(fused, layer.bias).detach().numpy().astype(np.float64)
-        weights.fill(made, slot.values(levels, layer.channels(step), bias))
+        solved = Solved(levels, layer.channels(step), bias, 0.0)
+        weights.fill(made, slot.values(solved))
     return made
 
 
