@@ -23,6 +23,7 @@ from packlight.errors import BadInput
 from packlight.files import replace_file
 from packlight.graph import is_weight
 from packlight.network import Network, quiet_torch
+from packlight.readers.onnx.file import drop_unread
 from packlight.readers.onnx.widened import widen
 from packlight.runtimes.narrow import narrowed
 from packlight.runtimes.onnx_rewrites import pad_in_convolutions, pool_means
@@ -263,10 +264,8 @@ def _name_quantized_constants(graph: onnx.GraphProto) -> None:
                 tensor.name = f"{weight.removesuffix('_quantized')}_{suffix}"
                 node.input[position + 1] = tensor.name
                 added.append(tensor)
-    used = {name for node in graph.node for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend([*kept, *added])
+    graph.initializer.extend(added)
+    drop_unread(graph)
 
 
 def _shorten_values(graph: onnx.GraphProto, network: Network) -> None:

@@ -9,6 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import packlight
+from packlight.readers.onnx.file import drop_unread
 from packlight.readers.onnx.widened import dequantised, widen
 from packlight.runtimes import ort
 from packlight.runtimes.narrow import narrowed
@@ -173,3 +174,24 @@ def test_scales_of_channels_are_filled_in_as_the_weight_wants_them():
         (tensor,) = [one for one in filled.graph.initializer if one.name == "s"]
         assert list(tensor.dims) == dims
         np.testing.assert_array_equal(numpy_helper.to_array(tensor).ravel(), np.ravel(scale))
+
+
+def test_only_initialisers_that_nobody_reads_are_dropped():
+    """Those that an inner graph takes from outside, and those that are an output, are read."""
+    held = {name: np.ones(2, np.float32) for name in ("mine", "inner", "output", "unread")}
+    branch = helper.make_graph(
+        [helper.make_node("Add", ["inner", "inner"], ["sum"])],
+        "branch",
+        [],
+        [helper.make_tensor_value_info("sum", TensorProto.FLOAT, [2])],
+    )
+    choice = helper.make_node("If", ["which"], ["y"], then_branch=branch, else_branch=branch)
+    graph = helper.make_graph(
+        [choice, helper.make_node("Add", ["mine", "y"], ["z"])],
+        "graph",
+        [helper.make_tensor_value_info("which", TensorProto.BOOL, [])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2]) for name in ("z", "output")],
+        [numpy_helper.from_array(value, name) for name, value in held.items()],
+    )
+    drop_unread(graph)
+    assert [one.name for one in graph.initializer] == ["mine", "inner", "output"]

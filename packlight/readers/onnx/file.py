@@ -318,3 +318,12 @@ def readers_of(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
         for name in reads(node):
             readers.setdefault(name, []).append(node)
     return readers
+
+
+def drop_unread(graph: onnx.GraphProto) -> None:
+    """Take out the initialisers that no node reads and that are no output."""
+    used = {name for node in graph.node for name in reads(node)}
+    used |= {value.name for value in graph.output}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)

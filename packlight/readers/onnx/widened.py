@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from packlight.readers.onnx.file import STANDARD, opset_of, readers_of, reads
+from packlight.readers.onnx.file import STANDARD, drop_unread, opset_of, readers_of
 
 _KERNELS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _FIRST_OPSET = 13  # whose DequantizeLinear has scales by channel
@@ -47,10 +47,7 @@ def widen(graph: onnx.GraphProto) -> int:
     if count:
         del graph.node[:]
         graph.node.extend(nodes)
-        used = {name for node in nodes for name in reads(node)}
-        kept = [tensor for tensor in graph.initializer if tensor.name in used]
-        del graph.initializer[:]
-        graph.initializer.extend(kept)
+        drop_unread(graph)
     return count
 
 
