@@ -59,11 +59,14 @@ class Curvature:
         moments: one (G, m, m) float32 array per block of columns, the blended H.
         mean: (G, n) float64, the mean input.
         sensitivity: s, a non-negative number.
+        of_bias: the same of a bias, whose input is 1: E||g||^2 / channels, g the gradient of one
+            sample's loss with respect to all of them; 0 where nothing is known.
     """
 
     moments: tuple[Array, ...]
     mean: Array
     sensitivity: float
+    of_bias: float = 0.0
 
 
 Loss = Callable[[tuple[Tensor, ...], torch.Generator], Tensor]
@@ -127,7 +130,7 @@ def collect(
     """Measure every layer on samples given one at a time.
 
     Args:
-        network: left as it is, but that its layers' weights ask for gradients.
+        network: left as it is, but that its layers' weights and biases ask for gradients.
         layers: of this network.
         samples: the inputs of one sample each (as many as the batch, where that is fixed).
         loss: of one sample's outputs; can be pickled.
@@ -169,6 +172,7 @@ def _sums_of(
     require_gradients(network, found)
     layers = [layer for layer in found if layer.name in names]
     weights = [value_of_name(network, layer.weight) for layer in layers]
+    biases = {layer.name: value_of_name(network, layer.bias) for layer in layers if layer.bias}
     sums = {layer.name: _Sums(layer) for layer in layers}
     readers = {layer.node: layer for layer in layers if layer.solvable}
     interpreter = _Watcher(network.module, readers, sums)
@@ -177,10 +181,13 @@ def _sums_of(
         value = loss(outputs, generator)
         if not value.requires_grad:
             continue
-        gradients = torch.autograd.grad(value, weights, allow_unused=True)
-        for layer, gradient in zip(layers, gradients, strict=True):
+        both = torch.autograd.grad(value, [*weights, *biases.values()], allow_unused=True)
+        for layer, gradient in zip(layers, both[: len(weights)], strict=True):
             if gradient is not None:
                 sums[layer.name].add_gradient(gradient)
+        for name, gradient in zip(biases, both[len(weights) :], strict=True):
+            if gradient is not None:
+                sums[name].bias_energy += float(gradient.double().square().mean())
     return {name: total.part() for name, total in sums.items()}
 
 
@@ -212,6 +219,7 @@ class _Part:
     positions: int
     samples: int
     energy: float
+    bias_energy: float
 
 
 class _Sums:
@@ -234,6 +242,7 @@ class _Sums:
         self.positions = 0
         self.samples = 0
         self.energy = 0.0
+        self.bias_energy = 0.0
 
     def add_input(self, value: Tensor) -> None:
         windows = self.layer.windows(value.detach().float())
@@ -272,6 +281,7 @@ class _Sums:
             positions=self.positions,
             samples=self.samples,
             energy=self.energy,
+            bias_energy=self.bias_energy,
         )
 
     def add(self, part: _Part) -> None:
@@ -293,6 +303,7 @@ class _Sums:
         self.positions += part.positions
         self.samples += part.samples
         self.energy += part.energy
+        self.bias_energy += part.bias_energy
 
     def curvature(self) -> Curvature:
         count = max(self.positions, 1)
@@ -319,7 +330,8 @@ class _Sums:
         energy = self.energy / max(self.samples, 1)
         sensitivity = energy / (self.rows * trace) if trace > 0 else 0.0
         mean = centre if self.shift is None else centre + self.shift.double()
-        return Curvature(tuple(moments), mean.numpy(), sensitivity)
+        of_bias = self.bias_energy / max(self.samples, 1)
+        return Curvature(tuple(moments), mean.numpy(), sensitivity, of_bias)
 
 
 class Moments:
@@ -371,8 +383,8 @@ def _trace(matrices: Tensor) -> float:
 
 
 def require_gradients(network: Network, layers: Sequence[Layer]) -> None:
-    """Make sure that exactly the layers' weights ask for gradients."""
-    names = {layer.weight for layer in layers}
+    """Make sure that exactly the layers' weights and biases ask for gradients."""
+    names = {name for layer in layers for name in (layer.weight, layer.bias) if name}
     for name, value in [*network.module.named_parameters(), *network.module.named_buffers()]:
         if name in names and not isinstance(value, torch.nn.Parameter):
             set_value(network.module, name, value)

@@ -40,6 +40,7 @@ class Prepared:
         spread: h, the geometric mean of the conditional variances; 1 without factors.
         unit: the step at coarseness 1.
         top: the largest level.
+        of_bias: how sensitive the loss is to a bias; 0 where nothing is known.
     """
 
     layer: Layer
@@ -50,6 +51,7 @@ class Prepared:
     spread: float
     unit: float
     top: int = quantize.LEVELS
+    of_bias: float = 0.0
 
     @property
     def sensitivity(self) -> float:
@@ -142,7 +144,8 @@ def _prepare(
     if curvature is not None and layer.centred:
         mean = curvature.mean
     unit = 1.0 / np.sqrt(sensitivity * spread)
-    return Prepared(layer, weights, bias, mean, factors, spread, unit, top)
+    of_bias = curvature.of_bias if curvature else 0.0
+    return Prepared(layer, weights, bias, mean, factors, spread, unit, top, of_bias)
 
 
 def each(prepared: Sequence[Prepared], workers: Workers = HERE) -> Each[Prepared]:
@@ -189,8 +192,8 @@ def solve(prepared: Prepared, coarseness: float) -> Solved:
 
 
 def bias_step(prepared: Prepared, coarseness: float) -> float:
-    """The step of a bias that does as much harm as a weight's: its input is 1."""
-    return coarseness / float(np.sqrt(prepared.sensitivity))
+    """The step of a bias that does as much harm as a weight's; 0 where nothing is known."""
+    return coarseness / float(np.sqrt(prepared.of_bias)) if prepared.of_bias > 0 else 0.0
 
 
 def coarse(values: Array, step: float) -> Array:

@@ -120,6 +120,7 @@ def curvatures(job: Job, network: Network, stage: str) -> dict[str, Curvature]:
                 "moments": [torch.from_numpy(block) for block in value.moments],
                 "mean": torch.from_numpy(value.mean),
                 "sensitivity": value.sensitivity,
+                "of_bias": value.of_bias,
             }
             for name, value in found.items()
         }
@@ -130,6 +131,7 @@ def curvatures(job: Job, network: Network, stage: str) -> dict[str, Curvature]:
             tuple(block.numpy() for block in value["moments"]),
             value["mean"].numpy(),
             value["sensitivity"],
+            value["of_bias"],
         )
         for name, value in stored.items()
     }

@@ -56,13 +56,13 @@ def revise(prepared: Prepared, earlier: Solved, coarseness: float, weight: float
     )
     lost = prepared.weights - levels * step[:, :, None]
     bias = grid_search.bias_after(prepared, lost)
+    bias_step = grid_search.bias_step(prepared, coarseness)
     if bias is not None and earlier.bias is not None:
-        worth = weight * BIAS_BITS * BIT_PRICE * coarseness**2 / prepared.sensitivity
+        worth = weight * BIAS_BITS * BIT_PRICE * bias_step**2
         bias = np.where(np.square(bias - earlier.bias) < worth, earlier.bias, bias)
     damage = grid_search.damage_of(prepared, lost)
     # half the step, so that what stays is on the grid whose step is next to it
-    bias_step = grid_search.bias_step(prepared, coarseness) / 2
-    kept = Solved(layer.stored(levels), earlier.scale, bias, damage, bias_step)
+    kept = Solved(layer.stored(levels), earlier.scale, bias, damage, bias_step / 2)
     anew = grid_search.solve(prepared, coarseness)
 
     def cost(solved: Solved, told: float) -> float:

@@ -32,16 +32,17 @@ def test_moments_and_sensitivity_match_loops_over_samples():
     layers, found = collected(network, data, curvature.classifier_loss(False))
 
     # the same, by hand: one sample after the other, every chunk's labels from a seed of its own
-    inputs, gradients = [], []
+    inputs, gradients, of_biases = [], [], []
     begin = {2 * chunk: 3 * 16 + chunk for chunk in range(16)}
     for at, (x,) in enumerate(data):
         if at in begin:
             generator = torch.Generator().manual_seed(begin[at])
         logs = module(x).log_softmax(1)
         label = torch.multinomial(logs.detach().exp(), 1, generator=generator)
-        (gradient,) = torch.autograd.grad(logs[0, label[0, 0]], [module[0].weight])
+        pulls = torch.autograd.grad(logs[0, label[0, 0]], [module[0].weight, module[0].bias])
         inputs.append(x[0].double().numpy())
-        gradients.append(gradient.double().numpy())
+        gradients.append(pulls[0].double().numpy())
+        of_biases.append(pulls[1].double().numpy())
     X = np.array(inputs)
     mean = X.mean(0)
     covariance = shrinking.shrunk(np.split(X, 16))
@@ -53,6 +54,7 @@ def test_moments_and_sensitivity_match_loops_over_samples():
     np.testing.assert_allclose(first.mean[0], mean, rtol=1e-5)
     np.testing.assert_allclose(first.moments[0][0], blend, rtol=1e-3, atol=1e-5)
     assert first.sensitivity == pytest.approx(energy / (3 * np.trace(covariance)), rel=1e-4)
+    assert first.of_bias == pytest.approx(np.square(of_biases).mean(), rel=1e-4)
 
 
 def test_blocks_of_columns_are_the_diagonal_of_the_whole(monkeypatch):
@@ -90,7 +92,7 @@ def test_a_layer_the_loss_ignores_has_no_sensitivity():
     data = [(torch.randn(1, 4),) for _ in range(3)]
     _, found = collected(network, data, curvature.classifier_loss(False))
     assert found["used"].sensitivity > 0
-    assert found["unused"].sensitivity == 0
+    assert found["unused"].sensitivity == found["unused"].of_bias == 0
 
 
 def test_a_noisier_output_counts_in_units_of_its_own_spread():

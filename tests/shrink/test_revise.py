@@ -97,7 +97,8 @@ class Layer:
         network = packlight.load(module, example_inputs=[torch.zeros(1, 24)])
         layers = find_layers(network)
         generator = np.random.default_rng(0)
-        found = Curvature((correlated(24, 0)[None],), generator.normal(size=(1, 24)), 1.0)
+        means = generator.normal(size=(1, 24))
+        found = Curvature((correlated(24, 0)[None],), means, sensitivity=1.0, of_bias=1.0)
         (self.prepared,) = grid_search.prepare(network, layers, {layers[0].name: found})
         self.solved = grid_search.solve(self.prepared, coarseness)
         self.coarseness = coarseness
