@@ -17,7 +17,7 @@ import torch
 from packlight.errors import BadInput, BudgetNotMet
 from packlight.network import Network
 from packlight.runtimes import onnx as onnx_file
-from packlight.shrink import activations, narrowing, pooling, preparing, thinning
+from packlight.shrink import activations, grid_search, narrowing, pooling, preparing, thinning
 from packlight.shrink.assembly import assemble
 from packlight.shrink.channels import find_groups
 from packlight.shrink.layers import find_layers
@@ -158,7 +158,10 @@ def _like(job: Job, network: Network) -> bytes:
     if "quantize" not in job.moves:
         return onnx_file.to_bytes(network)
     layers = find_layers(network)
-    places = activations.find_places(network, layers)
+    places = activations.find_places(network, layers) if job.activations == "int8" else []
     few = list(job.measuring.tensors(job.split.fit.first(BATCH)))
     grids = activations.observe(network, places, few)
-    return assemble(network, layers, places, grids, {}).template.SerializeToString()
+    assembly = assemble(network, layers, places, grids, {})
+    # rounded plainly: where scales do not belong together, onnxruntime takes float kernels
+    plain = [grid_search.solve(one, 0.0) for one in grid_search.prepare(network, layers, {})]
+    return assembly.file(assembly.values(plain))

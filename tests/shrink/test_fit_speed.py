@@ -8,6 +8,7 @@ import pytest
 import packlight
 from packlight.errors import BadInput, BudgetNotMet
 from packlight.network import Network
+from packlight.runtimes.kernels import count_kernels
 from packlight.shrink import narrowing
 from tests import networks
 
@@ -66,6 +67,23 @@ def test_what_is_fast_enough_already_keeps_its_channels(wide, few, tmp_path, mon
     result = packlight.fit(wide, few, calibrate=60, speedup=3.0, out=tmp_path / "out")
     assert packlight.weigh(result.model).totals.macs == packlight.weigh(wide).totals.macs
     assert "5.00 times as fast with all of its channels" in result.report["notes"]
+
+
+@pytest.mark.parametrize("kind", ["int8", "float"])
+def test_what_is_timed_runs_on_the_kernels_of_what_is_written(
+    kind, wide, few, tmp_path, monkeypatch
+):
+    timed: list[bytes] = []
+    monkeypatch.setattr(narrowing, "speedup_of", lambda _, file, __: timed.append(file) or 5.0)
+    settings = {"calibrate": 60, "speedup": 3.0, "activations": kind, "out": tmp_path / "out"}
+    result = packlight.fit(wide, few, **settings)
+    (tmp_path / "timed.onnx").write_bytes(timed[0])
+    ran, expected = (
+        count_kernels(path, [few[:1]]) for path in (tmp_path / "timed.onnx", result.model)
+    )
+    assert ran == expected
+    integers = sum(count for name, count in ran.kinds.items() if name.startswith("QLinear"))
+    assert (integers > 0) == (kind == "int8")
 
 
 def test_a_file_that_turns_out_too_slow_is_the_nearest_one(wide, few, tmp_path, monkeypatch):
