@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from packlight.fuse import fuse
-from packlight.shrink import curvature, grid_search
+from packlight.shrink import curvature, float_moves, grid_search
 from packlight.shrink.grid_search import Solved
 from packlight.shrink.layers import find_layers, value_of_name, weight_array
 from packlight.shrink.weights import Slot, quantized_name, scale_of
@@ -57,14 +57,17 @@ def test_biases_are_as_coarse_as_they_may_be_and_no_coarser(network, integer):
     assert len(np.unique(found)) < len(np.unique(exact / grid))
 
 
-def test_rounded_biases_do_less_harm_than_rounded_weights(network):
-    """Measured by the answers: there are fewer of them, and each may do as much as a weight."""
+@pytest.fixture(scope="module")
+def prepared(network):
     layers = find_layers(network)
-    samples = images(64, seed=3)
-    found = curvature.collect(
-        network.copy(), layers, [(one[None],) for one in samples], curvature.classifier_loss(False)
-    )
-    prepared = grid_search.prepare(network, layers, found)
+    samples = [(one[None],) for one in images(64, seed=3)]
+    found = curvature.collect(network.copy(), layers, samples, curvature.classifier_loss(False))
+    return grid_search.prepare(network, layers, found)
+
+
+def test_rounded_biases_do_less_harm_than_rounded_weights(network, prepared):
+    """Measured by the answers: there are fewer of them, and each may do as much as a weight."""
+    layers, samples = find_layers(network), images(64, seed=3)
     coarseness = 8 * float(np.median([one.finest for one in prepared]))
 
     def harm(of: str) -> float:
@@ -85,3 +88,20 @@ def test_rounded_biases_do_less_harm_than_rounded_weights(network):
             return float((changed(samples)[0] - network(samples)[0]).square().mean())
 
     assert 0 < harm("biases") < harm("weights")
+
+
+def test_centres_say_no_more_than_matters(prepared, monkeypatch):
+    one = max(prepared, key=lambda each: each.weights.size)
+    coarseness = 4 * one.finest
+    short = float_moves.share(one, coarseness)
+    centres = short.codebook.centres.ravel().astype(np.float64)
+    least = float_moves.CENTRE_STEP * coarseness * one.unit / 2
+    steps = np.diff(np.unique(centres))
+    assert len(steps) > 3
+    assert steps.min() >= least
+    monkeypatch.setattr(float_moves, "CENTRE_STEP", 0.0)
+    exact = float_moves.share(one, coarseness)
+    assert short.damage < 1.05 * exact.damage
+    assert len(np.unique(np.frexp(centres)[0])) < len(
+        np.unique(np.frexp(exact.codebook.centres)[0])
+    )
