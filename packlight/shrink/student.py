@@ -20,6 +20,7 @@ from packlight.shrink.layers import Layer, value_of_name
 LEARNING_RATE = 0.01  # of a weight's usual size, a step
 STEP_RATE = 1e-4  # of the logarithm of a grid's step, a step of training
 ROW_BITS = 6.0  # of a bias, packed
+BIAS_SHARE = 1 / 8  # of the step that does a weight's harm: biases are not trained on their grid
 
 
 class Student:
@@ -190,7 +191,7 @@ class Student:
             fisher = self.fisher[layer.bias]
             if layer.bias in self.biases:
                 fisher = fisher[weight.alive()]
-            coarse = weight.step_like(fisher)
+            coarse = BIAS_SHARE * weight.step_like(fisher)
             found.append(Solved(weight.levels(), scale, bias, np.nan, coarse))
         return found
 
