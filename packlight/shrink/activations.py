@@ -190,6 +190,8 @@ def observe(
         tick: called after every batch.
         workers: where the batches run.
     """
+    if not places:
+        return {}
     watched = {node: place.name for place in places for node in place.nodes}
     shared = workers.share((network, watched))
     low = {place.name: 0.0 for place in places}  # a grid always holds zero: padding needs it
