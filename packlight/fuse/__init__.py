@@ -78,7 +78,7 @@ def fuse(network: Network) -> Fused:
                 f"{rewrite.__name__} changed the outputs by {error:.1e} of their largest value; "
                 "please report the model"
             )
-    return Fused(rewritten.retraced(), changes, error)
+    return Fused(rewritten.refreshed(), changes, error)
 
 
 def _outputs(network: Network) -> tuple[Tensor, ...]:

@@ -193,7 +193,7 @@ def _patterns_that_may_occur(graph: torch.fx.Graph) -> Iterator[None]:
     called = " ".join(str(node.target) for node in graph.nodes if node.op == "call_function")
     searches = (
         (bilinear_2d, "get_graphs_dict", dict, ("upsample", "index")),
-        (sdpa, "get_graphs", list, ("softmax", "scaled_dot_product")),
+        (sdpa, "get_graphs", list, ("matmul", "bmm", "einsum", "scaled_dot_product")),
     )
     spared = [
         (module, name, getattr(module, name), nothing)
@@ -297,8 +297,7 @@ class _Program:
 
     def _load(self) -> None:
         with listening() as said:
-            from executorch.extension.pybindings import portable_lib
-            from executorch.runtime import Runtime
+            from packlight.runtimes.bare_executorch import Runtime, portable_lib
 
             self._loaded = None
             if _Program._pool != self._threads:

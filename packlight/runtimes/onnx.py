@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import onnx
 import torch
 from onnx import numpy_helper
 from onnxscript import ir, optimizer
+from torch._ops import OpOverload
 
 from packlight.errors import BadInput
 from packlight.files import replace_file
@@ -30,6 +32,9 @@ from packlight.runtimes.onnx_rewrites import pad_in_convolutions, pool_means
 
 SUFFIX = ".onnx"
 OPSET = 18
+_POOL = torch.ops.aten.adaptive_avg_pool2d.default
+#: ONNX has them, and torch can only take them apart
+_WHOLE = {torch.ops.aten.flatten.using_ints, torch.ops.aten.reshape.default}
 NORM, _UNKNOWN = "BatchNormalization", "packlight.kept"
 IR_VERSION = 10  # the oldest that opset 18 and every runtime of the last two years share
 
@@ -102,7 +107,7 @@ def to_proto(network: Network, *, keep_norms: bool = False) -> onnx.ModelProto:
     with quiet_torch():
         try:
             exported = torch.onnx.export(
-                network.exported(),
+                _taken_apart_where_needed(network.exported()),
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=list(network.input_names),
@@ -125,6 +130,39 @@ def to_proto(network: Network, *, keep_norms: bool = False) -> onnx.ModelProto:
     pool_means(model.graph)
     _strip(model, network)
     return model
+
+
+def _taken_apart_where_needed(
+    program: torch.export.ExportedProgram,
+) -> torch.export.ExportedProgram:
+    """Spare torch the tracing of a graph in which nothing is to be taken apart: half of the export.
+
+    It asks the program to take apart what ONNX has no operator for. Means over an image, most
+    often the only such operator, are written as such first.
+    """
+    for node in program.graph.find_nodes(op="call_function", target=_POOL):
+        if list(node.args[1]) == [1, 1]:
+            node.target, node.args = torch.ops.aten.mean.dim, (node.args[0], [-1, -2], True)
+    calls = {node.target for node in program.graph.nodes if node.op == "call_function"}
+    take_apart, whole = program.run_decompositions, _can_be_whole()
+
+    def run_decompositions(table: Mapping[Any, Any]) -> torch.export.ExportedProgram:
+        composed = {
+            call
+            for call in calls
+            if isinstance(call, OpOverload)
+            and (call._schema.is_mutable or (call._can_decompose() and call not in whole))
+        }
+        return take_apart(table) if composed or calls & table.keys() else program
+
+    program.run_decompositions = run_decompositions
+    return program
+
+
+@cache
+def _can_be_whole() -> frozenset[Any]:
+    """The composed operators that torch leaves as they are where a converter knows them."""
+    return frozenset(torch.export.default_decompositions().keys()) | _WHOLE
 
 
 def _should_fold(node: ir.Node) -> bool | None:

@@ -42,10 +42,7 @@ _WARM_UP_RUNS = 4  # at least
 _SEED = 0
 _LIBRARIES = {  # what sessions import when they are made; that is no part of loading a file
     "packlight.runtimes.litert": ("ai_edge_litert.interpreter",),
-    "packlight.runtimes.executorch": (
-        "executorch.extension.pybindings.portable_lib",
-        "executorch.runtime",
-    ),
+    "packlight.runtimes.executorch": ("packlight.runtimes.bare_executorch",),
 }
 
 

@@ -100,7 +100,7 @@ def rewritten(network: Network) -> Network:
             _serve(module, node)
     module.graph.lint()
     module.recompile()
-    return made.retraced()
+    return made.refreshed()
 
 
 def _spell_gelu(module: fx.GraphModule, gelu: fx.Node) -> None:

@@ -153,7 +153,7 @@ def remove(network: Network, keep: Keep) -> Network:
         set_value(copy.module, name, old.detach().index_select(axis, places), trainable=trainable)
     copy.module.graph.lint()
     copy.module.recompile()
-    narrow = copy.retraced()
+    narrow = copy.refreshed()
     with torch.no_grad():
         wanted = _unread(network, groups, keep)(*network.example_inputs)
         error = difference(wanted, narrow(*network.example_inputs))

@@ -127,7 +127,7 @@ def replace(network: Network, chosen: Mapping[str, Candidate]) -> Network:
         _insert(module, layer, weight, candidate.factors)
     module.graph.lint()
     module.recompile()
-    return rewritten.retraced()
+    return rewritten.refreshed()
 
 
 def names_of(weight: str, factors: Factors) -> tuple[str, ...]:

@@ -217,7 +217,7 @@ class Template:
         filled = self._network.copy()
         for name, value in values.items():
             set_value(filled.module, name, torch.from_numpy(value))
-        return filled.retraced()
+        return filled
 
     def file(self, values: dict[str, Array]) -> bytes:
         """The ONNX file that holds these values."""

@@ -166,7 +166,7 @@ def _read(network: Network, end: _End, window: tuple[int, int]) -> Network:
         _frame(copy, end, mean)
     module.graph.lint()
     module.recompile()
-    return copy.retraced()
+    return copy.refreshed()
 
 
 def _frame(copy: Network, end: _End, mean: fx.Node) -> None:

@@ -59,7 +59,7 @@ def shared(
         set_value(module, name, old + torch.from_numpy(shift).to(old.dtype))
     module.graph.lint()
     module.recompile()
-    return rewritten.retraced()
+    return rewritten.refreshed()
 
 
 def names_of(weight: str) -> tuple[str, str]:

@@ -115,7 +115,7 @@ def insert(network: Network, layers: Sequence[Layer]) -> tuple[Network, list[Slo
         assert dtype == torch.float32
     module.graph.lint()
     module.recompile()
-    return rewritten.retraced(), slots
+    return rewritten.refreshed(), slots
 
 
 def _integer_input(layer: Layer, call: fx.Node) -> tuple[float | None, bool]:
