@@ -33,7 +33,7 @@ from packlight.weighing.unread import unread
 SMALL = 1 << 18  # bytes of a file that is packed as a whole
 SAMPLE = 1 << 19  # bytes that are packed on trial, in all
 LEAST = 1 << 14  # bytes of one tensor: fewer would teach a model too little
-_SIGNED = {"int8": "i1", "int16": "<i2", "int32": "<i4"}
+_SIGNED = {"int8": "i1", "int16": "<i2"}
 _FLOATS = {"float32": 0x7FFFFFFF, "float16": 0x7FFF, "bfloat16": 0x7FFF}  # all but the sign
 
 
@@ -222,7 +222,8 @@ def _sample(raw: bytes, tensor: Tensor, size: int) -> tuple[Tensor, bytes]:
 def _zeros(raw: bytes, tensor: Tensor) -> tuple[int, int]:
     """How many output and input channels are zero throughout, and the bytes they take.
 
-    Unsigned integers are left out: their zero lies elsewhere.
+    Unsigned integers are left out, as their zero lies elsewhere, and those of 32 bits, as they are
+    paddings and places.
     """
     if len(tensor.shape) < 2 or tensor.big_endian:
         return 0, 0

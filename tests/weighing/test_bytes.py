@@ -120,6 +120,11 @@ def test_channels_that_are_zero_are_dead(tmp_path: Path) -> None:
     assert tensor.zero_bytes == 4 * int((values == 0).sum())
 
 
+def test_paddings_that_are_zero_are_no_channels(tmp_path: Path) -> None:
+    paddings = np.array([[0, 0], [3, 3]], dtype=np.int32)
+    assert not bytes_of(model(tmp_path / "m.onnx", {"paddings": paddings})).dead
+
+
 def test_weights_beside_the_file_count_too(tmp_path: Path) -> None:
     path = model(tmp_path / "m.onnx", {"a": random(64, 128)})
     proto = onnx.load(path)
