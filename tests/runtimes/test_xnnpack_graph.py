@@ -17,18 +17,16 @@ from packlight.network import Network
 from packlight.runtimes import executorch as pte
 from packlight.runtimes import xnnpack_graph
 from packlight.runtimes.folding import folded
+from tests.later import later
 from tests.networks import settled
 from tests.runtimes.at_once import at_once as in_this_process
 from tests.runtimes.quantised import quantised
 
-pytest.importorskip("executorch", reason="needs packlight[executorch]")
-
-from executorch.backends.xnnpack import serialization
-from executorch.backends.xnnpack.serialization import xnnpack_graph_schema as schema
-from executorch.backends.xnnpack.serialization.xnnpack_graph_serialize import (
-    convert_to_flatbuffer,
-)
-from executorch.exir._serialize._flatbuffer import _flatc_decompile
+NEEDED = "needs packlight[executorch]"
+FORMAT = "executorch.backends.xnnpack.serialization"
+schema = later(f"{FORMAT}.xnnpack_graph_schema", NEEDED)
+upstream = later(f"{FORMAT}.xnnpack_graph_serialize", NEEDED)
+flatbuffer = later("executorch.exir._serialize._flatbuffer", NEEDED)
 
 _NONE = 0xFFFFFFFF  # an id for what is not there
 
@@ -79,16 +77,16 @@ def _graph():
 def _told(data: bytes, folder: Path):
     """What a graph's flatbuffer says, as flatc reads it."""
     described = folder / "schema.fbs"
-    described.write_bytes(resources.files(serialization).joinpath("schema.fbs").read_bytes())
+    described.write_bytes(resources.files(FORMAT).joinpath("schema.fbs").read_bytes())
     (folder / "graph.bin").write_bytes(data)
-    _flatc_decompile(
+    flatbuffer._flatc_decompile(
         str(folder), str(described), str(folder / "graph.bin"), ["--raw-binary", "--strict-json"]
     )
     return json.loads((folder / "graph.json").read_text())
 
 
 def test_a_folded_flatbuffer_says_the_same_in_fewer_bytes(tmp_path):
-    data = convert_to_flatbuffer(_graph())
+    data = upstream.convert_to_flatbuffer(_graph())
     small = folded(data, xnnpack_graph._schema())
     assert len(small) < 0.9 * len(data)
     assert _told(small, tmp_path) == _told(data, tmp_path)

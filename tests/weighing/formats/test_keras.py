@@ -14,10 +14,11 @@ import pytest
 
 from packlight.errors import BadInput
 from packlight.weighing import LayerTable, weigh
+from tests.later import later
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
-keras = pytest.importorskip("keras", reason="Keras is not installed")
-layers = keras.layers
+keras = later("keras", "Keras is not installed")
+layers = later("keras.layers", "Keras is not installed")
 
 
 def branching() -> Any:
