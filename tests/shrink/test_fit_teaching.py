@@ -12,10 +12,11 @@ from packlight.shrink import teaching
 
 @pytest.fixture
 def brief(monkeypatch) -> None:
-    """Retraining sees few samples, and packs the file less often; a bisection is shorter."""
+    """Retraining sees few samples, chooses and packs less often; a bisection is shorter."""
     monkeypatch.setitem(teaching.SAMPLES, "normal", 10_000)
     monkeypatch.setattr(teaching, "FEWEST_STEPS", 70)
     monkeypatch.setattr(teaching, "RUNS", 3)
+    monkeypatch.setattr(teaching.recover, "CHOICES", 25)
     monkeypatch.setattr(teaching.recover, "MEASURED", (0.3, 0.6, 0.85))
 
 
