@@ -6,8 +6,9 @@ capacity is left for it; labels only where they are given as well. The
 weights are rounded and most of them zero while they learn (`discrete`), and the budget of bits
 shrinks as training goes on, so that what is taken away is made good by what is left.
 
-Phases, as shares of the steps: the budget shrinks until SHRUNK, in equal ratios and slower towards
-the end; weights are rounded from ROUNDED on; from SETTLED on, the choice of weights stays.
+Phases, as shares of the work: the budget shrinks until SHRUNK, in equal ratios and slower towards
+the end; weights are rounded from ROUNDED on; from SETTLED on, the choice of weights stays. Channels
+that died are taken out now and then, and a step of what is left is less work: there are more.
 
 Sources: Hinton et al., arXiv:1503.02531 (distillation); Zhu & Gupta, arXiv:1710.01878 (gradual
 pruning); Oktay et al., arXiv:1906.06624 (rate in the training of a network).
@@ -29,10 +30,13 @@ from packlight.network import Network
 from packlight.shrink.augment import Distortion
 from packlight.shrink.grid_search import Solved
 from packlight.shrink.layers import Layer
-from packlight.shrink.student import Student
+from packlight.shrink.student import Student, left_of
+from packlight.shrink.thinning import macs_by_weight
 
 SHRUNK, ROUNDED, SETTLED = 0.65, 0.35, 0.9
 MEASURED = tuple(np.arange(0.3, 0.9, 0.05).tolist())  # when the file is packed to see its cost
+NARROWED = tuple(np.arange(0.1, 0.9, 0.05).tolist())  # when dead channels are taken out
+BACKWARD = 3  # a step costs this many times what running costs
 LEAST_SHARE = 0.1  # of the budget that goes to weights, whatever the rest costs
 TOUCHES, TOUCH_MORE = 6, 1.5  # rounds at the end, and how much more than the excess goes
 CHOOSE_EVERY, CHOICES = 50, 100  # steps between two, and how many there are at least
@@ -92,7 +96,7 @@ class Plan:
 
     Args:
         budget: bits of the file.
-        steps: of training.
+        steps: of training, were the network as large all the time.
         batch: samples of a step.
         distortion: of the samples.
         seed: for the order of the samples and their distortions.
@@ -155,7 +159,7 @@ def recover(
         plan: how long, and into what budget.
         cost: of the file with these layers, in bits; asked a few times.
         memory: keeps what an interrupted training had reached.
-        tick: called after every step.
+        tick: called once for every step of the plan.
     Returns:
         Every layer's levels, with a scale that all its channels share.
     """
@@ -205,15 +209,14 @@ class _Training:
 
     def __init__(self, student: Student, lesson: Lesson, plan: Plan, cost: Cost) -> None:
         self.student, self.lesson, self.plan, self.cost = student, lesson, plan, cost
-        # convolutions train a third faster with channels last
-        order = fastest_order(student.module)
-        self.inputs = [
-            value.contiguous(memory_format=order) if value.ndim == 4 else value
-            for value in lesson.inputs
-        ]
         self.generator = torch.Generator().manual_seed(plan.seed)
         self.optimizer = torch.optim.Adam(student.groups(), betas=(0.9, 0.99))
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.macs = sum(macs_by_weight(student.network).values())
+        self.work = 1.0  # of a step, in steps of the whole network
+        self.done = 0.0  # share of the plan's work
+        self.narrowings = 0
+        self._lay_out()
         self.most = student.bits()
         self.rest = cost(student.nothing())  # bits of the file beside what the student counts
         self.measured = 0
@@ -225,13 +228,16 @@ class _Training:
         """All steps, or those that a memory says are left."""
         if memory is not None:
             memory.restore(self)
-            for _ in range(self.step):
+        shown = 0
+        while True:
+            for _ in range(shown, int(self.done * self.plan.steps)):
                 tick()
-        while self.step < self.plan.steps:
+            shown = int(self.done * self.plan.steps)
+            if self.done >= 1.0:
+                return
             self.advance()
             if memory is not None:
                 memory.keep(self)
-            tick()
 
     def state(self) -> dict[str, Any]:
         """All that the next step depends on, as tensors and numbers."""
@@ -239,8 +245,12 @@ class _Training:
             "student": self.student.state(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
-            "numbers": [self.rest, self.measured, self.step],
+            "numbers": [self.rest, self.measured, self.step, self.done, self.narrowings],
             "left": self.left,
+            "places": [
+                [name, axis, torch.from_numpy(left)]
+                for (name, axis), left in self.student.places.items()
+            ],
             "plan": [self.plan.budget, self.plan.steps],
         }
 
@@ -248,23 +258,63 @@ class _Training:
         """Go on from a state."""
         if state["plan"] != [self.plan.budget, self.plan.steps]:
             raise ValueError("a state of another plan")
+        places = {(name, axis): left.numpy() for name, axis, left in state["places"]}
+        if places:
+            self._go_on_with(self.student.narrowed_to(places, self._few()))
         self.student.load_state(state["student"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
-        self.rest, self.measured, self.step = state["numbers"]
+        self.rest, self.measured, self.step, self.done, self.narrowings = state["numbers"]
         self.left = state["left"]
 
     def advance(self) -> None:
         """One step."""
-        done = self.step / self.plan.steps
+        done = self.done
         slowed = LEAST_RATE + (1 - LEAST_RATE) * 0.5 * (1 + np.cos(np.pi * done))
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = float(rate * slowed)
         if self.student.layers and self.step % self.every == 0 < self.step and done < SETTLED:
             self._choose(done)
+            if self.narrowings < len(NARROWED) and done >= NARROWED[self.narrowings]:
+                self.narrowings += 1
+                self._narrow()
         self.student.round(done >= ROUNDED)
         self._learn()
         self.step += 1
+        self.done = min(done + self.work / self.plan.steps, 1.0)
+        if self.plan.steps * (1.0 - self.done) < 1e-6:  # as sums are
+            self.done = 1.0
+
+    def _narrow(self) -> None:
+        narrow, places = self.student.narrowed(self._few())
+        if not places:
+            return
+        state = self.optimizer.state_dict()
+        for group in state["param_groups"]:
+            for number in group["params"]:
+                held = state["state"].get(number, {})
+                held.update({key: left_of(places, group["name"], held[key]) for key in held})
+        self._go_on_with(narrow)
+        self.optimizer.load_state_dict(state)
+
+    def _go_on_with(self, student: Student) -> None:
+        self.student = student
+        self.optimizer = torch.optim.Adam(student.groups(), betas=(0.9, 0.99))
+        macs = sum(macs_by_weight(student.network).values())
+        # the original runs as before
+        self.work = (BACKWARD * macs / self.macs + 1) / (BACKWARD + 1) if self.macs else 1.0
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        """Convolutions train a third faster with channels last."""
+        order = fastest_order(self.student.module)
+        self.inputs = [
+            value.contiguous(memory_format=order) if value.ndim == 4 else value
+            for value in self.lesson.inputs
+        ]
+
+    def _few(self) -> tuple[Tensor, ...]:
+        return tuple(value[: self.plan.batch] for value in self.lesson.inputs)
 
     def _choose(self, done: float) -> None:
         if self.measured < len(MEASURED) and done >= MEASURED[self.measured]:
@@ -277,7 +327,7 @@ class _Training:
         chosen = self._next()
         samples = tuple(value[chosen] for value in self.inputs)
         if len(samples) == 1:
-            distortion = self.plan.distortion.fading(self.step / self.plan.steps)
+            distortion = self.plan.distortion.fading(self.done)
             samples = (distortion(samples[0], self.generator),)
         with torch.no_grad():
             wanted = self.lesson.teacher(*samples)

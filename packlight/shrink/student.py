@@ -1,4 +1,8 @@
-"""The network that learns: weights that are discrete, tied or free, with their learning rates."""
+"""The network that learns: weights that are discrete, tied or free, with their learning rates.
+
+What is dead stays dead: no gradient reaches a row without weights, nor one that nobody reads. So it
+may go on without, `narrowed`, which learns the same in less time.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,9 @@ from packlight.network import Network, flat
 from packlight.shrink import discrete
 from packlight.shrink.discrete import DiscreteWeight
 from packlight.shrink.grid_search import Solved
-from packlight.shrink.layers import Layer, value_of_name
+from packlight.shrink.layers import Layer, find_layers, value_of_name
+from packlight.shrink.sweeping import Places, composed, sweep
+from packlight.types import Array
 
 LEARNING_RATE = 0.01  # of a weight's usual size, a step
 STEP_RATE = 1e-4  # of the logarithm of a grid's step, a step of training
@@ -31,6 +37,8 @@ class Student:
         layers: whose weights are discrete.
         tied: parameter name -> what makes its value from parameters of its own
             (`packlight.shrink.tying`); all others are free.
+        whole: the layers of the student that this one is narrowed from.
+        places: which parts of its weights these are.
     """
 
     def __init__(
@@ -38,10 +46,15 @@ class Student:
         network: Network,
         layers: Sequence[Layer],
         tied: Mapping[str, nn.Module] | None = None,
+        *,
+        whole: Sequence[Layer] | None = None,
+        places: Places | None = None,
     ) -> None:
+        self.network = network
         self.module = network.copy().module
         self.tied = dict(tied or {})
         self.layers = layers
+        self.whole, self.places = whole or layers, places or {}
         ends = _ends(network)
         self.biases = {
             layer.bias: layer.weight
@@ -87,14 +100,17 @@ class Student:
         groups: list[dict[str, Any]] = []
         sizes = {name: _size(weight.shadow) for name, weight in self.weights.items()}
         for name, weight in self.weights.items():
-            groups.append({"params": [weight.shadow], "lr": LEARNING_RATE * sizes[name]})
-            groups.append({"params": [weight.log_step], "lr": STEP_RATE})
-        for tied in self.tied.values():
+            own = {"name": name}
+            groups.append({"params": [weight.shadow], "lr": LEARNING_RATE * sizes[name], **own})
+            groups.append({"params": [weight.log_step], "lr": STEP_RATE, **own})
+        for name, tied in self.tied.items():
             for value in tied.parameters():
-                groups.append({"params": [value], "lr": LEARNING_RATE * _size(value)})
+                rate = LEARNING_RATE * _size(value)
+                groups.append({"params": [value], "lr": rate, "name": name})
         usual = float(np.median(list(sizes.values()))) if sizes else 0.0
-        for value in self.free.values():
-            groups.append({"params": [value], "lr": LEARNING_RATE * max(_size(value), usual)})
+        for name, value in self.free.items():
+            rate = LEARNING_RATE * max(_size(value), usual)
+            groups.append({"params": [value], "lr": rate, "name": name})
         return groups
 
     def state(self) -> dict[str, Any]:
@@ -177,8 +193,47 @@ class Student:
             for layer, one in zip(self.layers, self.solved(), strict=True)
         ]
 
+    def narrowed(self, samples: tuple[Tensor, ...]) -> tuple[Student, Places]:
+        """The student without what is dead, in the same state.
+
+        Args:
+            samples: a batch, on which the answers are compared.
+        Returns:
+            Itself and no places where nothing is dead; otherwise another, and what it has of this.
+        """
+        masked = self.network.copy()
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                value_of_name(masked, name).copy_(weight.shadow * weight.kept)
+            for name in self.free:
+                value_of_name(masked, name).copy_(self._free(name))
+        swept = sweep(masked, [samples])
+        if not swept.places:
+            return self, {}
+        places = composed(self.places, swept.places)
+        layers = find_layers(swept.network)
+        narrow = Student(swept.network, layers, whole=self.whole, places=places)
+        narrow.load_state(_at(swept.places, self.state()))
+        return narrow, swept.places
+
+    def narrowed_to(self, places: Places, samples: tuple[Tensor, ...]) -> Student:
+        """The student with these places alone, as `narrowed` had left them."""
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                weight.kept = torch.zeros_like(weight.kept)
+                weight.kept[_grid(places, name, weight.kept.shape)] = True
+                weight.shadow.fill_(1.0)
+        return self.narrowed(samples)[0]
+
     def solved(self) -> list[Solved]:
-        """The layers as they are now."""
+        """The layers as they are now, the whole of them."""
+        found = self._solved()
+        if not self.places:
+            return found
+        by_name = {layer.weight: one for layer, one in zip(self.layers, found, strict=True)}
+        return [_widened(layer, by_name[layer.weight], self.places) for layer in self.whole]
+
+    def _solved(self) -> list[Solved]:
         found = []
         for layer in self.layers:
             weight = self.weights[layer.weight]
@@ -194,6 +249,48 @@ class Student:
             coarse = BIAS_SHARE * weight.step_like(fisher)
             found.append(Solved(weight.levels(), scale, bias, np.nan, coarse))
         return found
+
+
+def _grid(places: Places, name: str, shape: Sequence[int]) -> tuple[Array, ...]:
+    """Indices of what is left of a weight."""
+    return np.ix_(*[places.get((name, axis), np.arange(size)) for axis, size in enumerate(shape)])
+
+
+def left_of(places: Places, name: str, value: Any) -> Any:
+    """What is left of a tensor of a weight's shape; what is none stays as it is."""
+    whole = not torch.is_tensor(value) or value.ndim == 0
+    return value if whole else value[_grid(places, name, value.shape)]
+
+
+def _at(places: Places, state: dict[str, Any]) -> dict[str, Any]:
+    """A student's state with what is left of it."""
+
+    def left(values: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: left_of(places, name, value) for name, value in values.items()}
+
+    weights = {
+        name: {key: left_of(places, name, value) for key, value in held.items()}
+        for name, held in state["weights"].items()
+    }
+    return {
+        "weights": weights,
+        "tied": state["tied"],
+        "free": left(state["free"]),
+        "fisher": left(state["fisher"]),
+    }
+
+
+def _widened(layer: Layer, one: Solved, places: Places) -> Solved:
+    """A layer in its whole size, with zeros for what is gone."""
+    levels = np.zeros(layer.shape, one.levels.dtype)
+    levels[_grid(places, layer.weight, layer.shape)] = one.levels
+    scale = np.full(layer.shape[layer.axis], one.scale[0])
+    bias = one.bias
+    if bias is not None:
+        assert layer.bias is not None
+        bias = np.zeros(len(scale))
+        bias[_grid(places, layer.bias, bias.shape)] = one.bias
+    return replace(one, levels=levels, scale=scale, bias=bias)
 
 
 def _size(value: Tensor) -> float:

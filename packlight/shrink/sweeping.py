@@ -7,7 +7,8 @@ weights, biases, scales, MACs and bytes of RAM.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -15,13 +16,29 @@ from torch import Tensor
 
 from packlight.fuse import TOLERANCE, difference
 from packlight.network import Network
-from packlight.shrink.channels import Group, find_groups, remove
+from packlight.shrink.channels import Group, find_groups, kept_places, remove
 from packlight.shrink.coupling import CARRIED, READ, WRITTEN
 from packlight.shrink.layers import value_of_name
 from packlight.types import Array
 
+Places = Mapping[tuple[str, int], Array]
+"""(weight, axis) -> which of the places along that axis are left; all others are as they were."""
 
-def sweep(network: Network, samples: Sequence[tuple[Tensor, ...]]) -> Network:
+
+@dataclass(frozen=True)
+class Swept:
+    """A network without its dead channels.
+
+    Args:
+        network: the network.
+        places: what is left of the weights that became narrower.
+    """
+
+    network: Network
+    places: Places = field(default_factory=dict)
+
+
+def sweep(network: Network, samples: Sequence[tuple[Tensor, ...]]) -> Swept:
     """Take out every channel that is dead, and those that die with them.
 
     Args:
@@ -30,12 +47,19 @@ def sweep(network: Network, samples: Sequence[tuple[Tensor, ...]]) -> Network:
             number of a channel of zeros), only channels that nothing reads are taken out.
     """
     swept = _without(network, unwritten=True)
-    if not _alike(network, swept, samples):
+    if not _alike(network, swept.network, samples):
         swept = _without(network, unwritten=False)
     return swept
 
 
-def _without(network: Network, *, unwritten: bool) -> Network:
+def composed(places: Places, then: Places) -> Places:
+    """What is left after both."""
+    return {**places, **{key: places[key][left] if key in places else left
+                         for key, left in then.items()}}  # fmt: skip
+
+
+def _without(network: Network, *, unwritten: bool) -> Swept:
+    places: Places = {}
     while True:
         keep = {}
         for group in find_groups(network):
@@ -46,7 +70,9 @@ def _without(network: Network, *, unwritten: bool) -> Network:
             if group.pinned is None and dead.any():
                 keep[group.name] = ~dead
         if not keep:
-            return network
+            return Swept(network, places)
+        stays = kept_places(find_groups(network), keep)
+        places = composed(places, {key: np.flatnonzero(one) for key, one in stays.items()})
         network = remove(network, keep)
 
 

@@ -268,7 +268,7 @@ class Levels:
                     value_of_name(network, layer.bias).copy_(torch.from_numpy(one.bias))
         teaching = self.teaching
         few = tuple(value[: teaching.batch] for value in teaching.lesson.inputs)
-        swept = sweep(network, [few])
+        swept = sweep(network, [few]).network
         left = []
         for layer, one in zip(find_layers(swept), solved, strict=True):
             weight = value_of_name(swept, layer.weight).detach().numpy()

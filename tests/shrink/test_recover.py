@@ -12,6 +12,8 @@ from packlight.fuse import fuse
 from packlight.shrink import augment, recover
 from packlight.shrink.augment import Distortion
 from packlight.shrink.layers import find_layers, value_of_name
+from packlight.shrink.student import Student, left_of
+from packlight.shrink.thinning import macs_by_weight
 from tests.networks import images, plain
 
 INPUTS = images(256, seed=3)
@@ -112,11 +114,12 @@ def test_a_training_that_was_cut_off_goes_on_to_the_same_levels(network):
         buffer.seek(0)
         return buffer
 
-    whole = _run(network, 2000.0, steps=80)
-    memory = Memory(50)
+    whole = _run(network, 800.0, steps=80)
+    memory = Memory(70)
     with pytest.raises(Cut):
-        _run(network, 2000.0, steps=80, memory=memory)
-    rest = _run(network, 2000.0, steps=80, memory=Memory(None, memory.state))
+        _run(network, 800.0, steps=80, memory=memory)
+    assert memory.state["places"]  # channels are gone by then
+    rest = _run(network, 800.0, steps=80, memory=Memory(None, memory.state))
     for one, other in zip(whole, rest, strict=True):
         np.testing.assert_array_equal(one.levels, other.levels)
         np.testing.assert_array_equal(one.bias, other.bias)
@@ -180,3 +183,56 @@ def test_a_distortion_is_only_as_strong_as_the_answers_stand():
     assert augment.find_distortion((x,), brightness, 0) == Distortion(1.0, True)
     assert augment.find_distortion((x[:, :, :1],), brightness, 0) == Distortion()
     assert augment.find_distortion((x, x), brightness, 0) == Distortion()
+
+
+def _half_dead(network) -> Student:
+    """A student with two dead rows in every layer but the last."""
+    student = Student(network, find_layers(network))
+    for weight in list(student.weights.values())[:-1]:
+        weight.kept[:2] = False
+    student.round(True)
+    return student
+
+
+def test_what_is_dead_goes_and_nothing_else_changes(network):
+    student = _half_dead(network)
+    narrow, places = student.narrowed((INPUTS[:32],))
+    assert places
+    assert sum(macs_by_weight(narrow.network).values()) < sum(macs_by_weight(network).values())
+    for one, other in zip(student(INPUTS), narrow(INPUTS), strict=True):
+        torch.testing.assert_close(one, other)
+        one.square().sum().backward()
+        other.square().sum().backward()
+    for name, weight in narrow.weights.items():
+        whole = student.weights[name].shadow.grad
+        torch.testing.assert_close(
+            weight.shadow.grad, left_of(places, name, whole), rtol=1e-3, atol=1e-5
+        )
+    for one, other in zip(student.solved(), narrow.solved(), strict=True):
+        np.testing.assert_array_equal(one.levels * _read(one, other), other.levels)
+        assert one.scale.shape == other.scale.shape
+        assert one.bias.shape == other.bias.shape
+
+
+def _read(one, other) -> np.ndarray:
+    """Columns that some layer wrote: the others' weights went with what they read."""
+    gone = (other.levels == 0).all(axis=tuple(a for a in range(other.levels.ndim) if a != 1))
+    shape = [1, -1] + [1] * (one.levels.ndim - 2)
+    return ~gone.reshape(shape)
+
+
+def test_a_training_that_narrows_has_more_steps_for_the_same_work(network):
+    ticks, steps, places = [], [], []
+
+    class Watch:
+        def restore(self, training) -> None:
+            pass
+
+        def keep(self, training) -> None:
+            steps.append(training.step)
+            places.append(training.state()["places"])
+
+    _run(network, 800.0, steps=80, memory=Watch(), tick=lambda: ticks.append(1))
+    assert places[-1]
+    assert not places[0]
+    assert len(ticks) == 80 < steps[-1]

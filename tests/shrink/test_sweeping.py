@@ -59,12 +59,12 @@ def _samples() -> list[tuple[torch.Tensor, ...]]:
 
 
 def test_a_network_that_is_alive_stays_as_it_is(network):
-    assert _shapes(sweep(network, _samples())) == _shapes(network)
+    assert _shapes(sweep(network, _samples()).network) == _shapes(network)
 
 
 def test_channels_without_weights_and_bias_are_taken_out(network):
     _kill(network, "c", [1, 4])
-    swept = sweep(network, _samples())
+    swept = sweep(network, _samples()).network
     assert _shapes(swept)["c"] == (4, 8, 3, 3)
     assert _shapes(swept)["head"] == (4, 4)
     assert _same(network, swept)
@@ -73,7 +73,7 @@ def test_channels_without_weights_and_bias_are_taken_out(network):
 def test_a_channel_of_a_sum_goes_only_when_all_its_makers_are_dead(network):
     _kill(network, "a", [2, 5])
     _kill(network, "b", [2])
-    swept = sweep(network, _samples())
+    swept = sweep(network, _samples()).network
     assert _shapes(swept)["a"] == (7, 3, 3, 3)
     assert _same(network, swept)
 
@@ -81,26 +81,26 @@ def test_a_channel_of_a_sum_goes_only_when_all_its_makers_are_dead(network):
 def test_a_channel_that_nothing_reads_goes_with_the_layers_behind_it(network):
     with torch.no_grad():
         value_of_name(network, "head.weight")[:, 3] = 0
-    swept = sweep(network, _samples())
+    swept = sweep(network, _samples()).network
     assert _shapes(swept)["c"] == (5, 8, 3, 3)
     assert _same(network, swept)
 
 
 def test_a_bias_alone_keeps_a_channel(network):
     _kill(network, "c", [1], bias=False)
-    assert _shapes(sweep(network, _samples())) == _shapes(network)
+    assert _shapes(sweep(network, _samples()).network) == _shapes(network)
 
 
 def test_a_function_that_makes_something_of_zero_keeps_its_channels():
     network = _network(nn.Sigmoid())
     _kill(network, "c", [1])
-    swept = sweep(network, _samples())
+    swept = sweep(network, _samples()).network
     assert _shapes(swept) == _shapes(network)
     assert _same(network, swept)
 
 
 def test_something_is_left_of_a_layer_that_is_all_zero(network):
     _kill(network, "c", list(range(6)))
-    swept = sweep(network, _samples())
+    swept = sweep(network, _samples()).network
     assert _shapes(swept)["c"][0] == 1
     assert _same(network, swept)
