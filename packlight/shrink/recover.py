@@ -212,10 +212,11 @@ class _Training:
         self.generator = torch.Generator().manual_seed(plan.seed)
         self.optimizer = torch.optim.Adam(student.groups(), betas=(0.9, 0.99))
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.macs = sum(macs_by_weight(student.network).values())
+        self.network = student.network
         self.work = 1.0  # of a step, in steps of the whole network
         self.done = 0.0  # share of the plan's work
         self.narrowings = 0
+        self.inputs = list(lesson.inputs)
         self._lay_out()
         self.most = student.bits()
         self.rest = cost(student.nothing())  # bits of the file beside what the student counts
@@ -281,9 +282,8 @@ class _Training:
         self.student.round(done >= ROUNDED)
         self._learn()
         self.step += 1
-        self.done = min(done + self.work / self.plan.steps, 1.0)
-        if self.plan.steps * (1.0 - self.done) < 1e-6:  # as sums are
-            self.done = 1.0
+        done += self.work / self.plan.steps
+        self.done = 1.0 if self.plan.steps * (1.0 - done) < 1e-6 else done  # sums are inexact
 
     def _narrow(self) -> None:
         narrow, places = self.student.narrowed(self._few())
@@ -300,9 +300,11 @@ class _Training:
     def _go_on_with(self, student: Student) -> None:
         self.student = student
         self.optimizer = torch.optim.Adam(student.groups(), betas=(0.9, 0.99))
-        macs = sum(macs_by_weight(student.network).values())
-        # the original runs as before
-        self.work = (BACKWARD * macs / self.macs + 1) / (BACKWARD + 1) if self.macs else 1.0
+        macs, whole = (
+            sum(macs_by_weight(network).values()) for network in (student.network, self.network)
+        )
+        if whole:  # the original runs as before
+            self.work = (BACKWARD * macs + whole) / (BACKWARD * whole + whole)
         self._lay_out()
 
     def _lay_out(self) -> None:
@@ -310,7 +312,7 @@ class _Training:
         order = fastest_order(self.student.module)
         self.inputs = [
             value.contiguous(memory_format=order) if value.ndim == 4 else value
-            for value in self.lesson.inputs
+            for value in self.inputs
         ]
 
     def _few(self) -> tuple[Tensor, ...]:

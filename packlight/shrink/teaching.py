@@ -36,7 +36,6 @@ EFFORTS = ("fast", "normal", "best")
 MACS = {"normal": 4e12, "best": 2.5e13}  # that training may take, forward and backward
 SAMPLES = {"normal": 1.2e6, "best": 6e6}  # and how many samples it sees at most
 FEWEST_STEPS = 200
-BACKWARD = 3  # a step costs this many times what running costs
 BATCHES = ((5e7, 128), (2e8, 32), (np.inf, 16))  # MACs of a sample, samples of a step
 BYTES = 2_000_000_000  # of samples held at once
 HELD_BACK = 0.2  # of the samples, where no others can say whether training helped
@@ -213,7 +212,9 @@ class Teaching:
     def _steps(self, parts: int) -> int:
         """Of one training, where the effort is shared by so many."""
         effort = self.job.effort
-        samples = min(MACS[effort] / (BACKWARD * max(self.job.macs or 0, 1)), SAMPLES[effort])
+        samples = min(
+            MACS[effort] / (recover.BACKWARD * max(self.job.macs or 0, 1)), SAMPLES[effort]
+        )
         samples = self.job.lessons or samples
         return max(int(samples / self.batch / parts), FEWEST_STEPS)
 
