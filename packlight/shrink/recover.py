@@ -275,10 +275,10 @@ class _Training:
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = float(rate * slowed)
         if self.student.layers and self.step % self.every == 0 < self.step and done < SETTLED:
-            self._choose(done)
             if self.narrowings < len(NARROWED) and done >= NARROWED[self.narrowings]:
                 self.narrowings += 1
                 self._narrow()
+            self._choose(done)
         self.student.round(done >= ROUNDED)
         self._learn()
         self.step += 1
