@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -312,3 +314,15 @@ def test_a_missing_package_is_named_with_its_command(monkeypatch):
     for call in (lambda: pte.lower(plain()), lambda: pte.Session(b"")):
         with pytest.raises(MissingExtra, match=r"pip install 'packlight\[executorch\]'"):
             call()
+
+
+def test_the_runtime_comes_without_the_compiler_which_comes_when_it_is_wanted():
+    script = """
+import sys
+from packlight.runtimes.bare_executorch import Runtime
+assert Runtime.get().backend_registry.is_available("XnnpackBackend")
+assert "executorch.exir.program" not in sys.modules
+from executorch.exir import to_edge
+assert "executorch.exir.program" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)

@@ -9,10 +9,12 @@ import torch
 from torch import nn
 
 from packlight.errors import BadInput
+from packlight.fuse import fuse
 from packlight.network import Network
 from packlight.runtimes import onnx as onnx_file
 from packlight.runtimes.onnxruntime import Session, latencies
-from tests.networks import Plain, images, plain, settled
+from tests.networks import Headed, Plain, blocks, images, plain, settled
+from tests.runtimes.quantised import quantised
 
 
 def test_onnxruntime_gives_what_the_graph_gives_at_any_batch():
@@ -133,3 +135,33 @@ def test_writing_replaces_the_old_file_whole(tmp_path):
     onnx_file.write(plain(), path)
     onnx.checker.check_model(str(path))
     assert [entry.name for entry in tmp_path.iterdir()] == ["net.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("make", "apart"),
+    [
+        (plain, True),  # batch norms
+        (lambda: fuse(plain()).network, False),
+        (blocks, False),
+        (lambda: Network.from_module(settled(Headed()), (images(2),)), False),
+        (lambda: quantised(blocks(), images(16)), False),
+    ],
+    ids=["batch norms", "fused", "blocks", "means", "int8"],
+)
+def test_graphs_are_taken_apart_only_where_something_is_to_be(make, apart, monkeypatch):
+    network, asked = make(), []
+    take_apart = torch.export.ExportedProgram.run_decompositions
+
+    def counted(program, table):
+        asked.append(table)
+        return take_apart(program, table)
+
+    monkeypatch.setattr(torch.export.ExportedProgram, "run_decompositions", counted)
+    found = onnx_file.to_proto(network)
+    assert bool(asked) == apart
+    monkeypatch.setattr(onnx_file, "_taken_apart_where_needed", lambda program: program)
+    traced = onnx_file.to_proto(network)
+    assert [node.op_type for node in found.graph.node] == [n.op_type for n in traced.graph.node]
+    x = images(3, seed=1).numpy()
+    made = [Session(model.SerializeToString())(x)[0] for model in (found, traced)]
+    np.testing.assert_array_equal(*made)
