@@ -20,7 +20,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-re
 # torch takes twice as long to import when it is compiled in each of them
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo lint check test fix wheel docs bench bench-full bench-runtimes clean
+.PHONY: setup demo lint check test every-test fix wheel docs bench bench-full bench-runtimes clean
 
 setup: $(READY)
 
@@ -41,7 +41,10 @@ lint: setup
 check: lint
 	$(PYTEST) -m "not slow"
 
-test: lint
+test: setup
+	$(MAKE) --no-print-directory -j2 lint every-test  # one core would wait for the type checker
+
+every-test: setup
 	$(PYTEST)
 
 wheel: setup

@@ -20,6 +20,14 @@ INPUTS = images(256, seed=3)
 LOSS = recover.classifier_loss(False)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def seldom():
+    """Weights are chosen less often in trainings as short as these."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recover, "CHOICES", 25)
+        yield
+
+
 def _cost(solved: list[recover.Solved]) -> float:
     return sum(rate.estimate(one.levels) for one in solved)
 
