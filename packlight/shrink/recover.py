@@ -37,6 +37,7 @@ SHRUNK, ROUNDED, SETTLED = 0.65, 0.35, 0.9
 MEASURED = tuple(np.arange(0.3, 0.9, 0.05).tolist())  # when the file is packed to see its cost
 NARROWED = tuple(np.arange(0.1, 0.9, 0.05).tolist())  # when dead channels are taken out
 BACKWARD = 3  # a step costs this many times what running costs
+LEAST_WORK = 0.5  # of a step, whatever is gone: narrow layers run on kernels made for wide ones
 LEAST_SHARE = 0.1  # of the budget that goes to weights, whatever the rest costs
 TOUCHES, TOUCH_MORE = 6, 1.5  # rounds at the end, and how much more than the excess goes
 CHOOSE_EVERY, CHOICES = 50, 100  # steps between two, and how many there are at least
@@ -304,7 +305,8 @@ class _Training:
             sum(macs_by_weight(network).values()) for network in (student.network, self.network)
         )
         if whole:  # the original runs as before
-            self.work = (BACKWARD * macs + whole) / (BACKWARD * whole + whole)
+            work = (BACKWARD * macs + whole) / (BACKWARD * whole + whole)
+            self.work = max(work, LEAST_WORK)
         self._lay_out()
 
     def _lay_out(self) -> None:
