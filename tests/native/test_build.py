@@ -27,9 +27,26 @@ def packed(tmp_path_factory):
     return path
 
 
-def test_every_source_compiles_without_a_build_system(tmp_path):
-    run(tool("cc"), "-O2", "-c", f"-I{INCLUDE}", *SOURCES, cwd=tmp_path)
-    assert len(list(tmp_path.glob("*.o"))) == len(SOURCES)
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """The library's objects, one for each source."""
+    return objects(tmp_path_factory.mktemp("objects"), "-O2", sources=SOURCES)
+
+
+@pytest.fixture(scope="module", params=EXAMPLES, ids=["at once", "chunk by chunk"])
+def unpack(request, compiled, tmp_path_factory):
+    """An example of the guide as a program, with the objects of the decoder alone."""
+    folder = tmp_path_factory.mktemp("example")
+    (folder / "unpack.c").write_text(request.param)
+    decoder = [part for part in compiled if part.stem in {source.stem for source in DECODER}]
+    run(tool("cc"), "-O2", *STRICT[:3], f"-I{INCLUDE}", folder / "unpack.c", *decoder,
+        "-o", folder / "unpack")  # fmt: skip
+    return folder / "unpack"
+
+
+def test_every_source_compiles_without_a_build_system(compiled):
+    assert len(compiled) == len(SOURCES)
+    assert all(part.exists() for part in compiled)
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
@@ -74,38 +91,29 @@ def test_the_decoder_needs_nothing_but_memory_functions(tmp_path):
     assert foreign <= {"memcpy", "memset", "memcmp", "memmove", "strchr"}
 
 
-def test_no_two_sources_export_a_name_outside_plt(tmp_path):
-    parts = objects(tmp_path, "-O2", sources=SOURCES)
-    listed = run(tool("nm"), "-g", "--defined-only", *parts).splitlines()
+def test_no_two_sources_export_a_name_outside_plt(compiled):
+    listed = run(tool("nm"), "-g", "--defined-only", *compiled).splitlines()
     names = [line.split()[2] for line in listed if len(line.split()) == 3]
     assert len(names) == len(set(names)) > 10
     assert all(name.startswith("plt_") for name in names)
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=["at once", "chunk by chunk"])
-def test_the_guides_examples_compile_and_unpack(tmp_path, packed, example):
-    source = tmp_path / "unpack.c"
-    source.write_text(example)
-    run(tool("cc"), "-O2", *STRICT[:3], f"-I{INCLUDE}", source, *DECODER, "-o", tmp_path / "unpack")
-    assert run(tmp_path / "unpack", packed, binary=True) == TEXT
+def test_the_guides_examples_compile_and_unpack(tmp_path, packed, unpack):
+    assert run(unpack, packed, binary=True) == TEXT
     cut = tmp_path / "cut.plt"
     cut.write_bytes(packed.read_bytes()[:-1])
-    refused = subprocess.run([tmp_path / "unpack", cut], capture_output=True)
+    refused = subprocess.run([unpack, cut], capture_output=True)
     assert refused.returncode == 1
     assert b"ends too early" in refused.stderr
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=["at once", "chunk by chunk"])
-def test_the_guides_examples_check_all_that_they_unpack(tmp_path, packed, example):
+def test_the_guides_examples_check_all_that_they_unpack(tmp_path, packed, unpack):
     """Chunks that are right, each, but not those of the file that the header speaks of."""
     (chunk,) = read(packed.read_bytes()).chunks
     body = packed.read_bytes()[chunk.packed_offset :]
     wrong = container.write(TEXT[::-1], [Chunk(chunk.codec, len(TEXT), body)])
     (tmp_path / "wrong.plt").write_bytes(wrong)
-    (tmp_path / "unpack.c").write_text(example)
-    run(tool("cc"), "-O2", f"-I{INCLUDE}", tmp_path / "unpack.c", *DECODER,
-        "-o", tmp_path / "unpack")  # fmt: skip
-    refused = subprocess.run([tmp_path / "unpack", tmp_path / "wrong.plt"], capture_output=True)
+    refused = subprocess.run([unpack, tmp_path / "wrong.plt"], capture_output=True)
     assert refused.returncode == 1
     assert b"the file is damaged" in refused.stderr
 
