@@ -34,6 +34,7 @@ from packlight.types import Array
 STEP = 1.0  # the grid's step, in medians of the weights kept
 MEMORY = 0.99  # of the running mean of squared gradients
 PRIOR = 4.0  # weights' worth of the layer's own density in every row and column
+FADED = 1e-3  # of the usual information: a row that has less has been dead for some 700 steps
 STAYING = 1.3  # worth of a weight that is kept already: fewer come and go
 HALVINGS = 30  # of the bracket around the threshold
 
@@ -204,6 +205,16 @@ class DiscreteWeight(nn.Module):
     def alive(self) -> Tensor:
         """(R,) whether any weight of the row is kept."""
         return self._rows(self.kept).any(1)
+
+    def fresh(self) -> Tensor:
+        """The weights of rows that died so lately that they may come back, in the stored shape."""
+        seen = self._rows(self.fisher).sum(1)
+        alive = self.alive()
+        usual = seen[alive].mean() if alive.any() else seen.mean()
+        lately = ~alive & (seen > FADED * usual)
+        moved = self.shadow.movedim(self.layer.axis, 0)
+        spread = lately.reshape(-1, *[1] * (moved.ndim - 1)).expand(moved.shape)
+        return spread.movedim(0, self.layer.axis)
 
     def step_like(self, fisher: Tensor) -> float:
         """The step at which other numbers would do as much harm as a weight that is kept.

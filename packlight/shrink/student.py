@@ -1,7 +1,8 @@
 """The network that learns: weights that are discrete, tied or free, with their learning rates.
 
-What is dead stays dead: no gradient reaches a row without weights, nor one that nobody reads. So it
-may go on without, `narrowed`, which learns the same in less time.
+No gradient reaches a row without weights: what is dead stays dead. So it may go on without,
+`narrowed`, and learns the same in less time. A channel that nobody reads is not dead yet: gradients
+reach the weights that could read it.
 """
 
 from __future__ import annotations
@@ -204,10 +205,10 @@ class Student:
         masked = self.network.copy()
         with torch.no_grad():
             for name, weight in self.weights.items():
-                value_of_name(masked, name).copy_(weight.shadow * weight.kept)
+                value_of_name(masked, name).copy_(weight.shadow * (weight.kept | weight.fresh()))
             for name in self.free:
                 value_of_name(masked, name).copy_(self._free(name))
-        swept = sweep(masked, [samples])
+        swept = sweep(masked, [samples], unread=False)
         if not swept.places:
             return self, {}
         places = composed(self.places, swept.places)
@@ -223,6 +224,7 @@ class Student:
                 weight.kept = torch.zeros_like(weight.kept)
                 weight.kept[_grid(places, name, weight.kept.shape)] = True
                 weight.shadow.fill_(1.0)
+                weight.fisher.zero_()
         return self.narrowed(samples)[0]
 
     def solved(self) -> list[Solved]:

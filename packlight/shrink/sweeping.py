@@ -38,17 +38,18 @@ class Swept:
     places: Places = field(default_factory=dict)
 
 
-def sweep(network: Network, samples: Sequence[tuple[Tensor, ...]]) -> Swept:
+def sweep(network: Network, samples: Sequence[tuple[Tensor, ...]], *, unread: bool = True) -> Swept:
     """Take out every channel that is dead, and those that die with them.
 
     Args:
         network: fused; left as it is.
         samples: batches on which the answers are compared. Where they change (something makes a
             number of a channel of zeros), only channels that nothing reads are taken out.
+        unread: also take out channels that nothing reads.
     """
-    swept = _without(network, unwritten=True)
+    swept = _without(network, unwritten=True, unread=unread)
     if not _alike(network, swept.network, samples):
-        swept = _without(network, unwritten=False)
+        swept = _without(network, unwritten=False, unread=unread)
     return swept
 
 
@@ -58,14 +59,16 @@ def composed(places: Places, then: Places) -> Places:
                          for key, left in then.items()}}  # fmt: skip
 
 
-def _without(network: Network, *, unwritten: bool) -> Swept:
+def _without(network: Network, *, unwritten: bool, unread: bool) -> Swept:
     places: Places = {}
     while True:
         keep = {}
         for group in find_groups(network):
-            dead = _unread(network, group)
+            dead = np.zeros(group.size, dtype=np.bool_)
+            if unread:
+                dead |= _unread(network, group)
             if unwritten:
-                dead = dead | _unwritten(network, group)
+                dead |= _unwritten(network, group)
             dead[:1] &= not dead.all()  # one stays, as an empty tensor is no channel
             if group.pinned is None and dead.any():
                 keep[group.name] = ~dead

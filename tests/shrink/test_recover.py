@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from packlight.coding import rate
 from packlight.fuse import fuse
-from packlight.shrink import augment, recover
+from packlight.shrink import augment, discrete, recover
 from packlight.shrink.augment import Distortion
 from packlight.shrink.layers import find_layers, value_of_name
 from packlight.shrink.student import Student, left_of
@@ -22,9 +22,10 @@ LOSS = recover.classifier_loss(False)
 
 @pytest.fixture(scope="module", autouse=True)
 def seldom():
-    """Weights are chosen less often in trainings as short as these."""
+    """Trainings as short as these choose less often, and do not wait for what died."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recover, "CHOICES", 25)
+        patch.setattr(discrete, "FADED", np.inf)
         yield
 
 
@@ -220,6 +221,17 @@ def test_what_is_dead_goes_and_nothing_else_changes(network):
         np.testing.assert_array_equal(one.levels * _read(one, other), other.levels)
         assert one.scale.shape == other.scale.shape
         assert one.bias.shape == other.bias.shape
+
+
+def test_a_row_that_died_lately_is_left_to_come_back(network, monkeypatch):
+    monkeypatch.setattr(discrete, "FADED", 1e-3)
+    student = _half_dead(network)
+    for weight in student.weights.values():
+        weight.fisher += 1.0
+    assert not student.narrowed((INPUTS[:32],))[1]
+    for weight in student.weights.values():
+        weight.fisher[:2] = 1e-6
+    assert student.narrowed((INPUTS[:32],))[1]
 
 
 def _read(one, other) -> np.ndarray:
