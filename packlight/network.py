@@ -118,8 +118,9 @@ class Network:
     def refreshed(self) -> Network:
         """This network once its graph was rewritten in place: shapes fresh, dead parameters gone.
 
-        It takes the inputs that it took, so nothing has to be traced.
+        The graph is checked and compiled. It takes the inputs that it took, so nothing is traced.
         """
+        self.module.graph.lint()
         _without_the_unread(self.module)
         _Shapes(self.module).infer()
         return self
@@ -249,9 +250,9 @@ class _Shapes(FakeTensorProp):
 
     def fetch_attr(self, target: str) -> Any:
         value = super().fetch_attr(target)
-        return (
-            self._mode.from_tensor(value, static_shapes=True) if torch.is_tensor(value) else value
-        )
+        if not torch.is_tensor(value):
+            return value
+        return self._mode.from_tensor(value, static_shapes=True)
 
 
 def _two_samples(examples: tuple[Tensor, ...], dynamic: tuple[bool, ...]) -> tuple[Tensor, ...]:

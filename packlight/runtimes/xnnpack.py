@@ -98,8 +98,6 @@ def rewritten(network: Network) -> Network:
     for node in list(module.graph.nodes):
         if is_call(node, quantized.dequantize_per_channel):
             _serve(module, node)
-    module.graph.lint()
-    module.recompile()
     return made.refreshed()
 
 

@@ -151,8 +151,6 @@ def remove(network: Network, keep: Keep) -> Network:
         places = torch.from_numpy(np.flatnonzero(stays))
         trainable = isinstance(old, torch.nn.Parameter)
         set_value(copy.module, name, old.detach().index_select(axis, places), trainable=trainable)
-    copy.module.graph.lint()
-    copy.module.recompile()
     narrow = copy.refreshed()
     with torch.no_grad():
         wanted = _unread(network, groups, keep)(*network.example_inputs)

@@ -125,8 +125,6 @@ def replace(network: Network, chosen: Mapping[str, Candidate]) -> Network:
             moved = value_of(module, bias) + torch.from_numpy(candidate.shift)
             set_value(module, layer.bias, moved.to(value_of(module, bias).dtype))
         _insert(module, layer, weight, candidate.factors)
-    module.graph.lint()
-    module.recompile()
     return rewritten.refreshed()
 
 

@@ -164,8 +164,6 @@ def _read(network: Network, end: _End, window: tuple[int, int]) -> Network:
     convolution.kwargs = {}
     if padded:
         _frame(copy, end, mean)
-    module.graph.lint()
-    module.recompile()
     return copy.refreshed()
 
 

@@ -200,6 +200,10 @@ def scheduled(most: float, budget: float, done: float) -> float:
     return float(np.exp(left * np.log(max(most, budget)) + (1 - left) * np.log(budget)))
 
 
+def _optimizer(student: Student) -> torch.optim.Adam:
+    return torch.optim.Adam(student.groups(), betas=(0.9, 0.99))
+
+
 class _Training:
     """A training under way: everything that the next step depends on.
 
@@ -211,7 +215,7 @@ class _Training:
     def __init__(self, student: Student, lesson: Lesson, plan: Plan, cost: Cost) -> None:
         self.student, self.lesson, self.plan, self.cost = student, lesson, plan, cost
         self.generator = torch.Generator().manual_seed(plan.seed)
-        self.optimizer = torch.optim.Adam(student.groups(), betas=(0.9, 0.99))
+        self.optimizer = _optimizer(student)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.network = student.network
         self.work = 1.0  # of a step, in steps of the whole network
@@ -300,7 +304,7 @@ class _Training:
 
     def _go_on_with(self, student: Student) -> None:
         self.student = student
-        self.optimizer = torch.optim.Adam(student.groups(), betas=(0.9, 0.99))
+        self.optimizer = _optimizer(student)
         macs, whole = (
             sum(macs_by_weight(network).values()) for network in (student.network, self.network)
         )

@@ -57,8 +57,6 @@ def shared(
             raise BadInput(f"the network has no bias {name!r} that could be shifted")
         old = value_of(module, readers[name][0]).detach()
         set_value(module, name, old + torch.from_numpy(shift).to(old.dtype))
-    module.graph.lint()
-    module.recompile()
     return rewritten.refreshed()
 
 

@@ -55,15 +55,16 @@ def sweep(network: Network, samples: Sequence[tuple[Tensor, ...]], *, unread: bo
 
 def composed(places: Places, then: Places) -> Places:
     """What is left after both."""
-    return {**places, **{key: places[key][left] if key in places else left
-                         for key, left in then.items()}}  # fmt: skip
+    both = {key: places[key][left] if key in places else left for key, left in then.items()}
+    return {**places, **both}
 
 
 def _without(network: Network, *, unwritten: bool, unread: bool) -> Swept:
     places: Places = {}
     while True:
         keep = {}
-        for group in find_groups(network):
+        groups = find_groups(network)
+        for group in groups:
             dead = np.zeros(group.size, dtype=np.bool_)
             if unread:
                 dead |= _unread(network, group)
@@ -74,7 +75,7 @@ def _without(network: Network, *, unwritten: bool, unread: bool) -> Swept:
                 keep[group.name] = ~dead
         if not keep:
             return Swept(network, places)
-        stays = kept_places(find_groups(network), keep)
+        stays = kept_places(groups, keep)
         places = composed(places, {key: np.flatnonzero(one) for key, one in stays.items()})
         network = remove(network, keep)
 
