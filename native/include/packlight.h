@@ -133,7 +133,8 @@ int plt_set_base(plt_file *file, const void *base, size_t base_size);
 int plt_decode_chunk(const plt_file *file, const plt_chunk *chunk, const void *packed, void *out,
                      size_t out_size, void *work, size_t work_size);
 
-/* Decodes all of a container that is in memory, and checks it. */
+/* Decodes all of a container that is in memory, and checks it; decodes nothing of one whose
+ * checksums tell that it is damaged. */
 int plt_unpack(const plt_file *file, void *out, size_t out_size, void *work, size_t work_size);
 
 /* Decodes `size` bytes from `offset` on of a container that is in memory, and no more chunks than

@@ -317,15 +317,22 @@ int plt_set_base(plt_file *file, const void *base, size_t base_size)
     return PLT_OK;
 }
 
-int plt_decode_chunk(const plt_file *file, const plt_chunk *chunk, const void *packed, void *out,
-                     size_t out_size, void *work, size_t work_size)
+/* Whether the packed bytes of a chunk are those that were written. */
+static int check_packed(const plt_chunk *chunk, const void *packed)
 {
-    const uint8_t *in = packed;
+    if (chunk->packed_size > SIZE_MAX)
+        return PLT_TOO_SMALL;
+    if (!packed && chunk->packed_size)
+        return PLT_BAD_ARGUMENT;
+    return plt_crc32(packed, (size_t)chunk->packed_size) == chunk->crc32 ? PLT_OK : PLT_DAMAGED;
+}
+
+static int decode_checked(const plt_file *file, const plt_chunk *chunk, const uint8_t *in,
+                          void *out, size_t out_size, void *work, size_t work_size)
+{
     work_area *area;
 
-    if (chunk->size > SIZE_MAX || chunk->packed_size > SIZE_MAX)
-        return PLT_TOO_SMALL;
-    if (!out || (!in && chunk->packed_size) || !work)
+    if (!out || !work)
         return PLT_BAD_ARGUMENT;
     if (file->needs_base && !file->base)
         return PLT_NEEDS_BASE;
@@ -334,8 +341,6 @@ int plt_decode_chunk(const plt_file *file, const plt_chunk *chunk, const void *p
     area = area_in(work);
 
     size_t size = (size_t)chunk->size, packed_size = (size_t)chunk->packed_size;
-    if (plt_crc32(in, packed_size) != chunk->crc32)
-        return PLT_DAMAGED;
     switch (chunk->codec) {
     case PLT_CODEC_STORED:
         if (packed_size != size)
@@ -356,6 +361,13 @@ int plt_decode_chunk(const plt_file *file, const plt_chunk *chunk, const void *p
     default:
         return chunk->codec >= PLT_CODEC_FOREIGN ? PLT_FOREIGN_CODEC : PLT_VERSION_NEW;
     }
+}
+
+int plt_decode_chunk(const plt_file *file, const plt_chunk *chunk, const void *packed, void *out,
+                     size_t out_size, void *work, size_t work_size)
+{
+    int problem = check_packed(chunk, packed);
+    return problem ? problem : decode_checked(file, chunk, packed, out, out_size, work, work_size);
 }
 
 void plt_verify_begin(plt_check *check)
@@ -396,12 +408,19 @@ int plt_unpack(const plt_file *file, void *out, size_t out_size, void *work, siz
         return PLT_TRUNCATED;
     if (out_size < file->size)
         return PLT_TOO_SMALL;
+    /* decoding takes a hundred times as long as this, and a damaged file is not worth it */
     for (uint32_t i = 0; i < file->chunks && !problem; i++) {
         problem = plt_next_chunk(file, &c);
         if (!problem)
-            problem = plt_decode_chunk(file, &c, file->data + c.packed_offset,
-                                       (uint8_t *)out + c.offset, out_size - (size_t)c.offset,
-                                       work, work_size);
+            problem = check_packed(&c, file->data + c.packed_offset);
+    }
+    c = (plt_chunk){0};
+    for (uint32_t i = 0; i < file->chunks && !problem; i++) {
+        problem = plt_next_chunk(file, &c);
+        if (!problem)
+            problem = decode_checked(file, &c, file->data + c.packed_offset,
+                                     (uint8_t *)out + c.offset, out_size - (size_t)c.offset, work,
+                                     work_size);
     }
     return problem ? problem : plt_verify(file, out, (size_t)file->size);
 }

@@ -1,4 +1,4 @@
-/* damage FILE RAW [STEP [BASE]]: FILE unpacks to RAW; no damaged form of it unpacks to anything.
+/* damage FILE RAW [STEP [BASE]]: FILE unpacks to RAW; of no damaged form of it anything is unpacked.
  *
  * Tries every prefix of FILE, every single-bit flip, every byte added at the end, and every range
  * of bytes by plt_read(); with STEP only every STEP-th of each; of BASE, every prefix and flip too.
@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { UNTOUCHED = 0x5a };
 
 static uint8_t *load(const char *name, size_t *size)
 {
@@ -100,6 +102,7 @@ int main(int count, char **words)
         base = load(words[4], &base_size);
     if (unpack(data, size, out, raw_size, work) || memcmp(out, raw, raw_size))
         fail("the file did not unpack", 0);
+    memset(out, UNTOUCHED, raw_size);
     for (size_t cut = 0; cut < size; cut += step, tried++)
         if (!unpack(data, cut, out, raw_size, work))
             fail("a cut was not seen", cut);
@@ -109,6 +112,9 @@ int main(int count, char **words)
             fail("a changed bit was not seen", bit);
         data[bit / 8] ^= (uint8_t)(1 << bit % 8);
     }
+    for (size_t i = 0; i < raw_size; i++)
+        if (out[i] != UNTOUCHED)
+            fail("of a damaged file something was decoded", i);
     data = realloc(data, size + 1);
     data[size] = 0;
     if (!unpack(data, size + 1, out, raw_size, work))
