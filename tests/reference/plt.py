@@ -11,6 +11,8 @@ import lzma
 import pickle
 import struct
 import zlib
+from array import array
+from collections.abc import MutableSequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, localcontext
 from functools import cache
@@ -32,7 +34,7 @@ def quotient(a: int, b: int) -> int:
 
 def limited(value: int, limit: int) -> int:
     """The nearest number from -limit to limit."""
-    return max(-limit, min(limit, value))
+    return value if -limit <= value <= limit else limit if value > 0 else -limit
 
 
 def to_int16(value: int) -> int:
@@ -1147,7 +1149,8 @@ def filtered(x: list[int], w: list[int]) -> int:
 
 def nudge(x: list[int], w: list[int], step: int) -> None:
     for i, v in enumerate(x):
-        w[i] = max(-32768, min(32767, w[i] + (v * step + 32768 >> 16)))
+        value = w[i] + (v * step + 32768 >> 16)
+        w[i] = value if -32768 <= value <= 32767 else 32767 if value > 0 else -32768
 
 
 def log2_8(v: int) -> int:
@@ -1254,7 +1257,7 @@ MIN_MATCH, MAX_MATCH = 5, 63
 class Bytes:
     def __init__(self) -> None:
         self.position = self.match = self.match_length = 0
-        self.counter = [0, *[COUNTER_NEW] * 15] * BYTE_LINES
+        self.counter = array("I", [0, *[COUNTER_NEW] * 15]) * BYTE_LINES
         start = [ONE // 6] * BYTE_INPUTS
         start[BYTE_CONTEXTS : BYTE_CONTEXTS + GUESSES] = [10000] * GUESSES
         self.weight = [[list(start) for _ in range(BYTE_SETS)] for _ in range(2)]
@@ -1304,7 +1307,7 @@ class Bytes:
             one, two = two, one
         if c[two + 1] & 1023:
             c[two + 1] -= 1
-        c[one : one + 16] = [key, *[COUNTER_NEW] * 15]
+        c[one : one + 16] = array("I", [key, *[COUNTER_NEW] * 15])
         return one
 
     # 3.5.2 Matches
@@ -1627,13 +1630,13 @@ def stretch(p16: int) -> int:
     return STRETCH[p16 >> 4]
 
 
-def update(counters: list[int], place: int, bit: int, limit: int) -> None:
+def update(counters: MutableSequence[int], place: int, bit: int, limit: int) -> None:
     p, n = divmod(counters[place], 1024)
     if bit:
         p += (1024 * (0x3FFFFF - p) + n) * RATE[n] >> 26
     else:
         p -= (1024 * p + n) * RATE[n] >> 26
-    counters[place] = p << 10 | min(n + 1, limit)
+    counters[place] = p << 10 | (n + 1 if n < limit else limit)
 
 
 def mix(x: list[int], one: list[int], two: list[int]) -> int:
