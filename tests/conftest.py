@@ -71,7 +71,6 @@ def pytest_collection_finish() -> None:
     import torch
     from torch.export import exported_program
     from torch.onnx._internal.exporter import _decomp
-    from torch.onnx._internal.exporter._registration import ONNXRegistry
 
     from packlight.runtimes.onnxruntime import latencies
 
@@ -84,8 +83,6 @@ def pytest_collection_finish() -> None:
         operators = len(torch._C._dispatch_get_all_op_names())
         return made((operators, len(torch._decomp.decomposition_table)), make, *args)
 
-    functions = ONNXRegistry.from_torchlib  # parses the source of every ONNX function
-    ONNXRegistry.from_torchlib = staticmethod(lambda opset_version: once(functions, opset_version))
     rules = _decomp.create_onnx_friendly_decomposition_table
     _decomp.create_onnx_friendly_decomposition_table = lambda known: dict(
         once(rules, frozenset(known))

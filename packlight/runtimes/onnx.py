@@ -9,7 +9,8 @@ search over sizes exports once.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,7 @@ def to_proto(network: Network, *, keep_norms: bool = False) -> onnx.ModelProto:
     Raises:
         BadInput: the graph holds an operator that ONNX can not express; names it.
     """
-    with quiet_torch():
+    with quiet_torch(), _functions_read_once():
         try:
             exported = torch.onnx.export(
                 _taken_apart_where_needed(network.exported()),
@@ -130,6 +131,31 @@ def to_proto(network: Network, *, keep_norms: bool = False) -> onnx.ModelProto:
     pool_means(model.graph)
     _strip(model, network)
     return model
+
+
+@contextmanager
+def _functions_read_once() -> Iterator[None]:
+    """Spare torch the source of a thousand ONNX functions, which it reads anew for each file.
+
+    It takes a second: as long as all the rest that a small network needs.
+    """
+    try:
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+    except ImportError:  # another torch
+        yield
+        return
+    read = ONNXRegistry.__dict__["from_torchlib"]
+    ONNXRegistry.from_torchlib = staticmethod(_kept(ONNXRegistry.from_torchlib))
+    try:
+        yield
+    finally:
+        ONNXRegistry.from_torchlib = read
+
+
+@cache
+def _kept(read: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that keeps what it gives: the same one for the same function."""
+    return cache(read)
 
 
 def _taken_apart_where_needed(

@@ -7,6 +7,7 @@ import onnx
 import pytest
 import torch
 from torch import nn
+from torch.onnx._internal.exporter import _registration
 
 from packlight.errors import BadInput
 from packlight.fuse import fuse
@@ -165,3 +166,16 @@ def test_graphs_are_taken_apart_only_where_something_is_to_be(make, apart, monke
     x = images(3, seed=1).numpy()
     made = [Session(model.SerializeToString())(x)[0] for model in (found, traced)]
     np.testing.assert_array_equal(*made)
+
+
+def test_onnx_functions_are_read_for_the_first_file_only(monkeypatch):
+    """And torch is left as it was."""
+    registry, reads = _registration.ONNXRegistry, []
+    before, found = registry.__dict__["from_torchlib"], _registration.onnxscript_apis
+    operators = found.get_torchlib_ops
+    monkeypatch.setattr(found, "get_torchlib_ops", lambda: reads.append(1) or operators())
+    first, second = (onnx_file.to_bytes(plain()) for _ in range(2))
+    assert first == second
+    assert len(reads) <= 1
+    assert registry.__dict__["from_torchlib"] is before
+    assert registry.from_torchlib(18) is not registry.from_torchlib(18)
