@@ -17,6 +17,7 @@ from packlight.letters.learning import JUDGING
 from packlight.letters.making import read
 from packlight.shrink.fit import FitResult
 from tests.commands import run
+from tests.shrink.brief import briefly
 
 QUICK = {"steps": 60, "lessons": 13_000, "images": 1000, "judges": 500}
 SMALL = QUICK | {"size": 16, "steps": 2}
@@ -33,6 +34,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("it's here")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(making.make, "__kwdefaults__", making.make.__kwdefaults__ | QUICK)
+        briefly(patch)
         patch.chdir(folder)
         lines = [line.partition("#")[0] for block in blocks("sh") for line in block.splitlines()]
         typed = [line for line in lines if line.startswith(".venv/bin/packlight ")]

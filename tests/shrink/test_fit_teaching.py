@@ -8,16 +8,14 @@ import pytest
 import packlight
 from packlight.errors import BadInput
 from packlight.shrink import teaching
+from tests.shrink.brief import briefly
 
 
 @pytest.fixture
 def brief(monkeypatch) -> None:
-    """Retraining sees few samples, chooses and packs less often; a bisection is shorter."""
+    """Retraining sees few samples, too."""
     monkeypatch.setitem(teaching.SAMPLES, "normal", 10_000)
-    monkeypatch.setattr(teaching, "FEWEST_STEPS", 70)
-    monkeypatch.setattr(teaching, "RUNS", 3)
-    monkeypatch.setattr(teaching.recover, "CHOICES", 25)
-    monkeypatch.setattr(teaching.recover, "MEASURED", (0.3, 0.6, 0.85))
+    briefly(monkeypatch)
 
 
 @pytest.mark.usefixtures("brief")

@@ -1,0 +1,15 @@
+"""Retraining, cut short: all of its parts, with fewer steps, choices and packings."""
+
+from __future__ import annotations
+
+import pytest
+
+from packlight.shrink import recover, teaching
+
+
+def briefly(patch: pytest.MonkeyPatch) -> None:
+    """Retraining takes a third of its fewest steps, and a bisection is shorter."""
+    patch.setattr(teaching, "FEWEST_STEPS", 70)
+    patch.setattr(teaching, "RUNS", 3)
+    patch.setattr(recover, "CHOICES", 25)
+    patch.setattr(recover, "MEASURED", (0.3, 0.6, 0.85))
