@@ -29,16 +29,21 @@ def packed(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory):
-    """The library's objects, one for each source."""
-    return objects(tmp_path_factory.mktemp("objects"), "-O2", sources=SOURCES)
+    """The library's objects, one for each source, fit for programs and shared libraries."""
+    return objects(tmp_path_factory.mktemp("objects"), "-O2", "-fPIC", sources=SOURCES)
+
+
+@pytest.fixture(scope="module")
+def decoder(compiled):
+    """The objects of the decoder alone."""
+    return [part for part in compiled if part.stem in {source.stem for source in DECODER}]
 
 
 @pytest.fixture(scope="module", params=EXAMPLES, ids=["at once", "chunk by chunk"])
-def unpack(request, compiled, tmp_path_factory):
-    """An example of the guide as a program, with the objects of the decoder alone."""
+def unpack(request, decoder, tmp_path_factory):
+    """An example of the guide as a program."""
     folder = tmp_path_factory.mktemp("example")
     (folder / "unpack.c").write_text(request.param)
-    decoder = [part for part in compiled if part.stem in {source.stem for source in DECODER}]
     run(tool("cc"), "-O2", *STRICT[:3], f"-I{INCLUDE}", folder / "unpack.c", *decoder,
         "-o", folder / "unpack")  # fmt: skip
     return folder / "unpack"
@@ -54,15 +59,14 @@ def test_compilers_find_nothing_to_warn_of(tmp_path, compiler):
     objects(tmp_path, "-O2", *STRICT, sources=SOURCES, cc=compiler)
 
 
-def test_the_header_serves_cpp(tmp_path):
+def test_the_header_serves_cpp(tmp_path, compiled):
     source = tmp_path / "use.cpp"
     source.write_text(
         '#include "packlight.h"\nint main() { return plt_version() - PLT_VERSION; }\n'
     )
-    objects(tmp_path, "-O1")
-    parts = tmp_path.glob("*.o")
-    run(tool("c++"), "-Wall", "-Werror", f"-I{INCLUDE}", source, *parts, "-o", tmp_path / "use")
-    run(tmp_path / "use")
+    use = tmp_path / "use"
+    run(tool("c++"), "-Wall", "-Werror", f"-I{INCLUDE}", source, *compiled, "-o", use)
+    run(use)
 
 
 def test_the_module_map_serves_swift(tmp_path):
@@ -195,7 +199,7 @@ public class Use {
 
 
 @pytest.fixture(scope="module")
-def java(tmp_path_factory):
+def java(decoder, tmp_path_factory):
     """Runs the Java class on a file with a limit."""
     javac, machine = tool("javac"), tool("java")
     home = Path(javac).resolve().parents[1] / "include"
@@ -204,7 +208,7 @@ def java(tmp_path_factory):
     folder = tmp_path_factory.mktemp("java")
     (folder / "Use.java").write_text(JAVA_USE)
     run(tool("cc"), "-O2", "-shared", "-fPIC", *STRICT, f"-I{home}", f"-I{home / 'linux'}",
-        f"-I{INCLUDE}", NATIVE / "jni" / "packlight_jni.c", *DECODER,
+        f"-I{INCLUDE}", NATIVE / "jni" / "packlight_jni.c", *decoder,
         "-o", folder / "libpacklight_jni.so")  # fmt: skip
     run(javac, "-Xlint:all", "-Werror", "-d", folder, NATIVE / "jni" / "Packlight.java",
         folder / "Use.java")  # fmt: skip
