@@ -30,6 +30,14 @@ from packlight.shrink.workers import HERE
 from tests.networks import blocks, images, plain
 
 
+@pytest.fixture(scope="module", autouse=True)
+def ray_as_quick_as_others():
+    """Its workers give way to all others, such as other tests: these would wait for minutes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")
+        yield
+
+
 @pytest.fixture(scope="module", params=["processes", "ray"])
 def away(request, tmp_path_factory):
     """Workers that are not here."""
