@@ -26,6 +26,8 @@ setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt $(wildcard packlight/*/*.c) $(wildcard native/src/*.[ch]) $(wildcard native/include/*.h)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	# the pip that Python brings looks through a hundred packages in twice the time
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt --upgrade pip
 	# most of what is installed is never imported, and compiling it ahead takes more than a minute
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
 	touch $@

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 
@@ -95,17 +97,22 @@ def settled(module: nn.Module, seed: int = 0) -> nn.Module:
 
 def plain(seed: int = 0) -> Network:
     """`Plain` as a Network."""
-    return Network.from_module(settled(Plain(), seed), (images(2),))
+    return _traced(Plain, seed).copy()
 
 
 def blocks(seed: int = 0) -> Network:
     """`Blocks` as a Network."""
-    return Network.from_module(settled(Blocks(), seed), (images(2),))
+    return _traced(Blocks, seed).copy()
 
 
 def wide(seed: int = 0) -> Network:
     """`Wide` as a Network."""
-    return Network.from_module(settled(Wide(), seed), (images(2),))
+    return _traced(Wide, seed).copy()
+
+
+@cache
+def _traced(kind: type[nn.Module], seed: int) -> Network:
+    return Network.from_module(settled(kind(), seed), (images(2),))
 
 
 def images(count: int, seed: int = 0) -> Tensor:
