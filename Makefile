@@ -28,8 +28,9 @@ $(READY): pyproject.toml constraints.txt $(wildcard packlight/*/*.c) $(wildcard 
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	# the pip that Python brings looks through a hundred packages in twice the time
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt --upgrade pip
-	# most of what is installed is never imported, and compiling it ahead takes more than a minute
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
+	# most of what is installed is never imported, and compiling it ahead takes more than a minute;
+	# setuptools warns that what builds the extensions is young
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
 	touch $@
 
 demo: setup
