@@ -185,11 +185,13 @@ def flips(first: Sequence[Array], second: Sequence[Array], labels: Array | None)
 
 
 def _right(scores: Array, labels: Array, k: int) -> Array:
-    """Whether fewer than k classes score above the label's class."""
-    own = scores[np.arange(len(labels)), labels]
+    """Whether the label's class is among the first k; of equal scores the first class leads."""
     if k == 1:
         return np.asarray(scores.argmax(1) == labels)
-    return np.asarray((scores > own[:, None]).sum(1) < k)
+    label = labels[:, None]
+    own = np.take_along_axis(scores, label, 1)
+    ahead = (scores > own) | ((scores == own) & (np.arange(scores.shape[1]) < label))
+    return np.asarray((ahead.sum(1) < k) & ~np.isnan(own[:, 0]))
 
 
 def sqnr_db(first: Sequence[Array], second: Sequence[Array]) -> float:

@@ -48,6 +48,20 @@ def test_top5_counts_classes_that_score_higher():
     assert missed.top5 == (0.0, 0.0)
 
 
+def test_of_equal_scores_the_first_class_leads():
+    """A network that always says the same, or nothing, knows five classes and no more."""
+    labels = np.arange(12)
+    same = judge.compare([np.zeros((12, 12))], [np.full((12, 12), np.nan)], labels, classifier=True)
+    assert same.top1[0] == 1 / 12
+    assert same.top5 == (5 / 12, 0.0)
+    scores = np.random.default_rng(0).integers(0, 4, (200, 12)).astype(np.float32)
+    labels = np.resize(labels, 200)
+    ranked = np.argsort(-scores, axis=1, kind="stable")
+    found = judge.compare([scores], [scores], labels, classifier=True)
+    assert found.top1[0] == (ranked[:, 0] == labels).mean()
+    assert found.top5[0] == (ranked[:, :5] == labels[:, None]).any(1).mean()
+
+
 def test_sqnr_is_in_decibels():
     signal = np.ones((10, 4))
     assert judge.sqnr_db([signal], [signal * 1.1]) == pytest.approx(20.0)
