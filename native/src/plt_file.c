@@ -408,7 +408,7 @@ int plt_unpack(const plt_file *file, void *out, size_t out_size, void *work, siz
         return PLT_TRUNCATED;
     if (out_size < file->size)
         return PLT_TOO_SMALL;
-    /* decoding takes a hundred times as long as this, and a damaged file is not worth it */
+    /* little beside decoding, which a damaged file is not worth */
     for (uint32_t i = 0; i < file->chunks && !problem; i++) {
         problem = plt_next_chunk(file, &c);
         if (!problem)
