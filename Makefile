@@ -14,6 +14,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# most of what is installed is never imported, and compiling it ahead takes more than a minute
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # modules are compiled once, whatever the environment says: tests start a hundred processes, and
@@ -27,10 +29,9 @@ setup: $(READY)
 $(READY): pyproject.toml constraints.txt $(wildcard packlight/*/*.c) $(wildcard native/src/*.[ch]) $(wildcard native/include/*.h)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	# the pip that Python brings looks through a hundred packages in twice the time
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt --upgrade pip
-	# most of what is installed is never imported, and compiling it ahead takes more than a minute;
+	$(INSTALL) --upgrade pip
 	# setuptools warns that what builds the extensions is young
-	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
+	PYTHONWARNINGS=ignore $(INSTALL) -e '.[dev]'
 	touch $@
 
 demo: setup

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +145,7 @@ def _functions_read_once() -> Iterator[None]:
         yield
         return
     read = ONNXRegistry.__dict__["from_torchlib"]
-    ONNXRegistry.from_torchlib = staticmethod(_kept(ONNXRegistry.from_torchlib))
+    ONNXRegistry.from_torchlib = staticmethod(partial(_once, ONNXRegistry.from_torchlib))
     try:
         yield
     finally:
@@ -153,9 +153,8 @@ def _functions_read_once() -> Iterator[None]:
 
 
 @cache
-def _kept(read: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that keeps what it gives: the same one for the same function."""
-    return cache(read)
+def _once(read: Callable[..., Any], *args: Any, **named: Any) -> Any:
+    return read(*args, **named)
 
 
 def _taken_apart_where_needed(

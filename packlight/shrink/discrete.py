@@ -195,8 +195,7 @@ class DiscreteWeight(nn.Module):
 
     def keep(self, kept: Tensor) -> None:
         """Set the mask, (R, n)."""
-        moved = self.shadow.movedim(self.layer.axis, 0).shape
-        self.kept = kept.reshape(moved).movedim(0, self.layer.axis).contiguous()
+        self.kept = self._stored(kept).contiguous()
 
     def bits(self) -> float:
         """What the layer costs by the model of `bits`."""
@@ -212,9 +211,7 @@ class DiscreteWeight(nn.Module):
         alive = self.alive()
         usual = seen[alive].mean() if alive.any() else seen.mean()
         lately = ~alive & (seen > FADED * usual)
-        moved = self.shadow.movedim(self.layer.axis, 0)
-        spread = lately.reshape(-1, *[1] * (moved.ndim - 1)).expand(moved.shape)
-        return spread.movedim(0, self.layer.axis)
+        return self._stored(lately[:, None].expand(self._rows(self.kept).shape))
 
     def step_like(self, fisher: Tensor) -> float:
         """The step at which other numbers would do as much harm as a weight that is kept.
@@ -230,3 +227,8 @@ class DiscreteWeight(nn.Module):
     def _rows(self, value: Tensor) -> Tensor:
         moved = value.movedim(self.layer.axis, 0)
         return moved.reshape(moved.shape[0], -1)
+
+    def _stored(self, rows: Tensor) -> Tensor:
+        """The other way: (R, n) in the stored weight's shape."""
+        moved = self.shadow.movedim(self.layer.axis, 0).shape
+        return rows.reshape(moved).movedim(0, self.layer.axis)

@@ -1,4 +1,4 @@
-/* damage FILE RAW [STEP [BASE]]: FILE unpacks to RAW; of no damaged form of it anything is unpacked.
+/* damage FILE RAW [STEP [BASE]]: FILE unpacks to RAW; nothing of a damaged form of it is.
  *
  * Tries every prefix of FILE, every single-bit flip, every byte added at the end, and every range
  * of bytes by plt_read(); with STEP only every STEP-th of each; of BASE, every prefix and flip too.
