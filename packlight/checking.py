@@ -12,6 +12,7 @@ from typing import Any
 from packlight import data as samples_of
 from packlight.coding.packing import compress
 from packlight.errors import BadInput
+from packlight.files import refuse_packed
 from packlight.judge import Verdict, compare, find_task
 from packlight.progress import Progress
 from packlight.runtimes.latency import Latency
@@ -93,6 +94,7 @@ def check(
     for path in paths:
         if not path.is_file():
             raise BadInput(f"{path} does not exist, or is no file; give two ONNX files")
+        refuse_packed(path)
     progress = progress or Progress()
     sessions = [Session(path) for path in paths]
     inputs, other = (session.inputs for session in sessions)

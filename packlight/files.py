@@ -38,6 +38,16 @@ def replace_file(path: Path, data: bytes) -> Path:
     return path
 
 
+def refuse_packed(path: Path) -> None:
+    """A download holds a network, and no runtime loads it.
+
+    Raises:
+        BadInput: the file is packed; says how to unpack it.
+    """
+    if path.suffix.lower() == ".plt":
+        raise BadInput(f"{path.name} is packed; unpack it first: packlight unpack {path}")
+
+
 def replace_folder(path: Path, made: Path) -> Path:
     """Copy a folder beside `path`, then move it into place; what was there goes last.
 

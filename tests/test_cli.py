@@ -188,3 +188,20 @@ def test_bad_models_are_told_in_one_sentence(files, tmp_path, what, here):
 def test_careless_commands_are_answered_in_one_sentence(files, arguments, words, here):
     np.savez(files / "wrong.npz", x=np.zeros((400, 3, 5, 5), np.float32))
     refused(here(*arguments, cwd=files), *words)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fit", "plain.plt", "--data", "data.npz", "--max-drop", "1%"],
+        ["check", "plain.onnx", "plain.plt", "--data", "data.npz"],
+        ["export", "plain.plt", "--to", "onnx"],
+        ["bench", "plain.onnx", "plain.plt"],
+        ["tune", "plain.plt"],
+        ["distill", "plain.plt", "--student", "lenet5", "--data", "data.npz"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_download_has_to_be_unpacked_first(files, arguments, here):
+    (files / "plain.plt").write_bytes(b"whatever")
+    refused(here(*arguments, cwd=files), "plain.plt is packed", "packlight unpack plain.plt")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from packlight.errors import BadInput
+from packlight.files import refuse_packed
 
 if TYPE_CHECKING:
     from packlight.network import Network
@@ -60,4 +61,5 @@ def _load_file(
         from packlight.readers import torch as torch_reader
 
         return torch_reader.read_pt2(path)
+    refuse_packed(path)
     raise BadInput(f"{path.name} ends in {suffix or 'nothing'}; .onnx and .pt2 files can be read")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from packlight.errors import BadInput, MissingExtra
+from packlight.files import refuse_packed
 
 _MODULES = {
     "onnx": "packlight.runtimes.onnx",
@@ -102,6 +103,7 @@ def runner_of(path: Path) -> tuple[str, str]:
     """
     name = SUFFIXES.get(path.suffix.lower())
     if name is None:
+        refuse_packed(path)
         raise BadInput(f"{path.name} can not be run here; give {', '.join(SUFFIXES)} files")
     return name, _RUNS.get(name, _MODULES[name])
 

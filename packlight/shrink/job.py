@@ -40,7 +40,7 @@ FALLBACK_SAMPLES = 48  # on which activations are tried in int8
 CURVE_SAMPLES = 256  # on which every visited point is scored
 DECIDING = 1024  # on which one of two ways to a size is chosen
 LOOKS = 8  # times the judges may send a point back
-FINER = 0.85  # factor on the coarseness when they do
+FINER = 0.95  # factor on the coarseness when they do, squared the next time, and so on
 
 
 @dataclass(frozen=True)
@@ -369,7 +369,8 @@ class Job:
                 if safer:
                     point = safer.pop()
                     continue
-                finer = point.visit.coarseness * FINER if looks < LOOKS - 1 else 0.0
+                stride = FINER**looks if looks < LOOKS - 1 else 0.0
+                finer = point.visit.coarseness * stride
                 point = self.measuring.point(move.forms(finer), finer)
                 visited.append(point.visit)
         blames = self._blames(move, point) if self.explain else None

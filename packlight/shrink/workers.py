@@ -7,6 +7,7 @@ processes. What many pieces read (a network, all layers) is sent to each process
 
 from __future__ import annotations
 
+import sys
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,8 +16,6 @@ from functools import cache
 from typing import Any, Generic, Protocol, TypeVar
 
 from threadpoolctl import ThreadpoolController
-
-from packlight.learning.threads import threads_for
 
 PATIENCE = 0.5  # seconds after which a wait looks up
 
@@ -133,6 +132,10 @@ class _Held(Generic[T]):
 
 def on_one_thread(function: Callable[..., R], /, *args: Any, **kwargs: Any) -> R:
     """Call a function whose result must not depend on how many cores there are."""
+    if "torch" not in sys.modules:  # what computes has brought it; others need not wait for it
+        return function(*args, **kwargs)
+    from packlight.learning.threads import threads_for
+
     with threads_for(0), _libraries().limit(limits=1, user_api="blas"):
         return function(*args, **kwargs)
 

@@ -80,7 +80,7 @@ class Speech(nn.Module):
 
 
 _IMAGE = (torch.randn(2, 3, 16, 16),)
-_FRAMES = (torch.randn(2, 4, 9),)
+_FRAMES = (torch.randn(2, 4, 4),)
 CASES: dict[str, tuple[Callable[[], nn.Module], tuple[Tensor, ...]]] = {
     "mobile": (Mobile, _IMAGE),
     "unet": (Unet, _IMAGE),

@@ -22,5 +22,10 @@ def fitted(network: Network, folder: Path, size: str) -> Path:
     with torch.no_grad():
         labels = network(x)[0].argmax(1)
     np.savez(folder / "data.npz", x=x.numpy(), y=labels.numpy())
-    packlight.fit(folder / "net.onnx", folder / "data.npz", target_size=size, out=folder / "fit")
+    packlight.fit(
+        *(folder / "net.onnx", folder / "data.npz"),
+        target_size=size,
+        calibrate=100,
+        out=folder / "fit",
+    )
     return folder / "fit"

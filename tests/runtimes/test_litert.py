@@ -476,7 +476,7 @@ class Recurrent(nn.Module):
         self.gru = nn.GRU(12, 5, batch_first=True)
 
     def forward(self, signal: Tensor) -> Tensor:
-        return self.gru(self.lstm(signal[:, :, :8])[0])[0][:, -1]
+        return self.gru(self.lstm(signal[:, :4, :8])[0])[0][:, -1]
 
 
 def test_recurrent_layers_are_written_step_by_step():

@@ -21,6 +21,7 @@ from packlight.coding.packing import decompress
 from packlight.errors import BadInput, BudgetNotMet
 from packlight.network import Network
 from packlight.runtimes.onnxruntime import Session
+from packlight.shrink.measuring import Measuring
 from tests.networks import blocks, images
 from tests.schemas import conforms
 
@@ -114,7 +115,9 @@ def test_the_written_network_has_the_same_inputs_and_outputs(fitted, model):
 
 
 def test_float_activations_are_nearer_to_the_original(fitted, model, data, tmp_path):
-    nearer = packlight.fit(model, data, target_size="8KB", activations="float", out=tmp_path)
+    nearer = packlight.fit(
+        model, data, target_size="8KB", activations="float", calibrate=100, out=tmp_path
+    )
     conforms("report", nearer.report)
     assert nearer.packed.stat().st_size <= 8000
     graph = onnx.load(nearer.model).graph
@@ -161,7 +164,7 @@ def test_the_same_seed_gives_the_same_bytes(fitted, model, data, tmp_path):
 
 def test_a_drop_alone_gives_the_smallest_file_that_keeps_it(model, data, tmp_path):
     tight, loose = (
-        packlight.fit(model, data, max_drop=drop, out=tmp_path / name)
+        packlight.fit(model, data, max_drop=drop, calibrate=100, out=tmp_path / name)
         for name, drop in (("tight", "2%"), ("loose", "15%"))
     )
     assert tight.report["accuracy"]["drop"]["top1"]["value"] <= 0.02
@@ -169,9 +172,20 @@ def test_a_drop_alone_gives_the_smallest_file_that_keeps_it(model, data, tmp_pat
     assert loose.packed.stat().st_size < tight.packed.stat().st_size
 
 
+def test_where_the_judges_see_more_lost_the_grid_gets_finer_by_little_at_first(
+    model, data, tmp_path, monkeypatch
+):
+    real, refusals = Measuring.kept, iter([False, False])
+    monkeypatch.setattr(Measuring, "kept", lambda self, lost: next(refusals, real(self, lost)))
+    result = packlight.fit(model, data, max_drop="15%", calibrate=60, out=tmp_path)
+    *before, second, last = (visit["tradeoff"] for visit in result.report["visited"])
+    assert last == pytest.approx(0.95**2 * second)
+    assert any(second == pytest.approx(0.95 * one) for one in before)
+
+
 def test_a_size_below_what_names_alone_need_ends_with_the_nearest(model, data, tmp_path):
     with pytest.raises(BudgetNotMet, match="smallest packed file is") as problem:
-        packlight.fit(model, data, target_size=300, out=tmp_path / "out")
+        packlight.fit(model, data, target_size=300, calibrate=100, out=tmp_path / "out")
     assert problem.value.exit_code == 3
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["nearest.onnx", "nearest.onnx.plt", "report.html", "report.json"]
@@ -181,7 +195,9 @@ def test_a_size_below_what_names_alone_need_ends_with_the_nearest(model, data, t
 
 def test_two_budgets_that_contradict_are_told_apart(model, data, tmp_path):
     with pytest.raises(BudgetNotMet, match="max-drop allows"):
-        packlight.fit(model, data, target_size="3KB", max_drop="0.1%", out=tmp_path / "out")
+        packlight.fit(
+            model, data, target_size="3KB", max_drop="0.1%", calibrate=100, out=tmp_path / "out"
+        )
 
 
 def test_eval_fn_judges_in_place_of_accuracy(model, data, tmp_path):
@@ -190,7 +206,9 @@ def test_eval_fn_judges_in_place_of_accuracy(model, data, tmp_path):
     def correct(run):
         return float((run(x)[0].argmax(1) == labels).mean())
 
-    result = packlight.fit(model, data, max_drop="3%", eval_fn=correct, out=tmp_path / "out")
+    result = packlight.fit(
+        model, data, max_drop="3%", eval_fn=correct, calibrate=100, out=tmp_path / "out"
+    )
     scores = result.report["accuracy"]["eval_fn"]
     assert scores["original"] == 1.0
     assert scores["original"] - scores["compressed"] <= 0.03
@@ -202,7 +220,9 @@ def test_a_network_that_does_not_classify_is_judged_by_its_noise(tmp_path):
     module = nn.Sequential(nn.Linear(24, 32), nn.Tanh(), nn.Linear(32, 24))
     network = Network.from_module(module, (torch.randn(2, 24),))
     x = torch.randn(500, 24).numpy()
-    result = packlight.fit(network, x, target_installed_size="5KB", out=tmp_path / "out")
+    result = packlight.fit(
+        network, x, target_installed_size="5KB", calibrate=100, out=tmp_path / "out"
+    )
     accuracy = result.report["accuracy"]
     assert accuracy["agreement"] is None
     assert accuracy["sqnr_db"] > 20
@@ -212,7 +232,7 @@ def test_a_network_that_does_not_classify_is_judged_by_its_noise(tmp_path):
 
 def test_depthwise_residual_and_concatenated_blocks_fit(tmp_path):
     x = images(500, seed=2).numpy()
-    result = packlight.fit(blocks(), x, target_size="6KB", out=tmp_path / "out")
+    result = packlight.fit(blocks(), x, target_size="6KB", calibrate=100, out=tmp_path / "out")
     assert result.report["accuracy"]["agreement"]["value"] > 0.8
     model = onnx.load(result.model)
     kinds = {node.op_type for node in model.graph.node}
@@ -237,7 +257,9 @@ def test_activations_that_int8_ruins_stay_float_and_are_named(tmp_path):
     torch.manual_seed(1)
     network = Network.from_module(Outlier(), (images(2),))
     x = images(500, seed=3).numpy()
-    result = packlight.fit(network, x, target_installed_size="20KB", out=tmp_path / "out")
+    result = packlight.fit(
+        network, x, target_installed_size="20KB", calibrate=100, out=tmp_path / "out"
+    )
     float_layers = [row for row in result.report["layers"] if row["activation"] == "float"]
     assert "second" in [row["name"] for row in float_layers]
     assert all("dB" in row["why_float"] for row in float_layers)
@@ -252,7 +274,9 @@ def test_a_network_without_weights_is_refused(tmp_path):
 
 
 def test_explain_blames_every_layer_with_the_bytes_that_mend_it(model, data, tmp_path):
-    result = packlight.fit(model, data, target_size="5KB", explain=True, out=tmp_path / "out")
+    result = packlight.fit(
+        model, data, target_size="5KB", explain=True, calibrate=100, out=tmp_path / "out"
+    )
     rows = result.report["explain"]
     assert {row["layer"] for row in rows} == {"conv1", "conv2", "fc"}
     assert [row["damage"] for row in rows] == sorted((r["damage"] for r in rows), reverse=True)

@@ -21,8 +21,8 @@ from packlight.progress import Progress
 def test_a_folder_with_files_is_never_overwritten_unless_forced(model, data, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(BadInput, match=r"already holds thesis\.txt"):
-        packlight.fit(model, data, target_size="8KB", out=tmp_path)
-    result = packlight.fit(model, data, target_size="8KB", out=tmp_path, force=True)
+        packlight.fit(model, data, target_size="8KB", calibrate=100, out=tmp_path)
+    result = packlight.fit(model, data, target_size="8KB", calibrate=100, out=tmp_path, force=True)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
     assert result.model.parent == tmp_path
 
@@ -31,7 +31,7 @@ def test_an_output_that_can_not_be_a_folder_is_refused(model, data, tmp_path):
     (tmp_path / "file").write_text("")
     for out, what in ((tmp_path / "file", "is a file"), (tmp_path / "file" / "x", "can not be")):
         with pytest.raises(BadInput, match=what):
-            packlight.fit(model, data, target_size="8KB", out=out)
+            packlight.fit(model, data, target_size="8KB", calibrate=100, out=out)
 
 
 def test_a_full_disk_leaves_no_half_written_file(model, data, tmp_path, monkeypatch):
@@ -40,7 +40,7 @@ def test_a_full_disk_leaves_no_half_written_file(model, data, tmp_path, monkeypa
 
     monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(BadInput, match="No space left"):
-        packlight.fit(model, data, target_size="8KB", out=tmp_path / "out")
+        packlight.fit(model, data, target_size="8KB", calibrate=100, out=tmp_path / "out")
     assert not list((tmp_path / "out").glob("*.onnx*"))
 
 

@@ -23,7 +23,9 @@ def test_retraining_is_tried_into_the_size_asked_for_and_never_taken_for_worse(
     model, data, tmp_path
 ):
     rounded, taught = (
-        packlight.fit(model, data[0], target_size="2KB", effort=effort, out=tmp_path / effort)
+        packlight.fit(
+            model, data[0], target_size="2KB", calibrate=100, effort=effort, out=tmp_path / effort
+        )
         for effort in ("fast", "normal")
     )
     assert taught.met
@@ -37,7 +39,9 @@ def test_retraining_is_tried_into_the_size_asked_for_and_never_taken_for_worse(
 @pytest.mark.usefixtures("brief")
 def test_retraining_finds_a_smaller_network_with_the_same_drop(model, data, tmp_path):
     rounded, taught = (
-        packlight.fit(model, data[0], max_drop=0.2, effort=effort, out=tmp_path / effort)
+        packlight.fit(
+            model, data[0], max_drop=0.2, calibrate=100, effort=effort, out=tmp_path / effort
+        )
         for effort in ("fast", "normal")
     )
     assert taught.met
@@ -58,6 +62,7 @@ def test_lessons_are_as_many_as_asked_and_as_they_are(model, data, tmp_path, mon
         packlight.fit(
             *(model, data[0]),
             target_size="2KB",
+            calibrate=100,
             effort="normal",
             lessons=128 * 500,
             out=tmp_path,

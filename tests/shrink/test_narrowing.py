@@ -58,6 +58,19 @@ def test_no_trial_is_far_narrower_than_what_is_missing(network, curvatures):
     assert max(seen) < 1.8
 
 
+def test_no_network_is_measured_until_the_clock_is_content(network, curvatures):
+    seen = []
+
+    def lucky(narrower):  # each look at the clock sees more than the one before
+        seen.append(weigh(narrower).totals.macs)
+        return 0.9 + 0.02 * len(seen)
+
+    found = narrowing.narrow(network, curvatures, thinning.macs_by_weight(network), lucky, 0.98)
+    assert found.measured >= 1
+    assert len(seen) > 4
+    assert len(set(seen)) == len(seen)
+
+
 def test_a_measure_that_no_width_meets_is_refused_with_the_best_there_is(network, curvatures):
     macs = thinning.macs_by_weight(network)
     with pytest.raises(narrowing.NotNarrowEnough) as refused:

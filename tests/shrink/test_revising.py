@@ -25,6 +25,7 @@ from tests.networks import plain
 from tests.schemas import conforms
 
 SIZE = 3500
+FEW = 100  # samples to fit on
 
 
 class Versions:
@@ -37,12 +38,19 @@ class Versions:
         with torch.no_grad():
             last += 0.01 * last.std() * torch.randn(last.shape, generator=torch.Generator())
         self.new = onnx_file.write(network, folder / "new.onnx")
-        self.first = packlight.fit(self.old, self.data, target_size=SIZE, out=folder / "first")
+        self.first = packlight.fit(
+            self.old, self.data, target_size=SIZE, calibrate=FEW, out=folder / "first"
+        )
         self.folder = folder
 
     def fit(self, **options):
         return packlight.fit(
-            self.new, self.data, target_size=SIZE, base=self.first.model.parent, **options
+            self.new,
+            self.data,
+            target_size=SIZE,
+            calibrate=FEW,
+            base=self.first.model.parent,
+            **options,
         )
 
 
@@ -58,7 +66,11 @@ def second(versions):
 
 def test_the_update_is_small_and_the_answers_are_those_of_a_fit_without_it(versions, second):
     anew = packlight.fit(
-        versions.new, versions.data, target_size=SIZE, out=versions.folder / "without"
+        versions.new,
+        versions.data,
+        target_size=SIZE,
+        calibrate=FEW,
+        out=versions.folder / "without",
     )
     earlier = versions.first.model.read_bytes()
     update, whole = (
@@ -90,6 +102,7 @@ def test_the_file_of_the_base_serves_as_well_and_gives_the_same_bytes(versions, 
         versions.new,
         versions.data,
         target_size=SIZE,
+        calibrate=FEW,
         base=versions.first.model,
         out=tmp_path / "out",
     )
@@ -101,6 +114,7 @@ def test_a_size_far_below_the_base_is_met_without_it(versions, tmp_path):
         versions.new,
         versions.data,
         target_size=SIZE // 2,
+        calibrate=FEW,
         base=versions.first.model.parent,
         out=tmp_path / "out",
     )
@@ -119,6 +133,7 @@ def test_a_base_with_weights_in_float_is_left_alone(versions, tmp_path):
         versions.new,
         versions.data,
         target_size=SIZE,
+        calibrate=FEW,
         base=tmp_path / "partly.onnx",
         out=tmp_path / "out",
     )
@@ -149,7 +164,12 @@ def test_what_can_be_no_base_is_told_in_one_sentence(versions, tmp_path):
     ):
         with pytest.raises(BadInput, match=words):
             packlight.fit(
-                versions.new, versions.data, target_size=SIZE, base=base, out=tmp_path / "out"
+                versions.new,
+                versions.data,
+                target_size=SIZE,
+                calibrate=FEW,
+                base=base,
+                out=tmp_path / "out",
             )
     for options in ({"effort": "normal"}, {"only": "prune"}, {"speedup": 2.0}):
         with pytest.raises(BadInput, match="--base keeps the integers"):
