@@ -30,6 +30,8 @@ $(READY): pyproject.toml constraints.txt $(wildcard packlight/*/*.c) $(wildcard 
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	# the pip that Python brings looks through a hundred packages in twice the time
 	$(INSTALL) --upgrade pip
+	# two at a time; what can not be had here is left to the next line
+	-grep -v '^#' constraints.txt | xargs -P 2 -n 34 $(INSTALL) --no-deps
 	# setuptools warns that what builds the extensions is young
 	PYTHONWARNINGS=ignore $(INSTALL) -e '.[dev]'
 	touch $@

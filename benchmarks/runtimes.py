@@ -41,9 +41,9 @@ from packlight.runtimes.apart import apart
 from packlight.runtimes.targets import target_of
 
 SHARED = Path(__file__).parents[2] / "shared"
-DEFAULTS: tuple[tuple[str, str, str, float, dict[str, Any]], ...] = (
-    ("squeezenet1_1.onnx", "imagenet500.zip", "600KB", 2.0, {"crop": 227, "scale": 1.0}),
-    ("resnet8_cifar10_bn.onnx", "cifar10.zip", "40KB", 1.5, {"scale": 1.0}),
+DEFAULTS: tuple[tuple[str, str, str, float, str, dict[str, Any]], ...] = (
+    ("squeezenet1_1.onnx", "imagenet500.zip", "600KB", 2.0, "onnx", {"crop": 227, "scale": 1.0}),
+    ("resnet8_cifar10_bn.onnx", "cifar10.zip", "40KB", 1.1, "litert", {"scale": 1.0}),
 )
 RUNTIMES = ("onnx", "litert", "executorch")  # that run here
 JUDGES = 1000  # samples, at most: a file is run on one after the other
@@ -59,6 +59,7 @@ class Subject:
     data: str
     target_size: str
     speedup: float
+    to: str
     preprocess: samples_of.Preprocess
 
 
@@ -93,7 +94,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("model", type=Path, nargs="?")
     parser.add_argument("--data")
     parser.add_argument("--target-size")
-    parser.add_argument("--speedup", type=float, default=2.0, help="in onnxruntime, of one of ours")
+    parser.add_argument("--speedup", type=float, default=2.0, help="of one of ours")
+    parser.add_argument("--to", default="onnx", help="the runtime that is to be so much faster")
     parser.add_argument("--resize", type=int)
     parser.add_argument("--crop", type=int)
     parser.add_argument("--scale", type=float)
@@ -113,16 +115,18 @@ def _options() -> argparse.Namespace:
 def _subjects(options: argparse.Namespace) -> list[Subject]:
     if options.model is not None:
         how = samples_of.Preprocess(options.resize, options.crop, options.scale)
-        return [Subject(options.model, options.data, options.target_size, options.speedup, how)]
+        asked = options.target_size, options.speedup, options.to
+        return [Subject(options.model, options.data, *asked, how)]
     return [
         Subject(
             SHARED / "models" / model,
             str(SHARED / "data" / data),
             size,
             speedup,
+            to,
             samples_of.Preprocess(**how),
         )
-        for model, data, size, speedup, how in DEFAULTS
+        for model, data, size, speedup, to, how in DEFAULTS
     ]
 
 
@@ -145,7 +149,7 @@ def measure(subject: Subject, cache: Path, seconds: float) -> dict[str, Any]:
     makers, failures = {"floats": folder / "floats"}, []
     packlight.export(subject.model, everywhere, makers["floats"])
     shutil.copyfile(subject.model, makers["floats"] / "model.onnx")  # not our rewriting of it
-    faster = f"packlight --speedup {subject.speedup:g}"
+    faster = f"packlight --speedup {subject.speedup:g} --to {subject.to}"
     for maker, speedup in (("packlight", None), (faster, subject.speedup)):
         place = folder / maker.replace(" ", "")
         try:
@@ -153,6 +157,7 @@ def measure(subject: Subject, cache: Path, seconds: float) -> dict[str, Any]:
                 *(subject.model, subject.data),
                 target_size=subject.target_size,
                 speedup=speedup,
+                runtimes=subject.to,
                 preprocess=subject.preprocess,
                 out=place,
             )

@@ -83,13 +83,13 @@ def test_help_loads_nothing_heavy():
 def test_fit_and_check_print_what_they_found(files, tmp_path, here):
     out = tmp_path / "out"
     done = run("fit", files / "plain.onnx", "--data", files / "data.npz",
-               "--target-size", "8KB", "--out", out)  # fmt: skip
+               "--target-size", "8KB", "--calibrate", "100", "--out", out)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "packed download" in done.stdout
     assert " pt [" in done.stdout
     assert (out / "model.onnx.plt").stat().st_size <= 8000
     checked = here("check", files / "plain.onnx", out / "model.onnx", "--data", files / "data.npz",
-                   "--json")  # fmt: skip
+                   "--calibrate", "100", "--json")  # fmt: skip
     assert checked.returncode == 0, checked.stderr
     assert '"agreement"' in checked.stdout
     conforms("check", json.loads(checked.stdout))
@@ -97,7 +97,8 @@ def test_fit_and_check_print_what_they_found(files, tmp_path, here):
 
 def test_a_budget_that_can_not_be_met_is_exit_code_3(files, tmp_path, here):
     done = here("fit", files / "plain.onnx", "--data", files / "data.npz",
-                "--target-size", "300", "--out", tmp_path / "out", "--quiet")  # fmt: skip
+                "--target-size", "300", "--calibrate", "100",
+                "--out", tmp_path / "out", "--quiet")  # fmt: skip
     assert done.returncode == 3
     assert "nearest.onnx" in done.stderr
     assert "Traceback" not in done.stderr

@@ -79,7 +79,7 @@ def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--speedup",
     type=float,
     metavar="TIMES",
-    help="How many times as fast, in onnxruntime; channels are taken out if need be.",
+    help="How many times as fast, in what --to names, or else in onnxruntime; channels may go.",
 )
 @click.option("--max-ram", metavar="SIZE", help="Bound on RAM: weights, and values as planned.")
 @click.option(
@@ -168,6 +168,7 @@ def fit(
             options.pop("data"),
             example_inputs=examples_of(model, input_shapes),
             constants=constants_of(constants),
+            runtimes=to or "onnx",
             progress=progress_for(quiet),
             command=shlex.join(["packlight", *sys.argv[1:]]),
             **options,

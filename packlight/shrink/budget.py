@@ -18,7 +18,7 @@ class Budget:
         target_size: bytes of the packed download.
         target_installed_size: bytes of the network file.
         max_drop: accuracy that may be lost, as a share.
-        speedup: how many times as fast as the original, in onnxruntime on one thread.
+        speedup: how many times as fast as the original, on one thread.
         max_ram: bytes of RAM, as `weigh` plans them: the weights as stored, and the values of one
             sample.
     """

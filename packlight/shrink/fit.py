@@ -83,6 +83,7 @@ def fit(
     recipe: str | None = None,
     labels: bool = False,
     lessons: int | None = None,
+    runtimes: str | Sequence[str] = "onnx",
     base: str | os.PathLike[str] | None = None,
     explain: bool = False,
     out: str | os.PathLike[str] | None = None,
@@ -110,8 +111,9 @@ def fit(
         target_installed_size: bound on the network file itself.
         max_drop: bound on the accuracy lost, in points: "1%" or 0.01. Without labels it bounds
             the share of answers that differ from the original's; with `eval_fn`, its loss.
-        speedup: how many times as fast as the original the network has to be, in onnxruntime on one
-            thread: where rounding alone is not enough, means are taken earlier and channels out.
+        speedup: how many times as fast as the original the network has to be, on one thread of
+            each of `runtimes`: where rounding alone is not enough, means are taken earlier and
+            channels out.
         max_ram: bound on RAM as `packlight weigh` plans it, weights and the values of one sample:
             "256KB"; met in the same way.
         effort: "fast" rounds; "normal" and "best" also retrain the network through its rounded
@@ -130,6 +132,7 @@ def fit(
         lessons: how many samples retraining sees, repeats included, and each as it is: for samples
             made to measure. By default the effort says how many, and they are distorted as far as
             the original's answers allow.
+        runtimes: that the speed is asked for on, as `packlight.export` takes them: "onnx,litert".
         base: an earlier fit of the network, its folder or `model.onnx` in it: weights stay as they
             are there unless a change is worth the bits that tell of it, so that whoever has the
             earlier version downloads little.
@@ -223,6 +226,7 @@ def fit(
                 recipe,
                 labels,
                 lessons,
+                str(runtimes),
                 None if earlier is None else sha256(earlier.file),
             ],
         },
@@ -243,6 +247,7 @@ def fit(
         macs=macs,
         seed=seed,
         eval_fn=eval_fn,
+        runtimes=runtimes if speedup is not None else "onnx",
         progress=progress,
         stages=stages,
         base=earlier,

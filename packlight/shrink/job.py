@@ -93,6 +93,7 @@ class Job:
         macs: multiply-adds of one sample, if known.
         seed: for every random choice.
         eval_fn: judges instead of accuracy, if given.
+        runtimes: that a speed is asked for on.
         progress: told of every stage.
         stages: where finished stages are kept.
         base: the version that whoever updates has, if the difference to it is to be small.
@@ -114,6 +115,7 @@ class Job:
     macs: int | None
     seed: int
     eval_fn: EvalFn | None
+    runtimes: str | Sequence[str]
     progress: Progress
     stages: Stages
     base: Earlier | None = None
@@ -126,6 +128,7 @@ class Job:
         self.layers = find_layers(self.network)
         self.measuring = Measuring(
             *(self.network, self.original, self.split, self.budget, self.eval_fn),
+            runtimes=self.runtimes,
             folder=self.stages.folder,
         )
         if self.labels:

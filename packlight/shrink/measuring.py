@@ -19,10 +19,11 @@ from packlight.coding.packing import compress
 from packlight.errors import BadInput
 from packlight.judge import Flip, Verdict, compare, find_task, flips
 from packlight.network import Network
-from packlight.runtimes.onnxruntime import VERSION, Session, latencies
+from packlight.runtimes.onnxruntime import Session
 from packlight.shrink import curvature, narrowing
 from packlight.shrink.budget import Budget
 from packlight.shrink.moves import Form
+from packlight.shrink.pace import Pace
 from packlight.shrink.recover import Loss, classifier_loss, squared_loss
 from packlight.shrink.search import Point, Visit
 from packlight.types import Array
@@ -45,7 +46,8 @@ class Measuring:
         split: the samples.
         budget: what is asked for.
         eval_fn: judges instead of accuracy, if given.
-        folder: where a file may lie while its RAM is planned.
+        runtimes: that a speed is asked for on.
+        folder: where files may lie while their RAM is planned, or they are timed.
     Raises:
         BadInput: a largest drop of what has no accuracy, or labels that the network does not have.
     """
@@ -57,11 +59,13 @@ class Measuring:
         split: samples_of.Split,
         budget: Budget,
         eval_fn: EvalFn | None,
+        runtimes: str | Sequence[str],
         folder: Path,
     ) -> None:
         self._network, self._original, self._split = network, original, split
         self._budget, self._eval_fn, self._folder = budget, eval_fn, folder
         self._reference = self.session(original)
+        self._pace = Pace(network, original, runtimes, folder)
         inputs = split.fit.first(FEW).arrays()
         outputs = self._reference.over([inputs])
         self.task = find_task(inputs, outputs, labelled=split.judge.labels is not None)
@@ -148,7 +152,7 @@ class Measuring:
 
     def speedup(self, file: bytes) -> float:
         """How many times as fast as the original a file is."""
-        return narrowing.speedup_of(self._original, file, self._one(self._split.fit))
+        return self._pace.speedup(file, self._one(self._split.fit))
 
     def ram(self, file: bytes) -> int:
         """Bytes of RAM that a file needs, planned."""
@@ -156,12 +160,12 @@ class Measuring:
 
     def latency(self, point: Point) -> dict[str, Any]:
         """Milliseconds of both networks on one sample, as the report holds them."""
-        before, after = latencies([self._original, point.file], self._one(self._split.judge))
+        found = self._pace.beside(point.file, self._one(self._split.judge))
         return {
-            "runtime": VERSION,
-            "original": vars(before),
-            "compressed": vars(after),
-            "ratio": after.median / before.median,
+            "runtime": found.runtime,
+            "original": vars(found.original),
+            "compressed": vars(found.compressed),
+            "ratio": found.ratio,
             "threads": 1,
             "batch": self._network.batch or 1,
         }
@@ -222,7 +226,8 @@ class Measuring:
         if measured >= wanted:
             return None
         return (
-            f"the file is {measured:.2f} times as fast as the original, speedup asks for {wanted:g}"
+            f"the file is {measured:.2f} times as fast as the original in {self._pace.runtimes}, "
+            f"speedup asks for {wanted:g}"
         )
 
     def _too_much_ram(self, point: Point) -> str | None:

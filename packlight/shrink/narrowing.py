@@ -7,7 +7,7 @@ original, in the same run, so two runs may differ by a width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +18,10 @@ from packlight.errors import BadInput
 from packlight.files import replace_file
 from packlight.graph import is_weight, layer_name
 from packlight.network import Network
-from packlight.runtimes.onnxruntime import latencies
 from packlight.shrink import thinning
 from packlight.shrink.channels import Keep, find_groups, remove
 from packlight.shrink.curvature import Curvature
 from packlight.shrink.layers import find_layers, value_of_name
-from packlight.types import Array
 from packlight.weighing import weigh
 from packlight.weighing.sizes import Sizes
 
@@ -33,7 +31,6 @@ LEAST_SHARE = 0.05  # of the cost
 LEAST_STEP = 0.98  # between the shares of two trials
 SAME = 1.005  # between two shares: hardly any choice lies between them
 MULTIPLE = 16  # of widths: narrower steps hardly change the time
-SECONDS = 1.0  # of timing a trial
 SHARPNESS = 4  # how little a value counts that is made far below the peak
 
 
@@ -121,12 +118,6 @@ def narrow(
     if enough is None:
         raise NotNarrowEnough(best)
     return enough[1]
-
-
-def speedup_of(original: str | bytes, file: bytes, sample: Sequence[Array]) -> float:
-    """How many times as fast a file is as the original, one thread, taking turns."""
-    before, after = latencies([original, file], sample, seconds=SECONDS)
-    return before.median / after.median
 
 
 def ram_of(file: bytes, folder: Path) -> int:

@@ -10,6 +10,7 @@ from packlight.errors import BadInput, BudgetNotMet
 from packlight.network import Network
 from packlight.runtimes.kernels import count_kernels
 from packlight.shrink import narrowing
+from packlight.shrink.pace import Pace
 from tests import networks
 
 
@@ -27,12 +28,12 @@ def few(data) -> np.ndarray:
 
 @pytest.mark.parametrize("only", ["prune", None])
 def test_a_speed_takes_channels_out_until_the_clock_says_so(only, wide, few, tmp_path, monkeypatch):
-    def clock(_original, file, _sample) -> float:  # counts multiplications
+    def clock(_pace, file, _sample) -> float:  # counts multiplications
         (tmp_path / "timed.onnx").write_bytes(file)
         return whole / packlight.weigh(tmp_path / "timed.onnx").totals.macs
 
     whole = packlight.weigh(wide).totals.macs
-    monkeypatch.setattr(narrowing, "speedup_of", clock)
+    monkeypatch.setattr(Pace, "speedup", clock)
     monkeypatch.setattr(narrowing, "TRIALS", 4)
     result = packlight.fit(wide, few, calibrate=60, speedup=2.5, only=only, out=tmp_path / "out")
     assert result.met
@@ -47,11 +48,11 @@ def test_means_are_taken_earlier_before_channels_go(speedup, few, tmp_path, monk
     network = Network.from_module(networks.settled(networks.Headed()), (networks.images(2),))
     whole = packlight.weigh(network).totals.macs
 
-    def clock(_original, file, _sample) -> float:  # counts multiplications
+    def clock(_pace, file, _sample) -> float:  # counts multiplications
         (tmp_path / "timed.onnx").write_bytes(file)
         return whole / packlight.weigh(tmp_path / "timed.onnx").totals.macs
 
-    monkeypatch.setattr(narrowing, "speedup_of", clock)
+    monkeypatch.setattr(Pace, "speedup", clock)
     monkeypatch.setattr(narrowing, "TRIALS", 4)
     settings = {"calibrate": 60, "speedup": speedup, "only": "prune", "out": tmp_path / "out"}
     result = packlight.fit(network, few, **settings)
@@ -63,7 +64,7 @@ def test_means_are_taken_earlier_before_channels_go(speedup, few, tmp_path, monk
 
 
 def test_what_is_fast_enough_already_keeps_its_channels(wide, few, tmp_path, monkeypatch):
-    monkeypatch.setattr(narrowing, "speedup_of", lambda *_: 5.0)
+    monkeypatch.setattr(Pace, "speedup", lambda *_: 5.0)
     result = packlight.fit(wide, few, calibrate=60, speedup=3.0, out=tmp_path / "out")
     assert packlight.weigh(result.model).totals.macs == packlight.weigh(wide).totals.macs
     assert "5.00 times as fast with all of its channels" in result.report["notes"]
@@ -74,7 +75,7 @@ def test_what_is_timed_runs_on_the_kernels_of_what_is_written(
     kind, wide, few, tmp_path, monkeypatch
 ):
     timed: list[bytes] = []
-    monkeypatch.setattr(narrowing, "speedup_of", lambda _, file, __: timed.append(file) or 5.0)
+    monkeypatch.setattr(Pace, "speedup", lambda _, file, __: timed.append(file) or 5.0)
     settings = {"calibrate": 60, "speedup": 3.0, "activations": kind, "out": tmp_path / "out"}
     result = packlight.fit(wide, few, **settings)
     (tmp_path / "timed.onnx").write_bytes(timed[0])
@@ -88,7 +89,7 @@ def test_what_is_timed_runs_on_the_kernels_of_what_is_written(
 
 def test_a_file_that_turns_out_too_slow_is_the_nearest_one(wide, few, tmp_path, monkeypatch):
     answers = iter([5.0])
-    monkeypatch.setattr(narrowing, "speedup_of", lambda *_: next(answers, 2.0))
+    monkeypatch.setattr(Pace, "speedup", lambda *_: next(answers, 2.0))
     with pytest.raises(BudgetNotMet, match=r"2\.00 times as fast .*, speedup asks for 3"):
         packlight.fit(wide, few, calibrate=60, speedup=3.0, out=tmp_path / "out")
     assert (tmp_path / "out" / "nearest.onnx").exists()
