@@ -1,7 +1,7 @@
 """What the same int8 network gains on each runtime here, beside that runtime's own quantiser.
 
-    python -m benchmarks.runtimes MODEL.onnx --data DATA --target-size 600KB [--speedup 2]
-    python -m benchmarks.runtimes     # two networks of ../shared, one after the other
+    python -m benchmarks.runtimes MODEL.onnx --data DATA --target-size 600KB [--crop 227]
+    python -m benchmarks.runtimes         # two networks of ../shared, one after the other
 
 Per runtime, the network in floats, the one that `fit` made, the one that it made when it was asked
 for more speed as well, and the one that the runtime's own quantiser makes of the floats
@@ -41,9 +41,10 @@ from packlight.runtimes.apart import apart
 from packlight.runtimes.targets import target_of
 
 SHARED = Path(__file__).parents[2] / "shared"
-DEFAULTS: tuple[tuple[str, str, str, float, str, dict[str, Any]], ...] = (
-    ("squeezenet1_1.onnx", "imagenet500.zip", "600KB", 2.0, "onnx", {"crop": 227, "scale": 1.0}),
-    ("resnet8_cifar10_bn.onnx", "cifar10.zip", "40KB", 1.1, "litert", {"scale": 1.0}),
+TAUGHT = "--speedup 1.1 --to litert --effort normal --labels"
+DEFAULTS: tuple[tuple[str, str, str, str, dict[str, Any]], ...] = (
+    ("squeezenet1_1.onnx", "imagenet500.zip", "600KB", "--speedup 2", {"crop": 227, "scale": 1.0}),
+    ("resnet8_cifar10_bn.onnx", "cifar10.zip", "40KB", TAUGHT, {"scale": 1.0}),
 )
 RUNTIMES = ("onnx", "litert", "executorch")  # that run here
 JUDGES = 1000  # samples, at most: a file is run on one after the other
@@ -53,13 +54,12 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class Subject:
-    """One network, its samples, and what its fits are asked for; the speed of one of them only."""
+    """One network, its samples, its fits' size, and what the second is asked for as well."""
 
     model: Path
     data: str
     target_size: str
-    speedup: float
-    to: str
+    faster: str
     preprocess: samples_of.Preprocess
 
 
@@ -94,8 +94,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("model", type=Path, nargs="?")
     parser.add_argument("--data")
     parser.add_argument("--target-size")
-    parser.add_argument("--speedup", type=float, default=2.0, help="of one of ours")
-    parser.add_argument("--to", default="onnx", help="the runtime that is to be so much faster")
+    parser.add_argument("--faster", default="--speedup 2", help="asked of one of ours, as of fit")
     parser.add_argument("--resize", type=int)
     parser.add_argument("--crop", type=int)
     parser.add_argument("--scale", type=float)
@@ -115,18 +114,16 @@ def _options() -> argparse.Namespace:
 def _subjects(options: argparse.Namespace) -> list[Subject]:
     if options.model is not None:
         how = samples_of.Preprocess(options.resize, options.crop, options.scale)
-        asked = options.target_size, options.speedup, options.to
-        return [Subject(options.model, options.data, *asked, how)]
+        return [Subject(options.model, options.data, options.target_size, options.faster, how)]
     return [
         Subject(
             SHARED / "models" / model,
             str(SHARED / "data" / data),
             size,
-            speedup,
-            to,
+            faster,
             samples_of.Preprocess(**how),
         )
-        for model, data, size, speedup, to, how in DEFAULTS
+        for model, data, size, faster, how in DEFAULTS
     ]
 
 
@@ -149,15 +146,16 @@ def measure(subject: Subject, cache: Path, seconds: float) -> dict[str, Any]:
     makers, failures = {"floats": folder / "floats"}, []
     packlight.export(subject.model, everywhere, makers["floats"])
     shutil.copyfile(subject.model, makers["floats"] / "model.onnx")  # not our rewriting of it
-    faster = f"packlight --speedup {subject.speedup:g} --to {subject.to}"
-    for maker, speedup in (("packlight", None), (faster, subject.speedup)):
+    for maker, asked in (
+        ("packlight", {}),
+        (f"packlight {subject.faster}", _asked(subject.faster)),
+    ):
         place = folder / maker.replace(" ", "")
         try:
             packlight.fit(
                 *(subject.model, subject.data),
                 target_size=subject.target_size,
-                speedup=speedup,
-                runtimes=subject.to,
+                **asked,
                 preprocess=subject.preprocess,
                 out=place,
             )
@@ -191,6 +189,16 @@ def measure(subject: Subject, cache: Path, seconds: float) -> dict[str, Any]:
         "rows": rows,
         "failures": failures,
     }
+
+
+def _asked(options: str) -> dict[str, Any]:
+    """The options of `packlight fit` that a second fit is given, as `packlight.fit` takes them."""
+    parser = argparse.ArgumentParser("--faster")
+    parser.add_argument("--speedup", type=float)
+    parser.add_argument("--to", dest="runtimes", default="onnx")
+    parser.add_argument("--effort", default="fast")
+    parser.add_argument("--labels", action="store_true")
+    return vars(parser.parse_args(options.split()))
 
 
 def _theirs(
