@@ -19,7 +19,7 @@ from packlight.shrink.fit import FitResult
 from tests.commands import run
 from tests.shrink.brief import briefly
 
-QUICK = {"steps": 60, "lessons": 13_000, "images": 1000, "judges": 500}
+QUICK = {"steps": 60, "lessons": 9_000, "images": 1000, "judges": 500}
 SMALL = QUICK | {"size": 16, "steps": 2}
 PAGE = (Path(__file__).parents[2] / "docs" / "letters.md").read_text()
 

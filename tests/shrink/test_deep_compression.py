@@ -19,6 +19,7 @@ from packlight.shrink.palettize import Codebook
 from packlight.shrink.tying import Masked, Shared
 from tests.networks import images, plain
 from tests.reference import deep_compression as reference
+from tests.shrink.brief import briefly
 
 
 def _codebook(seed: int, shape=(7, 40), share: float = 0.1) -> Codebook:
@@ -131,7 +132,8 @@ def _weights(file):
 
 
 def test_retrained_the_network_fits_the_size_and_answers_nearer(model, data, tmp_path, monkeypatch):
-    monkeypatch.setitem(teaching.SAMPLES, "normal", 3e4)
+    briefly(monkeypatch)
+    monkeypatch.setitem(teaching.SAMPLES, "normal", 1.5e4)
     made = {}
     for effort in ("fast", "normal"):
         result = packlight.fit(
