@@ -188,6 +188,8 @@ def fit(
             "--base keeps the integers of an earlier fit; give it without --only, --recipe, "
             "--speedup and --max-ram, and leave the effort at fast"
         )
+    if speedup is None:
+        runtimes = "onnx"  # whatever is asked for, no clock decides
     progress = progress or Progress()
     torch.manual_seed(seed)
     preprocess = preprocess or samples_of.Preprocess()
@@ -247,7 +249,7 @@ def fit(
         macs=macs,
         seed=seed,
         eval_fn=eval_fn,
-        runtimes=runtimes if speedup is not None else "onnx",
+        runtimes=runtimes,
         progress=progress,
         stages=stages,
         base=earlier,

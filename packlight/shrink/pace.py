@@ -13,12 +13,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from packlight import readers
-from packlight.benching import bench
-from packlight.errors import BadInput
+from packlight.benching import Timed, bench
 from packlight.network import Network
 from packlight.runtimes.latency import Latency
 from packlight.runtimes.onnxruntime import VERSION, latencies
-from packlight.runtimes.targets import Target, targets_of
+from packlight.runtimes.targets import targets_of
 from packlight.types import Array
 
 TRIAL, WHOLE = 1.0, 2.0  # seconds of timing: of what is tried, of what is written
@@ -82,29 +81,27 @@ class Pace:
         return 1 / self._timed(file, sample, TRIAL).ratio
 
     def _timed(self, file: bytes, sample: Sequence[Array], seconds: float) -> Beside:
-        found = [self._on(target, file, seconds) for target in self._others]
+        found = self._elsewhere(file, seconds) if self._others else []
         if self._here:
             before, after = latencies([self._original, file], sample, seconds=seconds)
             found.append(Beside(VERSION, before, after, after.median / before.median))
         return max(found, key=lambda one: one.ratio)
 
-    def _on(self, target: Target, file: bytes, seconds: float) -> Beside:
+    def _elsewhere(self, file: bytes, seconds: float) -> list[Beside]:
+        found = []
         with TemporaryDirectory(prefix="timed-", dir=self._folder) as place:
             onnx = Path(place) / "model.onnx"
             onnx.write_bytes(file)
-            written = Path(place) / f"compressed{target.suffix}"
-            target.write(readers.load(onnx), written)
-            result = bench([self._floats[target.name], written], seconds=seconds)
-        before, after = result.files
-        result.require()
-        if before.median_ms is None or after.median_ms is None or after.ratio is None:
-            raise BadInput(f"{target.name} could not be timed; leave --speedup to another runtime")
-        return Beside(
-            target.name,
-            Latency(before.median_ms.value, before.p95_ms or before.median_ms.value),
-            Latency(after.median_ms.value, after.p95_ms or after.median_ms.value),
-            after.ratio.value,
-        )
+            network = readers.load(onnx)
+            for target in self._others:
+                written = target.write(network, Path(place) / f"compressed{target.suffix}")
+                result = bench([self._floats[target.name], written], seconds=seconds)
+                result.require()
+                ratio = result.files[1].ratio
+                assert ratio is not None  # both have times
+                before, after = map(_latency, result.files)
+                found.append(Beside(target.name, before, after, ratio.value))
+        return found
 
     @cached_property
     def _floats(self) -> dict[str, Path]:
@@ -113,3 +110,9 @@ class Pace:
             target.name: target.write(self._network, self._folder / f"original{target.suffix}")
             for target in self._others
         }
+
+
+def _latency(timed: Timed) -> Latency:
+    assert timed.median_ms is not None
+    assert timed.p95_ms is not None
+    return Latency(timed.median_ms.value, timed.p95_ms)
