@@ -14,8 +14,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-# most of what is installed is never imported, and compiling it ahead takes more than a minute
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+# most of what is installed is never imported, and compiling it ahead takes more than a minute;
+# setuptools warns that what builds the extensions is young
+INSTALL := env PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # modules are compiled once, whatever the environment says: tests start a hundred processes, and
@@ -28,12 +29,10 @@ setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt $(wildcard packlight/*/*.c) $(wildcard native/src/*.[ch]) $(wildcard native/include/*.h)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	# the pip that Python brings looks through a hundred packages in twice the time
-	$(INSTALL) --upgrade pip
-	# two at a time; what can not be had here is left to the next line
-	-grep -v '^#' constraints.txt | xargs -P 2 -n 34 $(INSTALL) --no-deps
-	# setuptools warns that what builds the extensions is young
-	PYTHONWARNINGS=ignore $(INSTALL) -e '.[dev]'
+	# as pinned, two at a time; where a pin can not be had, pip looks for what can
+	if grep -v '^#' constraints.txt | xargs -P 2 -n 34 $(INSTALL) --no-deps; \
+	then $(INSTALL) --no-deps --no-build-isolation -e .; \
+	else $(INSTALL) -e '.[dev]'; fi
 	touch $@
 
 demo: setup
