@@ -29,6 +29,8 @@ setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt $(wildcard packlight/*/*.c) $(wildcard native/src/*.[ch]) $(wildcard native/include/*.h)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	# the pip that Python brings takes half as long again
+	$(INSTALL) --upgrade pip
 	# as pinned, two at a time; where a pin can not be had, pip looks for what can
 	if grep -v '^#' constraints.txt | xargs -P 2 -n 34 $(INSTALL) --no-deps; \
 	then $(INSTALL) --no-deps --no-build-isolation -e .; \
