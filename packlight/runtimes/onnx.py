@@ -8,6 +8,7 @@ search over sizes exports once.
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ from packlight.runtimes.onnx_rewrites import pad_in_convolutions, pool_means
 SUFFIX = ".onnx"
 OPSET = 18
 _POOL = torch.ops.aten.adaptive_avg_pool2d.default
+_NORM = torch.ops.aten.batch_norm.default
+_NORM_AS_TRAINED = torch.ops.aten._native_batch_norm_legit_no_training.default
 #: ONNX has them, and torch can only take them apart
 _WHOLE = {torch.ops.aten.flatten.using_ints, torch.ops.aten.reshape.default}
 NORM, _UNKNOWN = "BatchNormalization", "packlight.kept"
@@ -162,12 +165,21 @@ def _taken_apart_where_needed(
 ) -> torch.export.ExportedProgram:
     """Spare torch the tracing of a graph in which nothing is to be taken apart: half of the export.
 
-    It asks the program to take apart what ONNX has no operator for. Means over an image, most
-    often the only such operator, are written as such first.
+    It asks the program to take apart what ONNX has no operator for. Means over an image and batch
+    norms, most often the only such operators, are written as what ONNX has first.
     """
     for node in program.graph.find_nodes(op="call_function", target=_POOL):
         if list(node.args[1]) == [1, 1]:
             node.target, node.args = torch.ops.aten.mean.dim, (node.args[0], [-1, -2], True)
+    for node in program.graph.find_nodes(op="call_function", target=_NORM):
+        *tensors, training, momentum, epsilon, _ = node.args
+        if training or None in tensors:
+            continue
+        nothing = node.meta["val"].new_empty(0)
+        with program.graph.inserting_before(node):
+            norm = program.graph.call_function(_NORM_AS_TRAINED, (*tensors, momentum, epsilon))
+        norm.meta = node.meta | {"val": (node.meta["val"], nothing, nothing)}
+        node.target, node.args = operator.getitem, (norm, 0)
     calls = {node.target for node in program.graph.nodes if node.op == "call_function"}
     take_apart, whole = program.run_decompositions, _can_be_whole()
 

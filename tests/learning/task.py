@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -47,14 +48,21 @@ def cross_entropy(module: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
     return F.cross_entropy(module(images), labels)
 
 
-if __name__ == "__main__":
-    from packlight.learning.distributed import joined
+def learnt() -> dict[str, Any]:
+    """The losses of a short training, and all numbers of the module afterwards."""
     from packlight.learning.training import Plan, train
 
+    torch.manual_seed(0)
+    module = Small()
+    history = train(module, batch_of, cross_entropy, Plan(steps=12, rate=1e-2))
+    state = {name: value.flatten().tolist() for name, value in module.state_dict().items()}
+    return {"losses": history.losses, "state": state}
+
+
+if __name__ == "__main__":
+    from packlight.learning.distributed import joined
+
     with joined() as world:
-        torch.manual_seed(0)
-        module = Small()
-        history = train(module, batch_of, cross_entropy, Plan(steps=12, rate=1e-2))
+        found = learnt()
         if world.leads:
-            state = {name: value.flatten().tolist() for name, value in module.state_dict().items()}
-            Path(sys.argv[1]).write_text(json.dumps({"losses": history.losses, "state": state}))
+            Path(sys.argv[1]).write_text(json.dumps(found))

@@ -72,6 +72,24 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def unfit(tmp_path_factory):
+    """What no student, teacher or picture can be."""
+    folder = tmp_path_factory.mktemp("unfit")
+    (folder / "words.txt").write_text("words")
+    for name, classes, dynamic in (("ten", 10, True), ("single", 4, False)):
+        example = (torch.rand(2, 3, 16, 16),)
+        network = Network.from_module(Normed(classes).eval(), example, dynamic_batch=dynamic)
+        onnx_file.write(network, folder / f"{name}.onnx")
+    x, y = quarters(80, 2)
+    for name, count, labels in (("few", 3, y), ("wrong", 40, y * 0 + 7), ("unlabelled", 40, None)):
+        parts = {"x_train": x[:count], "x_test": x[40 : 40 + count]}
+        if labels is not None:
+            parts |= {"y_train": labels[:count], "y_test": labels[:count]}
+        np.savez(folder / f"{name}.npz", **parts)
+    return folder
+
+
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     monkeypatch.setattr("packlight.learning.course.BATCH", 64)
@@ -256,19 +274,10 @@ def test_a_student_is_fitted_into_a_size(folder, tmp_path, capsys):
         ({"data": "unlabelled.npz", "labels": True}, "these have none"),
     ],
 )
-def test_what_can_not_be_used_is_told_in_a_sentence(folder, tmp_path, monkeypatch, changes, said):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "words.txt").write_text("words")
-    for name, classes, dynamic in (("ten", 10, True), ("single", 4, False)):
-        example = (torch.rand(2, 3, 16, 16),)
-        network = Network.from_module(Normed(classes).eval(), example, dynamic_batch=dynamic)
-        onnx_file.write(network, tmp_path / f"{name}.onnx")
-    x, y = quarters(80, 2)
-    for name, count, labels in (("few", 3, y), ("wrong", 40, y * 0 + 7), ("unlabelled", 40, None)):
-        parts = {"x_train": x[:count], "x_test": x[40 : 40 + count]}
-        if labels is not None:
-            parts |= {"y_train": labels[:count], "y_test": labels[:count]}
-        np.savez(tmp_path / f"{name}.npz", **parts)
+def test_what_can_not_be_used_is_told_in_a_sentence(
+    folder, unfit, tmp_path, monkeypatch, changes, said
+):
+    monkeypatch.chdir(unfit)
     given = {"teacher": folder / "teacher.onnx", "student": STUDENT, "data": folder / "data.npz"}
     given |= options() | {"out": tmp_path / "out"} | changes
     with pytest.raises(packlight.BadInput, match=said):

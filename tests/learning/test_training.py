@@ -20,6 +20,7 @@ from packlight.learning.schedule import share_of_rate
 from packlight.learning.threads import WORTH, threads_for
 from packlight.learning.training import Plan, train
 from packlight.network import Network
+from tests.learning import task
 from tests.learning.task import Small, batch_of, cross_entropy
 
 PLAN = Plan(steps=30, rate=1e-2, every=10)
@@ -175,22 +176,17 @@ def test_a_plan_that_is_not_possible_is_refused(setting):
 
 def test_two_processes_learn_as_one(tmp_path):
     """The same losses, weights and batch norm statistics, from slices of unequal size."""
-    script = Path(__file__).with_name("task.py")
-    root = Path(__file__).parents[2]
-    curves = {}
-    for processes in (1, 2):
-        out = tmp_path / f"{processes}.json"
-        launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
-        subprocess.run(
-            [sys.executable, *(launch if processes == 2 else []), str(script), str(out)],
-            check=True,
-            cwd=root,
-            env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            timeout=240,
-        )
-        curves[processes] = json.loads(out.read_text())
-    one, two = curves[1], curves[2]
+    script, root = Path(task.__file__), Path(__file__).parents[2]
+    launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
+    subprocess.run(
+        [sys.executable, *launch, str(script), str(tmp_path / "two.json")],
+        check=True,
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        timeout=240,
+    )
+    one, two = task.learnt(), json.loads((tmp_path / "two.json").read_text())
     assert two["losses"] == pytest.approx(one["losses"], abs=1e-5)
     assert two["losses"][-1] < two["losses"][0]
     for name, values in one["state"].items():

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import packlight
 from packlight.network import quiet_torch
+from packlight.runtimes.onnx import _functions_read_once
 from tests.readers.models import disagreement, random_inputs
 
 
@@ -97,7 +98,7 @@ def _export(module: nn.Module, inputs: tuple[Tensor, ...], path: Path, new: bool
         if new
         else {"dynamic_axes": {"x": {0: "batch"}, "y": {0: "batch"}}}
     )
-    with quiet_torch():
+    with quiet_torch(), _functions_read_once():
         torch.onnx.export(
             module, inputs, path, dynamo=new, input_names=["x"], output_names=["y"], **options
         )

@@ -242,7 +242,7 @@ def test_recurrent_layers(
     layer: str, direction: str, extras: str, opset: int, tmp_path: Path
 ) -> None:
     """One call of torch's own where it has the layer, written out where it has not."""
-    gates, hidden, features, steps, batch = _GATES[layer], 4, 3, 5, 2
+    gates, hidden, features, steps, batch = _GATES[layer], 4, 3, 4, 2
     d = 2 if direction == "bidirectional" else 1
     weights = {
         "W": _normal(d, gates * hidden, features),

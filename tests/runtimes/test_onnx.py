@@ -138,16 +138,21 @@ def test_writing_replaces_the_old_file_whole(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["net.onnx"]
 
 
+def _unscaled() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, affine=False))
+
+
 @pytest.mark.parametrize(
     ("make", "apart"),
     [
-        (plain, True),  # batch norms
+        (lambda: Network.from_module(_unscaled(), (images(2),)), True),
+        (plain, False),
         (lambda: fuse(plain()).network, False),
         (blocks, False),
         (lambda: Network.from_module(settled(Headed()), (images(2),)), False),
         (lambda: quantised(blocks(), images(16)), False),
     ],
-    ids=["batch norms", "fused", "blocks", "means", "int8"],
+    ids=["norms that scale nothing", "batch norms", "fused", "blocks", "means", "int8"],
 )
 def test_graphs_are_taken_apart_only_where_something_is_to_be(make, apart, monkeypatch):
     network, asked = make(), []
