@@ -111,9 +111,9 @@ class Network:
         with quiet_torch():
             return replace(self, module=copy.deepcopy(self.module))
 
-    def retraced(self, module: nn.Module | None = None) -> Network:
-        """The same network from a module traced anew, by default from its own."""
-        return replace(self, module=_trainable(self.exported(module)))
+    def retraced(self, program: torch.export.ExportedProgram | None = None) -> Network:
+        """The same network from a program made of it, by default traced anew."""
+        return replace(self, module=_trainable(program or self.exported()))
 
     def refreshed(self) -> Network:
         """This network once its graph was rewritten in place: shapes fresh, dead parameters gone.
@@ -125,9 +125,9 @@ class Network:
         _Shapes(self.module).infer()
         return self
 
-    def exported(self, module: nn.Module | None = None) -> torch.export.ExportedProgram:
+    def exported(self) -> torch.export.ExportedProgram:
         """This network as the `ExportedProgram` that official converters take."""
-        return _export(module or self.module, self.example_inputs, self.dynamic_batch)
+        return _export(self.module, self.example_inputs, self.dynamic_batch)
 
     @classmethod
     def from_module(

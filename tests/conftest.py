@@ -69,7 +69,7 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(100_000, 50, 50)
 
     import torch
-    from torch.export import exported_program
+    from torch.export import decomp_utils, exported_program
     from torch.onnx._internal.exporter import _decomp
 
     from packlight.runtimes.onnxruntime import latencies
@@ -89,5 +89,6 @@ def pytest_collection_finish() -> None:
         once(rules, frozenset(known))
     )
     composites = exported_program._collect_all_valid_cia_ops
-    exported_program._collect_all_valid_cia_ops = lambda: once(composites)
+    for module in (decomp_utils, exported_program):
+        module._collect_all_valid_cia_ops = lambda: once(composites)
     latencies.__kwdefaults__["seconds"] = pace.WHOLE = MEASURED

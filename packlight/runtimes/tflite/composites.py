@@ -42,8 +42,7 @@ def without_unknown(network: Network, known: set[Any]) -> Network:
         if packet in _KEPT or (packet in known and operator not in _COMPOSITES):
             del table[operator]
     with quiet_torch():
-        program = network.exported().run_decompositions(table)
-        return network.retraced(program.module(check_guards=False))
+        return network.retraced(network.exported().run_decompositions(table))
 
 
 def _composite(*operators: Any) -> Callable[[Composite], Composite]:
