@@ -358,7 +358,7 @@ class Job:
                 found, safer = teaching.go_on(found, InOrder(teaching, move))
         point, visited = found.point, found.visited
 
-        looks = 0
+        looks = steps = 0
         with self.progress.stage("judge") as tick:
             while True:
                 verdict, score, flipped = self.measuring.judge(point)
@@ -372,7 +372,8 @@ class Job:
                 if safer:
                     point = safer.pop()
                     continue
-                stride = FINER**looks if looks < LOOKS - 1 else 0.0
+                steps += 1
+                stride = FINER**steps if looks < LOOKS - 1 else 0.0
                 finer = point.visit.coarseness * stride
                 point = self.measuring.point(move.forms(finer), finer)
                 visited.append(point.visit)
