@@ -31,7 +31,7 @@ $(READY): pyproject.toml constraints.txt $(wildcard packlight/*/*.c) $(wildcard 
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	# the pip that Python brings takes half as long again
 	$(INSTALL) --upgrade pip
-	# as pinned, two at a time; where a pin can not be had, pip looks for what can
+	# as pinned, two at a time; where one can not be had, pip works out which are needed
 	if grep -v '^#' constraints.txt | xargs -P 2 -n 34 $(INSTALL) --no-deps; \
 	then $(INSTALL) --no-deps --no-build-isolation -e .; \
 	else $(INSTALL) -e '.[dev]'; fi
