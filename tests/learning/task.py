@@ -14,6 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from packlight.learning.distributed import joined
+from packlight.learning.training import Plan, train
+
 BATCH = 33  # not a multiple of two
 
 
@@ -50,8 +53,6 @@ def cross_entropy(module: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
 
 def learnt() -> dict[str, Any]:
     """The losses of a short training, and all numbers of the module afterwards."""
-    from packlight.learning.training import Plan, train
-
     torch.manual_seed(0)
     module = Small()
     history = train(module, batch_of, cross_entropy, Plan(steps=12, rate=1e-2))
@@ -60,8 +61,6 @@ def learnt() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    from packlight.learning.distributed import joined
-
     with joined() as world:
         found = learnt()
         if world.leads:
