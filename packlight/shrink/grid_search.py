@@ -158,23 +158,11 @@ def each(prepared: Sequence[Prepared], workers: Workers = HERE) -> Each[Prepared
 def solve(prepared: Prepared, coarseness: float) -> Solved:
     """Quantise one layer at a coarseness; 0 gives the finest int8 grid."""
     layer, weights = prepared.layer, prepared.weights
-    wanted = coarseness * prepared.unit
-    # levels are bounded, so a row's largest weight bounds its step from below
-    reach = np.abs(weights).max(2) / prepared.top
-    if layer.kind == "conv_transpose":
-        taps = reach.reshape(-1, layer.shape[1], reach.shape[1] // layer.shape[1])
-        reach = np.broadcast_to(taps.max(2, keepdims=True), taps.shape).reshape(reach.shape)
-    # the trellis wants one step in all rows: where a row needs a larger one, the grid is fine
-    fine = TRELLIS_STEP * wanted
-    widest = reach.max() * prepared.top / (2 * quantize.TOP)
-    along_trellis = layer.kind in TRELLIS_KINDS and bool(prepared.factors) and widest <= fine
-    step = np.maximum(np.maximum(reach, fine if along_trellis else wanted), 1e-12)
-    step = quantize.short(step)
+    step, along_trellis = steps_of(prepared, coarseness)
     if prepared.factors:
-        price = BIT_PRICE * wanted**2 * prepared.spread
         levels = quantize.quantize(
             *(weights, prepared.factors, step),
-            price=price,
+            price=price_of(prepared, coarseness),
             along_trellis=along_trellis,
             top=prepared.top,
         )
@@ -189,6 +177,28 @@ def solve(prepared: Prepared, coarseness: float) -> Solved:
         damage=damage_of(prepared, lost),
         bias_step=bias_step(prepared, coarseness),
     )
+
+
+def steps_of(prepared: Prepared, coarseness: float) -> tuple[Array, bool]:
+    """(G, R) the steps of a layer's rows, and whether its levels go along the trellis."""
+    layer, weights = prepared.layer, prepared.weights
+    wanted = coarseness * prepared.unit
+    # levels are bounded, so a row's largest weight bounds its step from below
+    reach = np.abs(weights).max(2) / prepared.top
+    if layer.kind == "conv_transpose":
+        taps = reach.reshape(-1, layer.shape[1], reach.shape[1] // layer.shape[1])
+        reach = np.broadcast_to(taps.max(2, keepdims=True), taps.shape).reshape(reach.shape)
+    # the trellis wants one step in all rows: where a row needs a larger one, the grid is fine
+    fine = TRELLIS_STEP * wanted
+    widest = reach.max() * prepared.top / (2 * quantize.TOP)
+    along_trellis = layer.kind in TRELLIS_KINDS and bool(prepared.factors) and widest <= fine
+    step = np.maximum(np.maximum(reach, fine if along_trellis else wanted), 1e-12)
+    return quantize.short(step), along_trellis
+
+
+def price_of(prepared: Prepared, coarseness: float) -> float:
+    """Error that one bit is worth, in the units of weight^2 x moment."""
+    return BIT_PRICE * (coarseness * prepared.unit) ** 2 * prepared.spread
 
 
 def bias_step(prepared: Prepared, coarseness: float) -> float:

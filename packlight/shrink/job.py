@@ -25,6 +25,7 @@ from packlight.shrink.fallback import ENOUGH_DB
 from packlight.shrink.float_moves import Pruning, Sharing, fits
 from packlight.shrink.following import Following, in_order, solve_in_order
 from packlight.shrink.grid_search import Prepared, Solved
+from packlight.shrink.incremental import by_size
 from packlight.shrink.layers import find_layers
 from packlight.shrink.measuring import EvalFn, Measuring
 from packlight.shrink.moves import ACTIVATIONS, Move
@@ -32,7 +33,7 @@ from packlight.shrink.prune import Pattern
 from packlight.shrink.revising import WEIGHTS, Earlier, near
 from packlight.shrink.search import Found, Point, Visit, go_on, search
 from packlight.shrink.stages import Stages
-from packlight.shrink.teaching import Levels, Teaching
+from packlight.shrink.teaching import Teaching
 from packlight.shrink.workers import HERE, Workers, on_one_thread
 
 BATCH = 16  # samples run at once
@@ -353,7 +354,7 @@ class Job:
         if self.effort != "fast":
             teaching = Teaching(self)
             if isinstance(move, Quantizing) and not move.assembly.floats:
-                found, safer = teaching.go_on(found, Levels(teaching, move.assembly))
+                found, safer = teaching.go_on(found, by_size(teaching, move))
             elif isinstance(move, DeepCompression):
                 found, safer = teaching.go_on(found, InOrder(teaching, move))
         point, visited = found.point, found.visited

@@ -128,11 +128,28 @@ def round_columns(weights: Array, factor: Factor, step: Array, choose: Choose) -
     """
     rest = weights[:, :, factor.order].astype(np.float64)
     levels = np.zeros(rest.shape)
-    groups, rows, count = rest.shape
+    round_next(rest, levels, factor, step, choose, 0, rest.shape[2])
+    restored = np.empty_like(levels)
+    restored[:, :, factor.order] = levels
+    return restored
+
+
+def round_next(
+    rest: Array, levels: Array, factor: Factor, step: Array, choose: Choose, first: int, end: int
+) -> None:
+    """Round some columns, handing their errors on to all that come later, in place.
+
+    Args:
+        rest: (G, R, n) the weights in the factor's order; those before `first` are not looked at.
+        levels: (G, R, n) in the same order, where the levels go.
+        factor, step, choose: as above.
+        first, end: which columns, counted in the factor's order.
+    """
+    count = rest.shape[2]
     U = factor.upper
-    for start in range(0, count, BLOCK):
-        stop = min(start + BLOCK, count)
-        errors = np.zeros((groups, rows, stop - start))
+    for start in range(first, end, BLOCK):
+        stop = min(start + BLOCK, end)
+        errors = np.zeros((*rest.shape[:2], stop - start))
         for column in range(start, stop):
             diagonal = U[:, column, column][:, None]
             weight = rest[:, :, column]
@@ -146,9 +163,6 @@ def round_columns(weights: Array, factor: Factor, step: Array, choose: Choose) -
                 )
         if stop < count:
             rest[:, :, stop:] -= errors @ U[:, start:stop, stop:]
-    restored = np.empty_like(levels)
-    restored[:, :, factor.order] = levels
-    return restored
 
 
 def round_blocks(weights: Array, factors: Sequence[Factor], step: Array, choose: Choose) -> Array:

@@ -101,6 +101,7 @@ class Plan:
         batch: samples of a step.
         distortion: of the samples.
         seed: for the order of the samples and their distortions.
+        pace: factor on all learning rates.
     """
 
     budget: float
@@ -108,6 +109,7 @@ class Plan:
     batch: int
     distortion: Distortion = field(default_factory=Distortion)
     seed: int = 0
+    pace: float = 1.0
 
 
 def classifier_loss(probabilities: bool) -> Loss:
@@ -216,7 +218,7 @@ class _Training:
         self.student, self.lesson, self.plan, self.cost = student, lesson, plan, cost
         self.generator = torch.Generator().manual_seed(plan.seed)
         self.optimizer = _optimizer(student)
-        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.rates = [plan.pace * group["lr"] for group in self.optimizer.param_groups]
         self.network = student.network
         self.work = 1.0  # of a step, in steps of the whole network
         self.done = 0.0  # share of the plan's work

@@ -9,6 +9,7 @@ not. What is compared here are samples that were not trained on.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -109,30 +110,37 @@ class Teaching:
 
         taught = job.network.copy()
         put(taught, self.floats(job.network, self._steps(1), f"{job.narrowed}floats"))
+        return taught if self.distance(taught) < self.distance(job.network) else job.network
+
+    def distance(self, network: Network) -> float:
+        """How far a network's answers are from the original's, on samples not trained on."""
+        job = self.job
         held = self.held or job.split.steer or self.learn
-        batches = list(job.measuring.tensors(held.first(HELD), self.batch))
-
-        def distance(network: Network) -> float:
-            with torch.no_grad():
-                return sum(
-                    float(self.job.measuring.output_loss(network(*b), job.teacher(*b)))
-                    for b in batches
-                )
-
-        return taught if distance(taught) < distance(job.network) else job.network
+        with torch.no_grad():
+            return sum(
+                float(job.measuring.output_loss(network(*b), job.teacher(*b)))
+                for b in job.measuring.tensors(held.first(HELD), self.batch)
+            )
 
     def floats(
-        self, network: Network, steps: int, stage: str, tied: Mapping[str, nn.Module] | None = None
+        self,
+        network: Network,
+        steps: int,
+        stage: str,
+        tied: Mapping[str, nn.Module] | None = None,
+        *,
+        shown: str = "teach floats",
+        **plan: Any,
     ) -> dict[str, Tensor]:
         """A network's parameters, trained as floats; `tied` as of `recover.distil`."""
 
         def train(plan: recover.Plan, memory: Checkpoints, tick: Tick) -> dict[str, Tensor]:
             return recover.distil(network, self.lesson, plan, tied=tied, memory=memory, tick=tick)
 
-        trained: dict[str, Tensor] = self.run(stage, "teach floats", 0, steps, train)
+        trained: dict[str, Tensor] = self.run(stage, shown, 0, steps, train, **plan)
         return trained
 
-    def run(self, stage: str, shown: str, size: int, steps: int, train: Train) -> Any:
+    def run(self, stage: str, shown: str, size: int, steps: int, train: Train, **plan: Any) -> Any:
         """One training, kept: finished it is not repeated, cut off it goes on.
 
         Args:
@@ -141,15 +149,17 @@ class Teaching:
             size: packed bytes to train into.
             steps: of training.
             train: the training itself; what it returns, `Stages` can keep.
+            plan: what else its plan says, as the samples of a step.
         """
         job = self.job
 
         def compute() -> Any:
-            plan = recover.Plan(8.0 * size, steps, self.batch, self.distortion, job.seed)
+            usual = recover.Plan(8.0 * size, steps, self.batch, self.distortion, job.seed)
+            planned = replace(usual, **plan)
             memory = Checkpoints(job.stages.folder / f"{stage}.part")
-            work = (job.macs or np.inf) * self.batch
+            work = (job.macs or np.inf) * planned.batch
             with threads_for(work), job.progress.stage(shown, steps) as tick:
-                result = train(plan, memory, tick)
+                result = train(planned, memory, tick)
             memory.forget()
             return result
 

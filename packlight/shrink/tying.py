@@ -1,4 +1,4 @@
-"""Weights that train under a constraint: some fixed at zero, or many sharing one value.
+"""Weights that train under a constraint: some fixed, or many sharing one value.
 
 Each module makes a weight of the shape that the network reads, from the numbers that training may
 change. Gradients of a shared value are the sum over all the weights that share it (Han et al.,
@@ -32,6 +32,28 @@ class Masked(nn.Module):
     def forward(self) -> Tensor:
         """The weight."""
         return self.weight * self.kept
+
+
+class Partly(nn.Module):
+    """A weight of which only some are trained; the others stay as they are.
+
+    Args:
+        weight: where to start.
+        free: booleans of the same shape: what is trained.
+    """
+
+    free: Tensor
+    fixed: Tensor
+
+    def __init__(self, weight: Tensor, free: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight.detach().clone())
+        self.register_buffer("free", free)
+        self.register_buffer("fixed", weight.detach().clone())
+
+    def forward(self) -> Tensor:
+        """The weight."""
+        return torch.where(self.free, self.weight, self.fixed)
 
 
 class Shared(nn.Module):

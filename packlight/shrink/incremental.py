@@ -1,0 +1,258 @@
+"""Columns rounded a few at a time; between, what is still in floats learns to make good the loss.
+
+Rounding hands every column's error on to the columns that are left, which does what can be done for
+the outputs of one layer. Here all layers are rounded side by side, a share of their columns after
+the other, those that matter most first; after each share the original teaches all columns that are
+left, and the biases, through the network as it is by then. What is rounded stays, so nothing else
+changes: the price of bits, the trellis, the size.
+
+Teaching is undone where it leads away from the original on samples held back, and its steps are
+shorter from then on: few samples are soon known by heart. Where it was undone a few times, the rest
+is rounded only.
+
+This is for sizes that leave every weight some bits, and for samples that are what they are. Where
+most weights have to go, which of them go is what has to be learnt (`recover`); that also learns
+more where samples are made to measure, and come without end.
+
+Source: Zhou et al., arXiv:1702.03044 (incremental network quantisation). Differs: columns are taken
+in the order of optimal brain surgeon and hand on their errors, not weights by their size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from packlight.coding.packing import compress
+from packlight.network import Network
+from packlight.shrink import grid_search, quantize
+from packlight.shrink.assembly import Integers, Quantizing
+from packlight.shrink.budget import Budget
+from packlight.shrink.grid_search import Prepared, Solved
+from packlight.shrink.layers import put
+from packlight.shrink.search import Point, search
+from packlight.shrink.teaching import SPARE, Levels, Teaching, Trained
+from packlight.shrink.tying import Partly
+from packlight.types import Array
+
+if TYPE_CHECKING:
+    from packlight.shrink.job import Job
+
+SHARES = (0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 1.0)  # of the columns, rounded after each round
+DENSE = 1.0  # bits of the file for a weight, from which on this is how a network is retrained
+BATCH = 32  # samples of a step at most: many small steps
+PACE, SHORTER = 0.4, 0.25  # of the usual step, and what is left of it where teaching did harm
+UNDONE = 3  # times, after which nothing more is taught
+DEARER, TRIES = 1.1, 12  # factor on the price of bits while the file is too large, and how often
+
+
+@dataclass(frozen=True)
+class Columns:
+    """One layer, a share of its columns rounded.
+
+    Args:
+        prepared: the layer.
+        coarseness: as of `grid_search.solve`.
+        guide: (G, R, n) int8 levels of the layer rounded at once: they say what a level costs.
+        weights: (G, R, n) levels x steps where it is rounded, elsewhere floats.
+        levels: (G, R, n) int8, 0 where nothing is rounded yet.
+        bias: (channels,) or None.
+        share: of every block of columns that is rounded.
+    """
+
+    prepared: Prepared
+    coarseness: float
+    guide: Array
+    weights: Array
+    levels: Array
+    bias: Array | None
+    share: float = 0.0
+
+    @classmethod
+    def of(cls, one: Prepared, coarseness: float) -> Columns:
+        """A layer of which nothing is rounded."""
+        guide = one.layer.rows(grid_search.solve(one, coarseness).levels)
+        return cls(one, coarseness, guide, one.weights, np.zeros_like(guide), one.bias)
+
+    @property
+    def free(self) -> Array:
+        """(n,) booleans: the columns that are not rounded."""
+        found = np.full(self.weights.shape[2], self.share == 0)
+        for columns, first, _ in self._blocks(1.0):
+            found[columns[first:]] = True
+        return found
+
+    def rounded(self, share: float, dearer: float = 1.0) -> Columns:
+        """The layer with a larger share rounded.
+
+        Args:
+            share: of every block of columns; a layer that hands nothing on is rounded at once.
+            dearer: factor on the price of bits.
+        """
+        one = self.prepared
+        step, along_trellis = grid_search.steps_of(one, self.coarseness)
+        price = dearer * grid_search.price_of(one, self.coarseness)
+        choose = quantize.priced(self.guide, price, along_trellis=along_trellis, top=one.top)
+        weights, levels = self.weights.copy(), self.levels.copy()
+        if not one.factors:
+            levels = np.clip(np.rint(weights / step[:, :, None]), -one.top, one.top)
+            weights = levels * step[:, :, None]
+        for (columns, first, end), factor in zip(self._blocks(share), one.factors, strict=True):
+            rest, found = weights[:, :, columns], levels[:, :, columns].astype(np.float64)
+            quantize.round_next(rest, found, factor, step, choose, first, end)
+            rest[:, :, :end] = found[:, :, :end] * step[:, :, None]
+            weights[:, :, columns], levels[:, :, columns] = rest, found
+        absorbed = replace(one, bias=self.bias)
+        bias = grid_search.bias_after(absorbed, self.weights - weights)
+        levels = levels.astype(np.int8)
+        return replace(self, weights=weights, levels=levels, bias=bias, share=share)
+
+    def taught(self, values: Mapping[str, Tensor]) -> Columns:
+        """The layer with what is free, and the bias, as it was trained: values by name."""
+        layer, bias = self.prepared.layer, self.bias
+        rows = layer.rows(values[layer.weight].double().numpy())
+        if layer.bias is not None and bias is not None:
+            bias = values[layer.bias].double().numpy()
+        return replace(self, weights=np.where(self.free, rows, self.weights), bias=bias)
+
+    def values(self) -> dict[str, Tensor]:
+        """The layer's weight and bias in floats, by name."""
+        layer = self.prepared.layer
+        found = {layer.weight: _tensor(layer.stored(self.weights))}
+        if layer.bias is not None and self.bias is not None:
+            found[layer.bias] = _tensor(self.bias)
+        return found
+
+    def partly(self) -> Partly:
+        """The weight of which only the free columns are trained."""
+        layer = self.prepared.layer
+        free = layer.stored(np.broadcast_to(self.free, self.weights.shape))
+        weight = _tensor(layer.stored(self.weights))
+        return Partly(weight, torch.from_numpy(np.ascontiguousarray(free)))
+
+    def solved(self) -> Solved:
+        """What goes into the file; all columns are rounded."""
+        layer = self.prepared.layer
+        step, _ = grid_search.steps_of(self.prepared, self.coarseness)
+        return Solved(
+            levels=layer.stored(self.levels),
+            scale=layer.channels(step).astype(np.float32),
+            bias=self.bias,
+            damage=float("nan"),
+            bias_step=grid_search.bias_step(self.prepared, self.coarseness),
+        )
+
+    def _blocks(self, share: float) -> list[tuple[Array, int, int]]:
+        """Each block's columns in the order they are rounded, and which of them are next."""
+        found, start = [], 0
+        for factor in self.prepared.factors:
+            count = len(factor.order)
+            columns = start + factor.order
+            found.append((columns, round(self.share * count), round(share * count)))
+            start += count
+        return found
+
+
+class Shares:
+    """Trains a network into a size, share after share of its columns rounded.
+
+    Args:
+        teaching: what is taught, and how long.
+        grids: of the job's network.
+    """
+
+    def __init__(self, teaching: Teaching, grids: Quantizing) -> None:
+        self.teaching, self.job = teaching, teaching.job
+        self.grids = Quantizing(grids.assembly, grids.prepared, self.job.workers)
+
+    def __call__(self, size: int, steps: int, stage: str) -> Point:
+        """The network in a packed size, as a point of the search."""
+        teaching, size = self.teaching, size - SPARE - size // 2000
+        coarseness = self._coarseness(size)
+        layers = [Columns.of(one, coarseness) for one in self.grids.prepared]
+        batch = min(teaching.batch, BATCH) if self.job.network.batch is None else teaching.batch
+        steps = max(steps * teaching.batch // batch // len(SHARES), 1)
+        undone = 0
+        for share in SHARES:
+            before, dearer = layers, self._dear_enough(layers, size)
+            layers = [one.rounded(share, dearer) for one in before]
+            if undone == UNDONE:
+                continue
+            network, tied = self._network(layers)
+            values = teaching.floats(
+                *(network, steps, f"{stage}-{share:g}", tied),
+                shown=f"teach, {share:.0%} rounded",
+                pace=PACE * SHORTER**undone,
+                batch=batch,
+            )
+            taught = [one.taught(values) for one in layers]
+            if teaching.distance(self._network(taught)[0]) < teaching.distance(network):
+                layers = taught
+            else:
+                undone += 1
+        if self._size(layers) > size:  # the biases taught last take more room
+            layers = [one.rounded(1.0, dearer) for one in before]
+        solved = [one.solved() for one in layers]
+        return self.job.measuring.point([Integers(self.grids.assembly, solved)], float("nan"))
+
+    def _coarseness(self, size: int) -> float:
+        """At which the layers fit when they are rounded at once."""
+
+        def build(coarseness: float) -> Point:
+            return self.job.measuring.point(self.grids.forms(coarseness), coarseness)
+
+        budget = Budget(target_size=size)
+        start, last = self.grids.start, self.grids.last
+        found = search(build, self.job.measuring.drop, budget, start, last)
+        return found.point.visit.coarseness
+
+    def _dear_enough(self, layers: Sequence[Columns], size: int) -> float:
+        """The factor on the price of bits at which what is left fits, if it were rounded now."""
+        dearer = 1.0
+        for _ in range(TRIES):
+            if self._size([one.rounded(1.0, dearer) for one in layers]) <= size:
+                break
+            dearer *= DEARER
+        return dearer
+
+    def _size(self, layers: Sequence[Columns]) -> int:
+        assembly = self.grids.assembly
+        file = assembly.file(assembly.values([one.solved() for one in layers]))
+        return len(compress(file, "max", verify=False))
+
+    def _network(self, layers: Sequence[Columns]) -> tuple[Network, dict[str, nn.Module]]:
+        """The network as the layers are, and what makes those of its values that are not free."""
+        network = self.job.network.copy()
+        biases = {one.prepared.layer.bias for one in layers}
+        tied: dict[str, nn.Module] = {
+            name: Partly(value, torch.zeros_like(value, dtype=torch.bool))
+            for name, value in network.module.named_parameters()
+            if value.is_floating_point() and name not in biases
+        }
+        for one in layers:
+            put(network, one.values())
+            tied[one.prepared.layer.weight] = one.partly()
+        return network, tied
+
+
+def by_size(teaching: Teaching, grids: Quantizing) -> Trained:
+    """How a network is retrained into a size: by `Shares` where every weight keeps some bits."""
+    job: Job = teaching.job
+    levels, shares = Levels(teaching, grids.assembly), Shares(teaching, grids)
+    own = [one.layer.name for one in grids.prepared] == [layer.name for layer in job.layers]
+    weights = sum(one.weights.size for one in grids.prepared)
+
+    def trained(size: int, steps: int, stage: str) -> Point:
+        dense = own and job.lessons is None and 8 * size >= DENSE * weights
+        return (shares if dense else levels)(size, steps, stage)
+
+    return trained
+
+
+def _tensor(value: Array) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(value)).float()
