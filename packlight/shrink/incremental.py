@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -36,12 +35,9 @@ from packlight.shrink.budget import Budget
 from packlight.shrink.grid_search import Prepared, Solved
 from packlight.shrink.layers import put
 from packlight.shrink.search import Point, search
-from packlight.shrink.teaching import SPARE, Levels, Teaching, Trained
+from packlight.shrink.teaching import SPARE, Levels, Teaching
 from packlight.shrink.tying import Partly
 from packlight.types import Array
-
-if TYPE_CHECKING:
-    from packlight.shrink.job import Job
 
 SHARES = (0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 1.0)  # of the columns, rounded after each round
 DENSE = 1.0  # bits of the file for a weight, from which on this is how a network is retrained
@@ -159,21 +155,36 @@ class Columns:
 
 
 class Shares:
-    """Trains a network into a size, share after share of its columns rounded.
+    """Trains a network into a size: share after share, or where that is too small for it, at once.
 
     Args:
         teaching: what is taught, and how long.
-        grids: of the job's network.
+        grids: of the job's network, or of that network with layers in factors.
     """
 
     def __init__(self, teaching: Teaching, grids: Quantizing) -> None:
         self.teaching, self.job = teaching, teaching.job
         self.grids = Quantizing(grids.assembly, grids.prepared, self.job.workers)
+        self.at_once = Levels(teaching, grids.assembly)
 
     def __call__(self, size: int, steps: int, stage: str) -> Point:
         """The network in a packed size, as a point of the search."""
-        teaching, size = self.teaching, size - SPARE - size // 2000
-        coarseness = self._coarseness(size)
+        most = size - SPARE - size // 2000
+        coarseness = self._coarseness(most) if self._dense(size) else None
+        if coarseness is None:
+            return self.at_once(size, steps, stage)
+        return self._share_by_share(most, coarseness, steps, stage)
+
+    def _dense(self, size: int) -> bool:
+        """Whether a size leaves bits for every weight, of a network and samples as they came."""
+        own = [one.layer.name for one in self.grids.prepared] == [
+            layer.name for layer in self.job.layers
+        ]
+        weights = sum(one.weights.size for one in self.grids.prepared)
+        return own and self.job.lessons is None and 8 * size >= DENSE * weights
+
+    def _share_by_share(self, size: int, coarseness: float, steps: int, stage: str) -> Point:
+        teaching = self.teaching
         layers = [Columns.of(one, coarseness) for one in self.grids.prepared]
         batch = min(teaching.batch, BATCH) if self.job.network.batch is None else teaching.batch
         steps = max(steps * teaching.batch // batch // len(SHARES), 1)
@@ -200,16 +211,16 @@ class Shares:
         solved = [one.solved() for one in layers]
         return self.job.measuring.point([Integers(self.grids.assembly, solved)], float("nan"))
 
-    def _coarseness(self, size: int) -> float:
-        """At which the layers fit when they are rounded at once."""
+    def _coarseness(self, size: int) -> float | None:
+        """At which the layers fit when they are rounded at once; None where they never do."""
 
         def build(coarseness: float) -> Point:
             return self.job.measuring.point(self.grids.forms(coarseness), coarseness)
 
         budget = Budget(target_size=size)
         start, last = self.grids.start, self.grids.last
-        found = search(build, self.job.measuring.drop, budget, start, last)
-        return found.point.visit.coarseness
+        visit = search(build, self.job.measuring.drop, budget, start, last).point.visit
+        return visit.coarseness if visit.packed_bytes <= size else None
 
     def _dear_enough(self, layers: Sequence[Columns], size: int) -> float:
         """The factor on the price of bits at which what is left fits, if it were rounded now."""
@@ -238,20 +249,6 @@ class Shares:
             put(network, one.values())
             tied[one.prepared.layer.weight] = one.partly()
         return network, tied
-
-
-def by_size(teaching: Teaching, grids: Quantizing) -> Trained:
-    """How a network is retrained into a size: by `Shares` where every weight keeps some bits."""
-    job: Job = teaching.job
-    levels, shares = Levels(teaching, grids.assembly), Shares(teaching, grids)
-    own = [one.layer.name for one in grids.prepared] == [layer.name for layer in job.layers]
-    weights = sum(one.weights.size for one in grids.prepared)
-
-    def trained(size: int, steps: int, stage: str) -> Point:
-        dense = own and job.lessons is None and 8 * size >= DENSE * weights
-        return (shares if dense else levels)(size, steps, stage)
-
-    return trained
 
 
 def _tensor(value: Array) -> Tensor:

@@ -25,7 +25,7 @@ from packlight.shrink.fallback import ENOUGH_DB
 from packlight.shrink.float_moves import Pruning, Sharing, fits
 from packlight.shrink.following import Following, in_order, solve_in_order
 from packlight.shrink.grid_search import Prepared, Solved
-from packlight.shrink.incremental import by_size
+from packlight.shrink.incremental import Shares
 from packlight.shrink.layers import find_layers
 from packlight.shrink.measuring import EvalFn, Measuring
 from packlight.shrink.moves import ACTIVATIONS, Move
@@ -354,7 +354,7 @@ class Job:
         if self.effort != "fast":
             teaching = Teaching(self)
             if isinstance(move, Quantizing) and not move.assembly.floats:
-                found, safer = teaching.go_on(found, by_size(teaching, move))
+                found, safer = teaching.go_on(found, Shares(teaching, move))
             elif isinstance(move, DeepCompression):
                 found, safer = teaching.go_on(found, InOrder(teaching, move))
         point, visited = found.point, found.visited
