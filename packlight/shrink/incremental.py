@@ -112,7 +112,7 @@ class Columns:
         """The layer with what is free, and the bias, as it was trained: values by name."""
         layer, bias = self.prepared.layer, self.bias
         rows = layer.rows(values[layer.weight].double().numpy())
-        if layer.bias is not None and bias is not None:
+        if layer.bias is not None and layer.bias in values and bias is not None:
             bias = values[layer.bias].double().numpy()
         return replace(self, weights=np.where(self.free, rows, self.weights), bias=bias)
 
@@ -189,7 +189,7 @@ class Shares:
         batch = min(teaching.batch, BATCH) if self.job.network.batch is None else teaching.batch
         steps = max(steps * teaching.batch // batch // len(SHARES), 1)
         undone = 0
-        for share in SHARES:
+        for number, share in enumerate(SHARES):
             before, dearer = layers, self._dear_enough(layers, size)
             layers = [one.rounded(share, dearer) for one in before]
             if undone == UNDONE:
@@ -200,6 +200,7 @@ class Shares:
                 shown=f"teach, {share:.0%} rounded",
                 pace=PACE * SHORTER**undone,
                 batch=batch,
+                seed=self.job.seed + number,  # other samples first than for the last share
             )
             taught = [one.taught(values) for one in layers]
             if teaching.distance(self._network(taught)[0]) < teaching.distance(network):
