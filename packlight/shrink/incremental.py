@@ -35,7 +35,7 @@ from packlight.shrink.budget import Budget
 from packlight.shrink.grid_search import Prepared, Solved
 from packlight.shrink.layers import put
 from packlight.shrink.search import Point, search
-from packlight.shrink.teaching import SPARE, Levels, Teaching
+from packlight.shrink.teaching import Levels, Teaching, within
 from packlight.shrink.tying import Partly
 from packlight.types import Array
 
@@ -54,7 +54,7 @@ class Columns:
     Args:
         prepared: the layer.
         coarseness: as of `grid_search.solve`.
-        guide: (G, R, n) int8 levels of the layer rounded at once: they say what a level costs.
+        guide: the layer rounded at once: its levels say what a level costs.
         weights: (G, R, n) levels x steps where it is rounded, elsewhere floats.
         levels: (G, R, n) int8, 0 where nothing is rounded yet.
         bias: (channels,) or None.
@@ -63,17 +63,17 @@ class Columns:
 
     prepared: Prepared
     coarseness: float
-    guide: Array
+    guide: Solved
     weights: Array
     levels: Array
     bias: Array | None
     share: float = 0.0
 
     @classmethod
-    def of(cls, one: Prepared, coarseness: float) -> Columns:
+    def of(cls, one: Prepared, coarseness: float, guide: Solved) -> Columns:
         """A layer of which nothing is rounded."""
-        guide = one.layer.rows(grid_search.solve(one, coarseness).levels)
-        return cls(one, coarseness, guide, one.weights, np.zeros_like(guide), one.bias)
+        none = np.zeros(one.weights.shape, np.int8)
+        return cls(one, coarseness, guide, one.weights, none, one.bias)
 
     @property
     def free(self) -> Array:
@@ -93,11 +93,11 @@ class Columns:
         one = self.prepared
         step, along_trellis = grid_search.steps_of(one, self.coarseness)
         price = dearer * grid_search.price_of(one, self.coarseness)
-        choose = quantize.priced(self.guide, price, along_trellis=along_trellis, top=one.top)
+        guide = one.layer.rows(self.guide.levels)
+        choose = quantize.priced(guide, price, along_trellis=along_trellis, top=one.top)
         weights, levels = self.weights.copy(), self.levels.copy()
         if not one.factors:
-            levels = np.clip(np.rint(weights / step[:, :, None]), -one.top, one.top)
-            weights = levels * step[:, :, None]
+            weights, levels = guide * step[:, :, None], guide
         for (columns, first, end), factor in zip(self._blocks(share), one.factors, strict=True):
             rest, found = weights[:, :, columns], levels[:, :, columns].astype(np.float64)
             quantize.round_next(rest, found, factor, step, choose, first, end)
@@ -105,7 +105,6 @@ class Columns:
             weights[:, :, columns], levels[:, :, columns] = rest, found
         absorbed = replace(one, bias=self.bias)
         bias = grid_search.bias_after(absorbed, self.weights - weights)
-        levels = levels.astype(np.int8)
         return replace(self, weights=weights, levels=levels, bias=bias, share=share)
 
     def taught(self, values: Mapping[str, Tensor]) -> Columns:
@@ -133,15 +132,8 @@ class Columns:
 
     def solved(self) -> Solved:
         """What goes into the file; all columns are rounded."""
-        layer = self.prepared.layer
-        step, _ = grid_search.steps_of(self.prepared, self.coarseness)
-        return Solved(
-            levels=layer.stored(self.levels),
-            scale=layer.channels(step).astype(np.float32),
-            bias=self.bias,
-            damage=float("nan"),
-            bias_step=grid_search.bias_step(self.prepared, self.coarseness),
-        )
+        levels = self.prepared.layer.stored(self.levels)
+        return replace(self.guide, levels=levels, bias=self.bias, damage=float("nan"))
 
     def _blocks(self, share: float) -> list[tuple[Array, int, int]]:
         """Each block's columns in the order they are rounded, and which of them are next."""
@@ -169,11 +161,11 @@ class Shares:
 
     def __call__(self, size: int, steps: int, stage: str) -> Point:
         """The network in a packed size, as a point of the search."""
-        most = size - SPARE - size // 2000
-        coarseness = self._coarseness(most) if self._dense(size) else None
-        if coarseness is None:
+        most = within(size)
+        layers = self._unrounded(most) if self._dense(size) else []
+        if not layers:
             return self.at_once(size, steps, stage)
-        return self._share_by_share(most, coarseness, steps, stage)
+        return self._share_by_share(layers, most, steps, stage)
 
     def _dense(self, size: int) -> bool:
         """Whether a size leaves bits for every weight, of a network and samples as they came."""
@@ -183,9 +175,10 @@ class Shares:
         weights = sum(one.weights.size for one in self.grids.prepared)
         return own and self.job.lessons is None and 8 * size >= DENSE * weights
 
-    def _share_by_share(self, size: int, coarseness: float, steps: int, stage: str) -> Point:
+    def _share_by_share(
+        self, layers: Sequence[Columns], size: int, steps: int, stage: str
+    ) -> Point:
         teaching = self.teaching
-        layers = [Columns.of(one, coarseness) for one in self.grids.prepared]
         batch = min(teaching.batch, BATCH) if self.job.network.batch is None else teaching.batch
         steps = max(steps * teaching.batch // batch // len(SHARES), 1)
         undone = 0
@@ -209,19 +202,22 @@ class Shares:
                 undone += 1
         if self._size(layers) > size:  # the biases taught last take more room
             layers = [one.rounded(1.0, dearer) for one in before]
-        solved = [one.solved() for one in layers]
-        return self.job.measuring.point([Integers(self.grids.assembly, solved)], float("nan"))
+        return self.job.measuring.point([self._form(layers)], float("nan"))
 
-    def _coarseness(self, size: int) -> float | None:
-        """At which the layers fit when they are rounded at once; None where they never do."""
+    def _unrounded(self, size: int) -> list[Columns]:
+        """The layers, as coarse as they fit when they are rounded at once; [] if they never do."""
 
         def build(coarseness: float) -> Point:
             return self.job.measuring.point(self.grids.forms(coarseness), coarseness)
 
         budget = Budget(target_size=size)
         start, last = self.grids.start, self.grids.last
-        visit = search(build, self.job.measuring.drop, budget, start, last).point.visit
-        return visit.coarseness if visit.packed_bytes <= size else None
+        point = search(build, self.job.measuring.drop, budget, start, last).point
+        if point.visit.packed_bytes > size:
+            return []
+        assert isinstance(point.form, Integers)
+        pairs = zip(self.grids.prepared, point.form.solved, strict=True)
+        return [Columns.of(one, point.visit.coarseness, guide) for one, guide in pairs]
 
     def _dear_enough(self, layers: Sequence[Columns], size: int) -> float:
         """The factor on the price of bits at which what is left fits, if it were rounded now."""
@@ -233,9 +229,10 @@ class Shares:
         return dearer
 
     def _size(self, layers: Sequence[Columns]) -> int:
-        assembly = self.grids.assembly
-        file = assembly.file(assembly.values([one.solved() for one in layers]))
-        return len(compress(file, "max", verify=False))
+        return len(compress(self._form(layers).file, "max", verify=False))
+
+    def _form(self, layers: Sequence[Columns]) -> Integers:
+        return Integers(self.grids.assembly, [one.solved() for one in layers])
 
     def _network(self, layers: Sequence[Columns]) -> tuple[Network, dict[str, nn.Module]]:
         """The network as the layers are, and what makes those of its values that are not free."""

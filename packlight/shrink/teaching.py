@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,6 +47,11 @@ SPARE = 8  # bytes, and one of 2,000, that a training leaves of its size
 CLOSE_SIZE = 0.95  # sizes this near to each other are not worth a training
 DISTORTED = 512  # samples on which distortions are tried
 HELD = 512  # samples that decide whether teaching floats helped
+
+
+def within(size: int) -> int:
+    """The packed bytes to train into, so that a size holds afterwards."""
+    return size - SPARE - size // 2000
 
 
 Trained = Callable[[int, int, str], "Point"]
@@ -114,13 +120,18 @@ class Teaching:
 
     def distance(self, network: Network) -> float:
         """How far a network's answers are from the original's, on samples not trained on."""
+        loss = self.job.measuring.output_loss
+        with torch.no_grad():
+            return sum(float(loss(network(*batch), wanted)) for batch, wanted in self._answered)
+
+    @cached_property
+    def _answered(self) -> list[tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]:
+        """Samples not trained on, and the original's answers."""
         job = self.job
         held = self.held or job.split.steer or self.learn
+        batches = job.measuring.tensors(held.first(HELD), self.batch)
         with torch.no_grad():
-            return sum(
-                float(job.measuring.output_loss(network(*b), job.teacher(*b)))
-                for b in job.measuring.tensors(held.first(HELD), self.batch)
-            )
+            return [(batch, job.teacher(*batch)) for batch in batches]
 
     def floats(
         self,
@@ -258,7 +269,7 @@ class Levels:
             return [one.state() for one in solved]
 
         # activations are calibrated anew afterwards, which costs some bytes more, or less
-        taught = self.teaching.run(stage, "teach", size - SPARE - size // 2000, steps, train)
+        taught = self.teaching.run(stage, "teach", within(size), steps, train)
         return self._point([Solved.of(state) for state in taught], stage)
 
     def _point(self, solved: list[Solved], stage: str) -> Point:

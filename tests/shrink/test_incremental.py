@@ -30,9 +30,10 @@ def prepared() -> list[grid_search.Prepared]:
 
 
 def _columns(one: grid_search.Prepared) -> Columns:
-    columns = Columns.of(one, FINEST * one.finest)
-    assert len(np.unique(columns.guide)) > 4
-    return columns
+    coarseness = FINEST * one.finest
+    guide = grid_search.solve(one, coarseness)
+    assert len(np.unique(guide.levels)) > 4
+    return Columns.of(one, coarseness, guide)
 
 
 def test_share_after_share_is_the_whole_at_once(prepared):
