@@ -142,18 +142,19 @@ def collect(
     """
     sums = {layer.name: _Sums(layer) for layer in layers}
     shared = workers.share((network, list(sums), loss, seed))
-    for parts in workers.in_order(_sums_of, shared, _chunks(samples)):
+    for parts in workers.in_order(_sums_of, shared, chunks_of(samples)):
         for name, part in parts.items():
             sums[name].add(part)
         tick()
     return {name: total.curvature() for name, total in sums.items()}
 
 
-_Chunk = tuple[int, list[tuple[Array, ...]]]
+Chunk = tuple[int, list[tuple[Array, ...]]]
 """Its number, and samples."""
 
 
-def _chunks(samples: Samples) -> Iterator[_Chunk]:
+def chunks_of(samples: Samples) -> Iterator[Chunk]:
+    """The samples in the chunks that are summed: `CHUNKS`, or one each where those are fewer."""
     total, each = len(samples), iter(samples)
     chunks = min(CHUNKS, total)
     for number in range(chunks):
@@ -162,7 +163,7 @@ def _chunks(samples: Samples) -> Iterator[_Chunk]:
 
 
 def _sums_of(
-    shared: Shared[tuple[Network, list[str], Loss, int]], chunk: _Chunk
+    shared: Shared[tuple[Network, list[str], Loss, int]], chunk: Chunk
 ) -> dict[str, _Part]:
     """Every layer's sums over the samples of a chunk."""
     network, names, loss, seed = shared.value

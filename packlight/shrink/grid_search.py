@@ -1,15 +1,15 @@
 """One number sets every layer's step: the search for the grid coarseness that meets a budget.
 
-At coarseness c a layer with sensitivity s and conditional variances of geometric mean h gets the
-step c / sqrt(s h): every weight then costs the loss the same on average, which is where bits are
-best spent (reverse water-filling). A bit is worth 0.05 c^2 of loss, so one constant rules both the
-step and the rate term.
+At coarseness c a layer with sensitivity s and conditional variances of geometric mean h, of its
+inputs times of its outputs, gets the step c / sqrt(s h): every weight then costs the loss the same
+on average, which is where bits are best spent (reverse water-filling). A bit is worth 0.05 c^2 of
+loss, so one constant rules both the step and the rate term.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from packlight.types import Array
 
 BIT_PRICE = 0.05  # loss that one bit is worth, in units of c^2
 TRELLIS_STEP = 0.6  # of the uniform grid's step: the trellis then errs as much
+STRANGERS = 0.98  # of what a row costs by itself, if others leave more than that it stays so
 TRELLIS_KINDS = ("conv", "linear", "matmul")  # whose rows lie one after the other in the file
 
 
@@ -37,10 +38,11 @@ class Prepared:
         bias: (channels,) float64 or None.
         mean: (G, n) mean inputs; zeros where the bias can absorb nothing.
         factors: of H, one per block of columns.
-        spread: h, the geometric mean of the conditional variances; 1 without factors.
+        spread: h, the geometric mean of the conditional variances; 1 without factors and rows.
         unit: the step at coarseness 1.
         top: the largest level.
         of_bias: how sensitive the loss is to a bias; 0 where nothing is known.
+        rows: how the loss listens to them together, or None.
     """
 
     layer: Layer
@@ -52,6 +54,7 @@ class Prepared:
     unit: float
     top: int = quantize.LEVELS
     of_bias: float = 0.0
+    rows: quantize.Rows | None = None
 
     @property
     def sensitivity(self) -> float:
@@ -148,6 +151,20 @@ def _prepare(
     return Prepared(layer, weights, bias, mean, factors, spread, unit, top, of_bias)
 
 
+def bound(prepared: Prepared, moments: Sequence[Array]) -> Prepared:
+    """A layer whose rows make good each other's errors, where there is something to be gained.
+
+    Args:
+        prepared: whose rows do not.
+        moments: of its outputs, as from `outputs.collect`.
+    """
+    rows = quantize.between_rows(moments)
+    if rows is None or rows.spread > STRANGERS:
+        return prepared
+    spread, unit = prepared.spread * rows.spread, prepared.unit / np.sqrt(rows.spread)
+    return replace(prepared, spread=spread, unit=float(unit), rows=rows)
+
+
 def each(prepared: Sequence[Prepared], workers: Workers = HERE) -> Each[Prepared]:
     """Layers whose solutions can be had from several processes."""
     # a column is rounded after the other, each handed on to all that are left
@@ -165,6 +182,7 @@ def solve(prepared: Prepared, coarseness: float) -> Solved:
             price=price_of(prepared, coarseness),
             along_trellis=along_trellis,
             top=prepared.top,
+            rows=prepared.rows,
         )
     else:
         scaled = weights / step[:, :, None]
@@ -229,14 +247,15 @@ def bias_after(prepared: Prepared, lost: Array) -> Array | None:
 
 
 def damage_of(prepared: Prepared, lost: Array) -> float:
-    """The estimated rise of the loss, s tr(dW H dW^T), dW the part lost (G, R, n)."""
-    total, start = 0.0, 0
+    """The estimated rise of the loss, s tr(B dW H dW^T), dW the part lost (G, R, n)."""
+    errors, start = [], 0
     for factor in prepared.factors:
         part = lost[:, :, start + factor.order]
         start += len(factor.order)
         # H = U^-1 U^-T, so dW H dW^T is the squared length of U^-T dW^T
-        solved = np.linalg.solve(factor.upper.swapaxes(1, 2), part.swapaxes(1, 2))
-        total += float(np.square(solved).sum())
+        errors.append(np.linalg.solve(factor.upper.swapaxes(1, 2), part.swapaxes(1, 2)))
     if not prepared.factors:
-        total = float(np.square(lost).sum())
-    return total * prepared.sensitivity
+        errors.append(lost.swapaxes(1, 2))
+    rows = prepared.rows
+    costs = [float(np.square(one).sum()) if rows is None else rows.cost(one) for one in errors]
+    return sum(costs) * prepared.sensitivity

@@ -94,7 +94,9 @@ class Columns:
         step, along_trellis = grid_search.steps_of(one, self.coarseness)
         price = dearer * grid_search.price_of(one, self.coarseness)
         guide = one.layer.rows(self.guide.levels)
-        choose = quantize.priced(guide, price, along_trellis=along_trellis, top=one.top)
+        choose = quantize.priced(
+            guide, price, along_trellis=along_trellis, top=one.top, rows=one.rows
+        )
         weights, levels = self.weights.copy(), self.levels.copy()
         if not one.factors:
             weights, levels = guide * step[:, :, None], guide

@@ -161,6 +161,7 @@ class Job:
             with self.progress.stage("factorize"):
                 options = factoring.options(prepared, curvatures)
         if assembly is not None:
+            prepared = preparing.bound(self, self.network, prepared, stage)
             grids = Quantizing(assembly, prepared, self.workers)
             revised = self._revised(grids)
             if revised is not None:
@@ -338,6 +339,7 @@ class Job:
         curvatures = preparing.curvatures(self, network, "factored-")
         top = ACTIVATIONS[self.activations]
         prepared = grid_search.prepare(network, layers, curvatures, top)
+        prepared = preparing.bound(self, network, prepared, "factored-")
         grids = Quantizing(preparing.assembled(self, network, "factored-"), prepared, self.workers)
         after = self._search(grids)
         visited = [*before.visited, *after.visited]

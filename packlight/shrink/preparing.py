@@ -13,10 +13,11 @@ import numpy as np
 import torch
 
 from packlight.network import Network
-from packlight.shrink import activations, curvature
+from packlight.shrink import activations, curvature, grid_search, outputs
 from packlight.shrink.assembly import Assembly, Integers, assemble
 from packlight.shrink.curvature import Curvature
 from packlight.shrink.fallback import ENOUGH_DB, alone, harmful_layers, harmful_places
+from packlight.shrink.grid_search import Prepared
 from packlight.shrink.layers import find_layers
 
 if TYPE_CHECKING:
@@ -135,6 +136,26 @@ def curvatures(job: Job, network: Network, stage: str) -> dict[str, Curvature]:
         )
         for name, value in stored.items()
     }
+
+
+def bound(job: Job, network: Network, prepared: Sequence[Prepared], stage: str) -> list[Prepared]:
+    """The layers of a float network, their rows told to make good each other's errors."""
+
+    def compute() -> dict[str, list[torch.Tensor]]:
+        singles = job.measuring.tensors(job.split.fit, 1)
+        chunks = min(len(singles), curvature.CHUNKS)
+        with job.progress.stage("curvature between rows", chunks) as tick:
+            found = outputs.collect(
+                *(network.copy(), prepared, singles, job.measuring.curvature_loss),
+                seed=job.seed,
+                workers=job.workers,
+                tick=tick,
+            )
+        return {name: [torch.from_numpy(one) for one in blocks] for name, blocks in found.items()}
+
+    stored = job.stages.run(f"{stage}rows", compute)
+    moments = {name: [one.numpy() for one in blocks] for name, blocks in stored.items()}
+    return [grid_search.bound(one, moments.get(one.layer.name, ())) for one in prepared]
 
 
 def _grids(

@@ -5,13 +5,15 @@ taken over by the columns still free, in the proportions that keep the layer's o
 (optimal brain surgeon in Cholesky form, as in GPTQ). Which level a weight takes is decided by what
 it costs in both currencies: error, and bits. The rows of a column either choose by themselves on
 one uniform grid, or together along the trellis of `packlight.coding.trellis`, which holds the same
-error in fewer bits but only half of the levels.
+error in fewer bits but only half of the levels. Rows may make good each other's errors as well,
+within a column, where the loss listens to several outputs together.
 
 Shapes: G groups, R rows (outputs) per group, n columns (inputs). Everything is float64.
 
 Sources: Hassibi & Stork, NIPS 1992; Frantar et al., arXiv:2210.17323 (GPTQ); Frantar & Alistarh,
-arXiv:2208.11580 (OBQ). Differs: rate enters the choice of level, and columns are taken in the
-order of falling moment.
+arXiv:2208.11580 (OBQ); Tseng et al., arXiv:2505.22988 (YAQA: rows as well). Differs: rate enters
+the choice of level, columns are taken in the order of falling moment, and rows hand on their errors
+along every path of the trellis.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ import numpy as np
 import torch
 
 from packlight.coding import rate, trellis
-from packlight.shrink._trellis import cheapest_path
+from packlight.shrink import _choose
 from packlight.types import Array
 
 Choose = Callable[[Array, Array], Array]
@@ -115,6 +117,66 @@ def factorize(moments: Array) -> Factor:
     return Factor(order.numpy(), upper.numpy())
 
 
+@dataclass(frozen=True)
+class Rows:
+    """How the loss listens to the rows of a layer together, ready for rounding.
+
+    Args:
+        moments: B, (G, b, b) for each block of rows, its diagonal 1 on average.
+        below: (G x R, width) B = A^T D A, A unit lower triangular: a row's entries of A left of the
+            diagonal, then its entry of D; zeros behind.
+    """
+
+    moments: tuple[Array, ...]
+    below: Array
+
+    @property
+    def spread(self) -> float:
+        """The geometric mean of D: what an error costs, once the rows after it have made good what
+        they can."""
+        groups = self.moments[0].shape[0]
+        places = np.concatenate([np.arange(block.shape[1]) for block in self.moments])
+        costs = self.below[np.arange(len(self.below)), np.tile(places, groups)]
+        return float(np.exp(np.log(costs).mean()))
+
+    def cost(self, errors: Array) -> float:
+        """sum_j e_j^T B e_j over columns of errors, (G, n, R)."""
+        total, start = 0.0, 0
+        for block in self.moments:
+            part = errors[:, :, start : start + block.shape[1]]
+            total += float(np.sum(part @ block * part))
+            start += block.shape[1]
+        return total
+
+
+def between_rows(moments: Sequence[Array]) -> Rows | None:
+    """Factorise B for rounding.
+
+    Args:
+        moments: (G, b, b) for each block of rows, all but the last of one size; finite and positive
+            semi-definite but for rounding.
+    Returns:
+        None where nothing is known: no blocks, or nothing in them.
+    """
+    diagonals = [np.diagonal(block, axis1=1, axis2=2) for block in moments]
+    mean = float(np.concatenate(diagonals, axis=1).mean()) if moments else 0.0
+    if not 0 < mean < np.inf:
+        return None
+    blocks, factors = [], []
+    for block in moments:
+        size = block.shape[1]
+        B = (block.astype(np.float64) / mean + DAMPING * np.eye(size)) / (1 + DAMPING)
+        # B = M M^T with M upper triangular, so A^T is M with a diagonal of ones
+        M = np.linalg.cholesky(B[:, ::-1, ::-1])[:, ::-1, ::-1]
+        root = np.diagonal(M, axis1=1, axis2=2)
+        A = (M / root[:, None, :]).swapaxes(1, 2).copy()
+        A[:, np.arange(size), np.arange(size)] = np.square(root)
+        blocks.append(B)
+        factors.append(np.pad(A, ((0, 0), (0, 0), (0, moments[0].shape[1] - size))))
+    below = np.concatenate(factors, axis=1).reshape(-1, moments[0].shape[1])
+    return Rows(tuple(blocks), np.ascontiguousarray(below))
+
+
 def round_columns(weights: Array, factor: Factor, step: Array, choose: Choose) -> Array:
     """Round every column, handing its errors on.
 
@@ -181,7 +243,9 @@ def round_blocks(weights: Array, factors: Sequence[Factor], step: Array, choose:
     return np.concatenate(pieces, axis=2)
 
 
-def on_grid(price: float, bits: Array, stay: float = 0.0, *, top: int = LEVELS) -> ChooseAgain:
+def on_grid(
+    price: float, bits: Array, stay: float = 0.0, *, top: int = LEVELS, rows: Rows | None = None
+) -> ChooseAgain:
     """Every row by itself: the cheapest of the nearest level, its neighbour towards zero, zero, and
     the earlier one.
 
@@ -190,43 +254,48 @@ def on_grid(price: float, bits: Array, stay: float = 0.0, *, top: int = LEVELS) 
         bits: (255,) what each level costs, as of `rate.marginal`.
         stay: bits that a level saves which is as it was.
         top: the largest level.
+        rows: how they make good each other's errors; default: not at all.
     """
-
-    def choose(scaled: Array, cost: Array, earlier: Array | None = None) -> Array:
-        nearest = np.clip(np.rint(scaled), -top, top)
-        best, best_cost = nearest, np.inf
-        candidates = [nearest, nearest - np.sign(nearest), np.zeros_like(nearest)]
-        if earlier is not None:
-            candidates.append(earlier)
-        for level in candidates:
-            costs = bits[level.astype(np.int64) + rate.LEVELS]
-            if earlier is not None:
-                costs = costs - stay * (level == earlier)
-            level_cost = cost * np.square(scaled - level) + price * costs
-            best = np.where(level_cost < best_cost, level, best)
-            best_cost = np.minimum(best_cost, level_cost)
-        return best
-
-    return choose
+    return _chooser(_choose.on_grid, price, bits, stay, top, rows)
 
 
-def on_trellis(price: float, bits: Array, stay: float = 0.0) -> ChooseAgain:
+def on_trellis(
+    price: float, bits: Array, stay: float = 0.0, *, rows: Rows | None = None
+) -> ChooseAgain:
     """All rows together: the cheapest path through the trellis.
 
     Args:
-        price, stay: as above.
+        price, stay, rows: as above.
         bits: (2, 2 * TOP + 1) what each index costs on either grid, -TOP first.
     """
-    prices = np.ascontiguousarray(price * bits, dtype=np.float64).tobytes()
+    return _chooser(_choose.along_trellis, price, bits, stay, TOP, rows)
+
+
+def _chooser(
+    levels_of: Callable[..., bytes],
+    price: float,
+    bits: Array,
+    stay: float,
+    top: int,
+    rows: Rows | None,
+) -> ChooseAgain:
+    prices = _bytes(price * bits)
+    below, width = (b"", 0) if rows is None else (_bytes(rows.below), rows.below.shape[1])
 
     def choose(scaled: Array, cost: Array, earlier: Array | None = None) -> Array:
-        everywhere = np.ascontiguousarray(np.broadcast_to(cost, scaled.shape), dtype=np.float64)
         had = b"" if earlier is None else np.ascontiguousarray(earlier, dtype=np.int8).tobytes()
-        targets = np.ascontiguousarray(scaled).tobytes()
-        path = cheapest_path(targets, everywhere.tobytes(), prices, had, price * stay)
-        return np.frombuffer(path, np.int8).reshape(scaled.shape)
+        costs = np.broadcast_to(cost, scaled.shape)
+        found = levels_of(
+            *(_bytes(scaled), _bytes(costs), prices, top, had, price * stay),
+            *(below, scaled.shape[1], width),
+        )
+        return np.frombuffer(found, np.int8).reshape(scaled.shape)
 
     return choose
+
+
+def _bytes(values: Array) -> bytes:
+    return np.ascontiguousarray(values, dtype=np.float64).tobytes()
 
 
 def quantize(
@@ -237,6 +306,7 @@ def quantize(
     price: float,
     along_trellis: bool = False,
     top: int = LEVELS,
+    rows: Rows | None = None,
 ) -> Array:
     """Levels of a whole layer, the price of a level learnt from the layer itself.
 
@@ -247,23 +317,32 @@ def quantize(
         price: error that one bit is worth, in the units of weight^2 x moment.
         along_trellis: choose levels along the trellis, which runs over the G x R rows.
         top: the largest level; along the trellis it is 2 * TOP.
+        rows: how they make good each other's errors; default: not at all.
     Returns:
         (G, R, n) int8.
     """
     levels = np.clip(np.rint(weights / step[:, :, None]), -top, top).astype(np.int8)
-    for _ in range(RATE_PASSES if price > 0 else 1):
-        choose = priced(levels, price, along_trellis=along_trellis, top=top)
+    for left in reversed(range(RATE_PASSES if price > 0 else 1)):
+        shared = None if left else rows  # what is left of the first pass is only its histogram
+        choose = priced(levels, price, along_trellis=along_trellis, top=top, rows=shared)
         levels = round_blocks(weights, factors, step, choose).astype(np.int8)
     return levels
 
 
 def priced(
-    levels: Array, price: float, stay: float = 0.0, *, along_trellis: bool, top: int = LEVELS
+    levels: Array,
+    price: float,
+    stay: float = 0.0,
+    *,
+    along_trellis: bool,
+    top: int = LEVELS,
+    rows: Rows | None = None,
 ) -> ChooseAgain:
     """How to choose levels, each at the price that it has among those there are, (G, R, n)."""
     if along_trellis:
-        return on_trellis(price, _bits_of_indices(levels.reshape(-1, levels.shape[2])), stay)
-    return on_grid(price, rate.marginal(levels), stay, top=top)
+        indices = _bits_of_indices(levels.reshape(-1, levels.shape[2]))
+        return on_trellis(price, indices, stay, rows=rows)
+    return on_grid(price, rate.marginal(levels), stay, top=top, rows=rows)
 
 
 def _bits_of_indices(levels: Array) -> Array:

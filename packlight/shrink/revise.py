@@ -4,12 +4,12 @@ A device that has the earlier version receives what changed, so a level that sta
 Start from the earlier levels on the earlier steps, and go through the columns: each moves to where
 it is best while all others stay as they are, if that is worth the bits that tell of it:
 
-    least of   s tr((W - D L) H (W - D L)^T)  +  price x (bits of L + weight x bits of change)
+    least of   s tr(B (W - D L) H (W - D L)^T)  +  price x (bits of L + weight x bits of change)
 
-W are the layer's weights, L levels, D steps, H moments of inputs, s the loss's sensitivity; the
-weight says what a bit of the update is worth beside one of the whole file. The loss is that of
-`quantize`. But there a column's error is handed on to all that come after it, so that the least
-change at the start changes everything; a descent moves what it must.
+W are the layer's weights, L levels, D steps, H moments of inputs, B of outputs, s the loss's
+sensitivity; the weight says what a bit of the update is worth beside one of the whole file. The
+loss is that of `quantize`. But there a column's error is handed on to all that come after it, so
+that the least change at the start changes everything; a descent moves what it must.
 
 Shapes: G groups, R rows (outputs) per group, n columns (inputs). Everything is float64.
 """
@@ -53,6 +53,7 @@ def revise(prepared: Prepared, earlier: Solved, coarseness: float, weight: float
         weight=weight,
         along_trellis=_on_trellis(prepared, before),
         top=prepared.top,
+        rows=prepared.rows,
     )
     lost = prepared.weights - levels * step[:, :, None]
     bias = grid_search.bias_after(prepared, lost)
@@ -96,6 +97,7 @@ def change(
     weight: float = 1.0,
     along_trellis: bool = False,
     top: int = quantize.LEVELS,
+    rows: quantize.Rows | None = None,
 ) -> Array:
     """Descend from earlier levels.
 
@@ -108,6 +110,7 @@ def change(
         weight: as of `revise`.
         along_trellis: keep to the trellis, along which the earlier levels lie.
         top: the largest level.
+        rows: of B, or None where it is the identity.
     Returns:
         (G, R, n) int8.
     """
@@ -116,7 +119,7 @@ def change(
         last = levels.copy()
         stay = weight * (float(np.log2((1 - share) / share)) + NEW_BITS)
         choose = quantize.priced(
-            levels.astype(np.int8), price, stay, along_trellis=along_trellis, top=top
+            levels.astype(np.int8), price, stay, along_trellis=along_trellis, top=top, rows=rows
         )
         for columns, moments in _blocks(factors, weights.shape):
             _descend(

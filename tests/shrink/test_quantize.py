@@ -8,6 +8,7 @@ import pytest
 from packlight.coding import rate, trellis
 from packlight.shrink import quantize
 from tests.reference import obs
+from tests.reference import rows as sharing
 from tests.reference import trellis as paths
 
 FLAT = np.zeros(2 * rate.LEVELS + 1)
@@ -131,6 +132,71 @@ def test_the_path_is_the_cheapest_of_all_also_where_earlier_levels_save_bits(sta
         np.testing.assert_array_equal(found, expected)
         kept += (found == earlier).all()
     assert 0 < kept < 20
+
+
+@pytest.mark.parametrize("price", [0.0, 0.1])
+def test_rows_on_a_grid_make_good_what_those_before_them_err(price):
+    generator = np.random.default_rng(8)
+    bits = rate.marginal(np.rint(generator.laplace(size=500)))
+    moved = 0
+    for seed in range(20):
+        rows = quantize.between_rows([correlated(1, 7, seed)])
+        targets, costs = generator.normal(size=(1, 7)) * 2, generator.uniform(0.5, 2, (1, 7))
+        found = quantize.on_grid(price, bits, rows=rows)(targets, costs)[0]
+        expected = sharing.on_grid(
+            targets[0], costs[0], price * bits, rate.LEVELS, rows.moments[0][0]
+        )
+        np.testing.assert_array_equal(found, expected)
+        moved += (found != quantize.on_grid(price, bits)(targets, costs)[0]).any()
+    assert moved > 10
+
+
+def test_rows_along_the_trellis_make_good_what_those_before_them_err_on_their_path():
+    generator = np.random.default_rng(9)
+    top, bits = 4, np.abs(np.arange(-quantize.TOP, quantize.TOP + 1)) + np.array([[1.0], [0.5]])
+    few = 0.2 * bits[:, quantize.TOP - top : quantize.TOP + top + 1]
+    for seed in range(10):
+        rows = quantize.between_rows([correlated(1, 9, seed)])
+        targets, costs = generator.normal(size=(1, 9)) * 1.5, generator.uniform(0.5, 2, (1, 9))
+        found = quantize.on_trellis(0.2, bits, rows=rows)(targets, costs)[0]
+        expected = sharing.along_trellis(targets[0], costs[0], few, top, rows.moments[0][0])
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_rows_of_two_blocks_and_groups_know_nothing_of_each_other():
+    blocks = [correlated(2, 4, 1), correlated(2, 3, 2)]
+    scale = np.concatenate([np.diagonal(one, axis1=1, axis2=2) for one in blocks], 1).mean()
+    rows = quantize.between_rows(blocks)
+    targets = np.random.default_rng(3).normal(size=(2, 7)) * 3
+    found = quantize.on_grid(0.0, FLAT, rows=rows)(targets, np.ones(1))
+    for group in range(2):
+        for start, block in ((0, blocks[0]), (4, blocks[1])):
+            stop = start + block.shape[1]
+            B = block[group] / scale + quantize.DAMPING * np.eye(stop - start)
+            expected = sharing.on_grid(
+                targets[group, start:stop], np.ones(stop - start), FLAT, rate.LEVELS, B
+            )
+            np.testing.assert_array_equal(found[group, start:stop], expected)
+
+
+@pytest.mark.parametrize("along_trellis", [False, True])
+def test_shared_rows_lose_less_of_what_they_are_to_hold(along_trellis):
+    weights = np.random.default_rng(0).normal(size=(1, 24, 30))
+    H, B = correlated(1, 30, 1), correlated(1, 24, 2)
+    factors, step = [quantize.factorize(H)], np.full((1, 24), 0.5)
+    losses = []
+    for rows in (quantize.between_rows([B]), None):
+        levels = quantize.quantize(
+            weights, factors, step, price=0.0, along_trellis=along_trellis, rows=rows
+        )
+        lost = weights - levels * step[:, :, None]
+        losses.append(np.einsum("grn,gnm,gqm,grq->", lost, H, lost, B))
+    assert losses[0] < 0.7 * losses[1]
+
+
+def test_rows_of_which_nothing_is_known_stay_by_themselves():
+    assert quantize.between_rows([]) is None
+    assert quantize.between_rows([np.zeros((1, 3, 3))]) is None
 
 
 def test_the_trellis_holds_the_same_error_in_fewer_bits():

@@ -1,0 +1,270 @@
+/* The levels of one column, chosen row after row: each on the grid by itself, or along the trellis
+ * of plt_trellis.h, where Viterbi's algorithm finds the cheapest path.
+ *
+ * Rows may make good each other's errors: then a row's target moves by what the rows before it lack,
+ * on every path by what they lack on that path.
+ *
+ * Sources: Forney, Proc. IEEE 61 (1973) 268; Duel-Hallen & Heegard, IEEE Trans. Communications 37
+ * (1989) 428 (errors kept for each path).
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <math.h>
+#include <string.h>
+
+#include "plt_trellis.h"
+
+enum { STATES = PLT_TRELLIS_STATES, TOP = 32, INDICES = 2 * TOP + 1, LEVELS = 127, NONE = 128 };
+
+/* One column. */
+typedef struct {
+    Py_ssize_t rows;
+    const double *target; /* in steps */
+    const double *weight; /* what a squared step of error costs */
+    const double *price;
+    const int8_t *earlier; /* the levels it had before; NULL: it had none */
+    double saving;         /* by each of them that stays */
+    const double *below;   /* (rows, width), NULL: every row for itself. Of a row and those before it
+                              in its block: how their errors add up, and last what the sum costs */
+    Py_ssize_t group, width; /* rows of a group; of a block, counted from the start of the group */
+} column;
+
+/* What the rows before it make of a row. */
+typedef struct {
+    Py_ssize_t place; /* in its block */
+    double unit;      /* of the errors of the row */
+    const double *below;
+} row;
+
+static row row_of(const column *c, Py_ssize_t i)
+{
+    if (!c->below)
+        return (row){0, 0, NULL};
+    return (row){i % c->group % c->width, sqrt(c->weight[i]), c->below + i * c->width};
+}
+
+static int level_before(const column *c, Py_ssize_t i)
+{
+    return c->earlier ? c->earlier[i] : NONE;
+}
+
+/* Where a row had best be, the errors of those before it being what they are. */
+static double moved(double target, row r, const double *error)
+{
+    double sum[4] = {0};
+    Py_ssize_t k = 0;
+    if (!r.below || r.unit <= 0)
+        return target;
+    for (; k + 4 <= r.place; k += 4)
+        for (int j = 0; j < 4; j++)
+            sum[j] += r.below[k + j] * error[k + j];
+    for (; k < r.place; k++)
+        sum[0] += r.below[k] * error[k];
+    return target + (sum[0] + sum[1] + (sum[2] + sum[3])) / r.unit;
+}
+
+static double cost_of(double weight, row r)
+{
+    return r.below ? weight * r.below[r.place] : weight;
+}
+
+/* Every row: the cheapest of the nearest level, its neighbour towards zero, zero, and as before. */
+static void on_grid(const column *c, int top, double *error, int8_t *level)
+{
+    for (Py_ssize_t i = 0; i < c->rows; i++) {
+        row r = row_of(c, i);
+        double target = moved(c->target[i], r, error), weight = cost_of(c->weight[i], r);
+        int nearest = (int)nearbyint(fmax(-top, fmin(top, target)));
+        int before = level_before(c, i);
+        int candidates[] = {nearest, nearest - plt_trellis_sign(nearest), 0, before};
+        double least = INFINITY;
+        for (int k = 0; k < 4; k++) {
+            int one = candidates[k];
+            if (one == NONE)
+                continue;
+            double far = target - one;
+            double all = weight * (far * far) + c->price[one + LEVELS] -
+                         (one == before ? c->saving : 0);
+            if (all < least) {
+                least = all;
+                level[i] = (int8_t)one;
+            }
+        }
+        if (r.below)
+            error[r.place] = r.unit * (c->target[i] - level[i]);
+    }
+}
+
+/* How the best path into a state got there. */
+typedef struct {
+    uint8_t from;
+    int8_t index;
+} step;
+
+/* A row's two choices on one grid: the cheapest index of either parity. */
+typedef struct {
+    double cost[2];
+    int8_t index[2];
+} branch;
+
+/* Of the nearest index, its neighbours, zero, and as `before`: a level, or far from any. */
+static branch cheapest(double target, double weight, const double *price, uint32_t grid, int before,
+                       double saving)
+{
+    branch found = {{INFINITY, INFINITY}, {0, 0}};
+    double place = grid ? (target + (target > 0) - (target < 0)) / 2 : target / 2;
+    int nearest = (int)lrint(fmax(-TOP, fmin(TOP, place)));
+    int same = (before + (grid ? plt_trellis_sign(before) : 0)) / 2;
+    int candidates[] = {nearest, nearest - 1, nearest + 1, 0, same};
+
+    for (int i = 0; i < 5; i++) {
+        int k = candidates[i];
+        if (k < -TOP || k > TOP)
+            continue;
+        int level = plt_trellis_level(k, grid);
+        double far = target - level;
+        double all = weight * far * far + price[k + TOP] - (level == before ? saving : 0);
+        if (all < found.cost[k & 1]) {
+            found.cost[k & 1] = all;
+            found.index[k & 1] = (int8_t)k;
+        }
+    }
+    return found;
+}
+
+/* `errors`: room for those of all states, twice. */
+static void along_trellis(const column *c, double *errors, step (*path)[STATES], int8_t *level)
+{
+    double cost[STATES], next[STATES];
+    double *had = errors, *has = errors + STATES * c->width;
+    branch of[STATES];
+
+    for (int s = 0; s < STATES; s++)
+        cost[s] = s ? INFINITY : 0;
+    for (Py_ssize_t i = 0; i < c->rows; i++) {
+        row r = row_of(c, i);
+        for (int s = 0; s < STATES; s++) {
+            uint32_t grid = s & 1;
+            if (!r.below && s > 1)
+                of[s] = of[grid]; /* all paths see the same target */
+            else if (cost[s] < INFINITY || !r.below)
+                of[s] = cheapest(moved(c->target[i], r, had + s * c->width),
+                                 cost_of(c->weight[i], r), c->price + grid * INDICES, grid,
+                                 level_before(c, i), c->saving);
+            next[s] = INFINITY;
+        }
+        for (int s = 0; s < STATES; s++)
+            for (int parity = 0; parity < 2 && cost[s] < INFINITY; parity++) {
+                double all = cost[s] + of[s].cost[parity];
+                int to = plt_trellis_after((uint8_t)s, (uint8_t)parity);
+                if (all < next[to]) {
+                    next[to] = all;
+                    path[i][to] = (step){(uint8_t)s, of[s].index[parity]};
+                }
+            }
+        for (int s = 0; s < STATES; s++) {
+            cost[s] = next[s];
+            if (!r.below || cost[s] == INFINITY)
+                continue;
+            step back = path[i][s];
+            double *error = has + s * c->width;
+            memcpy(error, had + back.from * c->width, (size_t)r.place * sizeof *error);
+            error[r.place] = r.unit * (c->target[i] - plt_trellis_level(back.index, back.from & 1));
+        }
+        double *other = had;
+        had = has;
+        has = other;
+    }
+    int state = 0;
+    for (int s = 1; s < STATES; s++)
+        state = cost[s] < cost[state] ? s : state;
+    for (Py_ssize_t i = c->rows; i-- > 0;) {
+        step back = path[i][state];
+        state = back.from;
+        level[i] = (int8_t)plt_trellis_level(back.index, (uint32_t)state & 1);
+    }
+}
+
+/* Both functions: (targets, weights, prices, top, earlier, saving, below, group, width) -> int8 */
+static PyObject *choose(PyObject *args, int trellis)
+{
+    Py_buffer target, weight, price, earlier, below;
+    PyObject *result = NULL;
+    int top;
+    column c;
+    if (!PyArg_ParseTuple(args, "y*y*y*iy*dy*nn", &target, &weight, &price, &top, &earlier,
+                          &c.saving, &below, &c.group, &c.width))
+        return NULL;
+    const Py_ssize_t item = sizeof(double), prices = trellis ? 2 * INDICES : 2 * LEVELS + 1;
+    c.rows = target.len / item;
+    c.target = target.buf;
+    c.weight = weight.buf;
+    c.price = price.buf;
+    c.earlier = earlier.len ? earlier.buf : NULL;
+    c.below = below.len ? below.buf : NULL;
+    if (weight.len != target.len || price.len != prices * item || top < 0 || top > LEVELS) {
+        PyErr_Format(PyExc_ValueError, "targets and weights alike, %zd prices, and levels up to %d",
+                     prices, LEVELS);
+    } else if (earlier.len && earlier.len != c.rows) {
+        PyErr_SetString(PyExc_ValueError, "as many earlier levels as targets");
+    } else if (c.width < 0 || (below.len && (c.group < 1 || c.width < 1)) ||
+               below.len != c.rows * c.width * item) {
+        PyErr_SetString(PyExc_ValueError, "below every target as many numbers as a block is wide");
+    } else {
+        double *errors = PyMem_Calloc((size_t)(2 * STATES * c.width + 1), sizeof *errors);
+        step(*path)[STATES] = PyMem_Calloc(trellis ? (size_t)c.rows + 1 : 1, sizeof *path);
+        int8_t *level = PyMem_Malloc((size_t)c.rows + 1);
+        if (errors && path && level) {
+            Py_BEGIN_ALLOW_THREADS
+            if (trellis)
+                along_trellis(&c, errors, path, level);
+            else
+                on_grid(&c, top, errors, level);
+            Py_END_ALLOW_THREADS
+            result = PyBytes_FromStringAndSize((const char *)level, c.rows);
+        } else {
+            PyErr_NoMemory();
+        }
+        PyMem_Free(errors);
+        PyMem_Free(path);
+        PyMem_Free(level);
+    }
+    PyBuffer_Release(&target);
+    PyBuffer_Release(&weight);
+    PyBuffer_Release(&price);
+    PyBuffer_Release(&earlier);
+    PyBuffer_Release(&below);
+    return result;
+}
+
+static PyObject *choose_on_grid(PyObject *self, PyObject *args)
+{
+    (void)self;
+    return choose(args, 0);
+}
+
+static PyObject *choose_along_trellis(PyObject *self, PyObject *args)
+{
+    (void)self;
+    return choose(args, 1);
+}
+
+static PyMethodDef methods[] = {
+    {"on_grid", choose_on_grid, METH_VARARGS, "Levels of a column, each row by itself."},
+    {"along_trellis", choose_along_trellis, METH_VARARGS, "Levels of the cheapest path."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef module = {
+    .m_base = PyModuleDef_HEAD_INIT,
+    .m_name = "_choose",
+    .m_doc = "The levels of a column.",
+    .m_size = 0,
+    .m_methods = methods,
+};
+
+PyMODINIT_FUNC PyInit__choose(void)
+{
+    return PyModule_Create(&module);
+}

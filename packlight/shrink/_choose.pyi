@@ -1,0 +1,22 @@
+def on_grid(
+    targets: bytes,
+    weights: bytes,
+    prices: bytes,
+    top: int,
+    earlier: bytes,
+    saving: float,
+    below: bytes,
+    group: int,
+    width: int,
+) -> bytes: ...
+def along_trellis(
+    targets: bytes,
+    weights: bytes,
+    prices: bytes,
+    top: int,
+    earlier: bytes,
+    saving: float,
+    below: bytes,
+    group: int,
+    width: int,
+) -> bytes: ...

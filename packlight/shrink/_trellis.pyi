@@ -1,3 +1,0 @@
-def cheapest_path(
-    targets: bytes, weights: bytes, prices: bytes, earlier: bytes = b"", saving: float = 0.0
-) -> bytes: ...
