@@ -79,7 +79,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     }
     for name in (
         "packlight/coding/_native.abi3.so",
-        "packlight/shrink/_trellis.abi3.so",
+        "packlight/shrink/_choose.abi3.so",
         "packlight/weighing/limits.toml",
     ):
         assert name in names

@@ -188,6 +188,8 @@ def fit(
             "--base keeps the integers of an earlier fit; give it without --only, --recipe, "
             "--speedup and --max-ram, and leave the effort at fast"
         )
+    if calibrate == 0:
+        raise BadInput("--calibrate 0 leaves no sample to fit on; give 1 or more")
     if speedup is None:
         runtimes = "onnx"  # whatever is asked for, no clock decides
     progress = progress or Progress()

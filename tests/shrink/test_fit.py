@@ -183,6 +183,12 @@ def test_where_the_judges_see_more_lost_the_grid_gets_finer_by_little_at_first(
     assert any(second == pytest.approx(0.95 * one) for one in before)
 
 
+def test_no_sample_to_fit_on_is_refused(model, data, tmp_path):
+    with pytest.raises(BadInput, match="--calibrate 0 leaves no sample"):
+        packlight.fit(model, data, target_size="8KB", calibrate=0, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_size_below_what_names_alone_need_ends_with_the_nearest(model, data, tmp_path):
     with pytest.raises(BudgetNotMet, match="smallest packed file is") as problem:
         packlight.fit(model, data, target_size=300, calibrate=100, out=tmp_path / "out")
