@@ -259,7 +259,7 @@ class _Sums:
             products.sum.baddbmm_(part.transpose(1, 2), part)
 
     def add_gradient(self, gradient: Tensor) -> None:
-        rows = torch.from_numpy(np.ascontiguousarray(self.layer.rows(gradient.numpy()))).float()
+        rows = rows_of(self.layer, gradient)
         self.samples += 1
         self.energy += float(rows.double().square().sum())
         for block, products in zip(self.blocks, self.gradients, strict=True):
@@ -373,6 +373,11 @@ def _square(matrices: Tensor) -> Tensor:
     """(groups,) squared Frobenius norms."""
     norms = torch.linalg.vector_norm(matrices, dim=(1, 2), dtype=torch.float64)
     return norms.square()
+
+
+def rows_of(layer: Layer, gradient: Tensor) -> Tensor:
+    """(G, R, n) float32, a gradient with respect to a layer's weight."""
+    return torch.from_numpy(np.ascontiguousarray(layer.rows(gradient.numpy()))).float()
 
 
 def _add_outer(matrices: Tensor, left: Tensor, right: Tensor) -> None:

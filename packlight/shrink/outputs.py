@@ -33,6 +33,7 @@ from packlight.shrink.curvature import (
     Samples,
     chunks_of,
     require_gradients,
+    rows_of,
 )
 from packlight.shrink.grid_search import Prepared
 from packlight.shrink.layers import Layer, find_layers, value_of_name
@@ -120,8 +121,7 @@ def _sums_of(
 
 def _pull(layer: Layer, gradient: Tensor, errors: Sequence[Tensor]) -> Tensor:
     """(G, R, n) G E^T: how a sample's loss moves with the independent errors of each row."""
-    rows = torch.from_numpy(np.ascontiguousarray(layer.rows(gradient.numpy()))).float()
-    parts = rows.split([one.shape[1] for one in errors], 2)
+    parts = rows_of(layer, gradient).split([one.shape[1] for one in errors], 2)
     pairs = zip(parts, errors, strict=True)
     return torch.cat([part @ one.transpose(1, 2) for part, one in pairs], 2)
 

@@ -5,9 +5,9 @@ Each is a stage whose result is kept, so that a fit that was cut off goes on beh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from packlight.shrink.layers import find_layers
 
 if TYPE_CHECKING:
     from packlight.shrink.job import Job
+
+T = TypeVar("T")
 
 FALLBACK_SAMPLES = 48  # on which activations are tried in int8
 
@@ -107,15 +109,7 @@ def curvatures(job: Job, network: Network, stage: str) -> dict[str, Curvature]:
     def compute() -> dict[str, dict[str, Any]]:
         watched = network.copy()
         layers = find_layers(watched)
-        singles = job.measuring.tensors(job.split.fit, 1)
-        chunks = min(len(singles), curvature.CHUNKS)
-        with job.progress.stage("curvature", chunks) as tick:
-            found = curvature.collect(
-                *(watched, layers, singles, job.measuring.curvature_loss),
-                seed=job.seed,
-                workers=job.workers,
-                tick=tick,
-            )
+        found = _summed(job, "curvature", curvature.collect, watched, layers)
         return {
             name: {
                 "moments": [torch.from_numpy(block) for block in value.moments],
@@ -142,20 +136,31 @@ def bound(job: Job, network: Network, prepared: Sequence[Prepared], stage: str) 
     """The layers of a float network, their rows told to make good each other's errors."""
 
     def compute() -> dict[str, list[torch.Tensor]]:
-        singles = job.measuring.tensors(job.split.fit, 1)
-        chunks = min(len(singles), curvature.CHUNKS)
-        with job.progress.stage("curvature between rows", chunks) as tick:
-            found = outputs.collect(
-                *(network.copy(), prepared, singles, job.measuring.curvature_loss),
-                seed=job.seed,
-                workers=job.workers,
-                tick=tick,
-            )
+        watched = network.copy()
+        found = _summed(job, "curvature between rows", outputs.collect, watched, prepared)
         return {name: [torch.from_numpy(one) for one in blocks] for name, blocks in found.items()}
 
     stored = job.stages.run(f"{stage}rows", compute)
     moments = {name: [one.numpy() for one in blocks] for name, blocks in stored.items()}
     return [grid_search.bound(one, moments.get(one.layer.name, ())) for one in prepared]
+
+
+def _summed(
+    job: Job,
+    shown: str,
+    collect: Callable[..., dict[str, T]],
+    network: Network,
+    layers: Sequence[Any],
+) -> dict[str, T]:
+    """What is summed over the samples, one at a time; `shown` by the progress bar."""
+    singles = job.measuring.tensors(job.split.fit, 1)
+    with job.progress.stage(shown, min(len(singles), curvature.CHUNKS)) as tick:
+        return collect(
+            *(network, layers, singles, job.measuring.curvature_loss),
+            seed=job.seed,
+            workers=job.workers,
+            tick=tick,
+        )
 
 
 def _grids(
