@@ -9,9 +9,12 @@ For a layer y = W x the loss rises by 1/2 sum_r s (dw_r)^T H (dw_r) when row r o
         on the outputs: one weight moves every position of a map the same way, and position-wise
         gradients miss that by a factor of 20 in late layers.
 
-The loss of a sample is the log-likelihood of a label drawn from the network's own prediction (the
-true Fisher information, no labels used), or for networks that do not classify a random projection
-of the outputs, each measured in units of its own spread.
+What is asked for is the Fisher information: labels are drawn from the network's own predictions, so
+none are used. But where a network is sure, almost every label drawn says that nothing matters, and
+one in a thousand that everything does. So all labels are taken at once, their log-likelihoods each
+times the root of its probability and a random sign: the square of its gradient is the same on
+average, and never far from it. Networks that do not classify are asked for a random projection of
+the outputs, each measured in units of its own spread.
 
 H is blended half and half with E[G^T G], matched in trace, which knows which inputs the loss
 listens to and is too noisy on its own.
@@ -24,8 +27,9 @@ Samples are summed in chunks that do not depend on where they run, each with dra
 the chunks' sums are added in their order.
 
 Sources: Hassibi & Stork, Optimal Brain Surgeon, NIPS 1992; Martens & Grosse, arXiv:1503.05671
-(Kronecker form); Kunstner et al., arXiv:1905.12558 (drawn labels, not true ones); Ledoit & Wolf, J.
-Multivariate Analysis 88 (2004) 365 (shrinking; what varies here are chunks, not samples).
+(Kronecker form); Kunstner et al., arXiv:1905.12558 (labels drawn, not true ones); Hutchinson, Comm.
+Stat. Sim. 19 (1990) 433 (signs); Ledoit & Wolf, J. Multivariate Analysis 88 (2004) 365 (shrinking;
+what varies here are chunks, not samples).
 """
 
 from __future__ import annotations
@@ -73,22 +77,21 @@ Loss = Callable[[tuple[Tensor, ...], torch.Generator], Tensor]
 
 
 def classifier_loss(probabilities: bool) -> Loss:
-    """Log-likelihood of a label drawn from the first output.
+    """Log-likelihoods of all labels, sum_c +-sqrt(p_c) log p_c with p the first output.
 
     Args:
         probabilities: the output holds probabilities; otherwise logits.
     """
 
-    return partial(_of_drawn_label, probabilities)
+    return partial(_of_labels, probabilities)
 
 
-def _of_drawn_label(
+def _of_labels(
     probabilities: bool, outputs: tuple[Tensor, ...], generator: torch.Generator
 ) -> Tensor:
     scores = outputs[0].flatten(1)
     logs = scores.clamp_min(1e-12).log() if probabilities else scores.log_softmax(1)
-    drawn = torch.multinomial(logs.detach().exp(), 1, generator=generator)
-    return logs.gather(1, drawn).sum()
+    return (_signs(logs, generator) * logs.detach().exp().sqrt() * logs).sum()
 
 
 def projection_loss(spreads: Sequence[float]) -> Loss:
@@ -104,9 +107,13 @@ def _of_projection(
     for output, spread in zip(outputs, spreads, strict=True):
         if not output.is_floating_point() or spread == 0:
             continue
-        signs = torch.randint(0, 2, output.shape, generator=generator) * 2 - 1
+        signs = _signs(output, generator)
         total = total + (output * signs).sum() / (spread * output.numel() ** 0.5)
     return total
+
+
+def _signs(values: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randint(0, 2, values.shape, generator=generator) * 2 - 1
 
 
 class Samples(Protocol):
@@ -134,7 +141,7 @@ def collect(
         layers: of this network.
         samples: the inputs of one sample each (as many as the batch, where that is fixed).
         loss: of one sample's outputs; can be pickled.
-        seed: for the labels and projections drawn.
+        seed: for the signs drawn.
         workers: where the chunks of samples run.
         tick: called after every chunk; there are `CHUNKS`, or one per sample where those are fewer.
     Returns:

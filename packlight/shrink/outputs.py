@@ -5,7 +5,7 @@ by 1/2 s tr(dW H dW^T). Here they are told apart, and what one of them errs othe
 
     1/2 s tr(B dW H dW^T),     B = E[G S G^T], its diagonal 1 on average
 
-G is the gradient of one sample's loss with respect to W, of a label drawn anew, and S the
+G is the gradient of one sample's loss with respect to W, its signs drawn anew, and S the
 covariance of the errors that rounding leaves in a row, whose columns hand theirs on (`quantize`).
 
 B is shrunk towards the identity by the share of it that is chance, as the inputs' moments are.
@@ -42,7 +42,7 @@ from packlight.shrink.workers import HERE, Shared, Workers
 from packlight.types import Array
 
 MAX_ROWS = 256  # of a block: rows further apart are taken for strangers
-ANEW = 2**32  # other labels than those that `curvature` draws
+ANEW = 2**32  # other signs than those that `curvature` draws
 
 
 def collect(

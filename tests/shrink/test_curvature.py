@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -24,6 +26,14 @@ def collected(network, data, loss):
     return layers, curvature.collect(network, layers, data, loss, seed=3)
 
 
+def signed(logs, generator):
+    signs = torch.randint(0, 2, (1, len(logs)), generator=generator)[0].tolist()
+    roots = logs.detach().exp().sqrt().tolist()
+    return sum(
+        (2 * sign - 1) * root * log for sign, root, log in zip(signs, roots, logs, strict=True)
+    )
+
+
 def test_moments_and_sensitivity_match_loops_over_samples():
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
@@ -31,15 +41,14 @@ def test_moments_and_sensitivity_match_loops_over_samples():
     data = [(torch.randn(1, 4),) for _ in range(32)]
     layers, found = collected(network, data, curvature.classifier_loss(False))
 
-    # the same, by hand: one sample after the other, every chunk's labels from a seed of its own
+    # the same, by hand: one sample after the other, every chunk's signs from a seed of its own
     inputs, gradients, of_biases = [], [], []
     begin = {2 * chunk: 3 * 16 + chunk for chunk in range(16)}
     for at, (x,) in enumerate(data):
         if at in begin:
             generator = torch.Generator().manual_seed(begin[at])
-        logs = module(x).log_softmax(1)
-        label = torch.multinomial(logs.detach().exp(), 1, generator=generator)
-        pulls = torch.autograd.grad(logs[0, label[0, 0]], [module[0].weight, module[0].bias])
+        logs = module(x).log_softmax(1)[0]
+        pulls = torch.autograd.grad(signed(logs, generator), [module[0].weight, module[0].bias])
         inputs.append(x[0].double().numpy())
         gradients.append(pulls[0].double().numpy())
         of_biases.append(pulls[1].double().numpy())
@@ -55,6 +64,35 @@ def test_moments_and_sensitivity_match_loops_over_samples():
     np.testing.assert_allclose(first.moments[0][0], blend, rtol=1e-3, atol=1e-5)
     assert first.sensitivity == pytest.approx(energy / (3 * np.trace(covariance)), rel=1e-4)
     assert first.of_bias == pytest.approx(np.square(of_biases).mean(), rel=1e-4)
+
+
+@pytest.mark.parametrize("probabilities", [False, True])
+def test_signs_say_on_average_what_labels_drawn_say(probabilities, monkeypatch):
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(4, 3), *[nn.Softmax(1)] * probabilities)
+    loss = curvature.classifier_loss(probabilities)
+    x = torch.randn(1, 4)
+    logs = module(x).log() if probabilities else module(x).log_softmax(1)
+
+    def squared(value):
+        (gradient,) = torch.autograd.grad(value, [module[0].weight], retain_graph=True)
+        return gradient.flatten()[:, None] * gradient.flatten()
+
+    fisher = sum(float(log.detach().exp()) * squared(log) for log in logs[0])
+    all_signs = list(itertools.product([-1, 1], repeat=3))
+    drawn = iter(all_signs)
+    monkeypatch.setattr(curvature, "_signs", lambda values, _: torch.tensor([next(drawn)]))
+    found = [squared(loss((module(x),), torch.Generator())) for _ in all_signs]
+    torch.testing.assert_close(sum(found) / len(found), fisher)
+
+
+def test_whichever_the_signs_a_sure_network_says_how_sure():
+    """A label drawn would say 0.0001 in 99 cases of a hundred, and 0.98 in one."""
+    scores = torch.tensor([[np.log(0.99), np.log(0.01)]], requires_grad=True)
+    loss, generator = curvature.classifier_loss(False), torch.Generator().manual_seed(0)
+    for _ in range(20):
+        (gradient,) = torch.autograd.grad(loss((scores,), generator), [scores])
+        assert float(gradient[0, 0]) ** 2 == pytest.approx(0.99 * 0.01, rel=0.2)
 
 
 def test_blocks_of_columns_are_the_diagonal_of_the_whole(monkeypatch):
