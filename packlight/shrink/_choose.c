@@ -15,14 +15,15 @@
 
 #include "plt_trellis.h"
 
-enum { STATES = PLT_TRELLIS_STATES, TOP = 32, INDICES = 2 * TOP + 1, LEVELS = 127, NONE = 128 };
+enum { STATES = PLT_TRELLIS_STATES, LEVELS = 127, NONE = 128 };
 
 /* One column. */
 typedef struct {
     Py_ssize_t rows;
     const double *target; /* in steps */
     const double *weight; /* what a squared step of error costs */
-    const double *price;
+    const double *price; /* of -LEVELS to LEVELS; along a trellis of -top to top, on either grid */
+    int top;             /* the largest level; along a trellis the largest index */
     const int8_t *earlier; /* the levels it had before; NULL: it had none */
     double saving;         /* by each of them that stays */
     const double *below;   /* (rows, width), NULL: every row for itself. Of a row and those before it
@@ -70,12 +71,12 @@ static double cost_of(double weight, row r)
 }
 
 /* Every row: the cheapest of the nearest level, its neighbour towards zero, zero, and as before. */
-static void on_grid(const column *c, int top, double *error, int8_t *level)
+static void on_grid(const column *c, double *error, int8_t *level)
 {
     for (Py_ssize_t i = 0; i < c->rows; i++) {
         row r = row_of(c, i);
         double target = moved(c->target[i], r, error), weight = cost_of(c->weight[i], r);
-        int nearest = (int)nearbyint(fmax(-top, fmin(top, target)));
+        int nearest = (int)nearbyint(fmax(-c->top, fmin(c->top, target)));
         int before = level_before(c, i);
         int candidates[] = {nearest, nearest - plt_trellis_sign(nearest), 0, before};
         double least = INFINITY;
@@ -109,22 +110,22 @@ typedef struct {
 } branch;
 
 /* Of the nearest index, its neighbours, zero, and as `before`: a level, or far from any. */
-static branch cheapest(double target, double weight, const double *price, uint32_t grid, int before,
-                       double saving)
+static branch cheapest(const column *c, double target, double weight, uint32_t grid, int before)
 {
+    const double *price = c->price + grid * (2 * (uint32_t)c->top + 1) + c->top;
     branch found = {{INFINITY, INFINITY}, {0, 0}};
     double place = grid ? (target + (target > 0) - (target < 0)) / 2 : target / 2;
-    int nearest = (int)lrint(fmax(-TOP, fmin(TOP, place)));
+    int nearest = (int)lrint(fmax(-c->top, fmin(c->top, place)));
     int same = (before + (grid ? plt_trellis_sign(before) : 0)) / 2;
     int candidates[] = {nearest, nearest - 1, nearest + 1, 0, same};
 
     for (int i = 0; i < 5; i++) {
         int k = candidates[i];
-        if (k < -TOP || k > TOP)
+        if (k < -c->top || k > c->top)
             continue;
         int level = plt_trellis_level(k, grid);
         double far = target - level;
-        double all = weight * far * far + price[k + TOP] - (level == before ? saving : 0);
+        double all = weight * far * far + price[k] - (level == before ? c->saving : 0);
         if (all < found.cost[k & 1]) {
             found.cost[k & 1] = all;
             found.index[k & 1] = (int8_t)k;
@@ -149,9 +150,8 @@ static void along_trellis(const column *c, double *errors, step (*path)[STATES],
             if (!r.below && s > 1)
                 of[s] = of[grid]; /* all paths see the same target */
             else if (cost[s] < INFINITY || !r.below)
-                of[s] = cheapest(moved(c->target[i], r, had + s * c->width),
-                                 cost_of(c->weight[i], r), c->price + grid * INDICES, grid,
-                                 level_before(c, i), c->saving);
+                of[s] = cheapest(c, moved(c->target[i], r, had + s * c->width),
+                                 cost_of(c->weight[i], r), grid, level_before(c, i));
             next[s] = INFINITY;
         }
         for (int s = 0; s < STATES; s++)
@@ -191,21 +191,23 @@ static PyObject *choose(PyObject *args, int trellis)
 {
     Py_buffer target, weight, price, earlier, below;
     PyObject *result = NULL;
-    int top;
     column c;
-    if (!PyArg_ParseTuple(args, "y*y*y*iy*dy*nn", &target, &weight, &price, &top, &earlier,
-                          &c.saving, &below, &c.group, &c.width))
+    if (!PyArg_ParseTuple(args, "y*y*y*iy*dy*nn", &target, &weight, &price, &c.top,
+                          &earlier, &c.saving, &below, &c.group, &c.width))
         return NULL;
-    const Py_ssize_t item = sizeof(double), prices = trellis ? 2 * INDICES : 2 * LEVELS + 1;
+    const Py_ssize_t item = sizeof(double);
+    const Py_ssize_t prices = trellis ? 2 * (2 * (Py_ssize_t)c.top + 1) : 2 * LEVELS + 1;
+    const int most = trellis ? LEVELS / 2 : LEVELS;
     c.rows = target.len / item;
     c.target = target.buf;
     c.weight = weight.buf;
     c.price = price.buf;
     c.earlier = earlier.len ? earlier.buf : NULL;
     c.below = below.len ? below.buf : NULL;
-    if (weight.len != target.len || price.len != prices * item || top < 0 || top > LEVELS) {
+    if (weight.len != target.len || c.top < 0 || c.top > most ||
+        price.len != prices * item) {
         PyErr_Format(PyExc_ValueError, "targets and weights alike, %zd prices, and levels up to %d",
-                     prices, LEVELS);
+                     prices, most);
     } else if (earlier.len && earlier.len != c.rows) {
         PyErr_SetString(PyExc_ValueError, "as many earlier levels as targets");
     } else if (c.width < 0 || (below.len && (c.group < 1 || c.width < 1)) ||
@@ -220,7 +222,7 @@ static PyObject *choose(PyObject *args, int trellis)
             if (trellis)
                 along_trellis(&c, errors, path, level);
             else
-                on_grid(&c, top, errors, level);
+                on_grid(&c, errors, level);
             Py_END_ALLOW_THREADS
             result = PyBytes_FromStringAndSize((const char *)level, c.rows);
         } else {

@@ -9,14 +9,5 @@ def on_grid(
     group: int,
     width: int,
 ) -> bytes: ...
-def along_trellis(
-    targets: bytes,
-    weights: bytes,
-    prices: bytes,
-    top: int,
-    earlier: bytes,
-    saving: float,
-    below: bytes,
-    group: int,
-    width: int,
-) -> bytes: ...
+
+along_trellis = on_grid

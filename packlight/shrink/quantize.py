@@ -134,10 +134,8 @@ class Rows:
     def spread(self) -> float:
         """The geometric mean of D: what an error costs, once the rows after it have made good what
         they can."""
-        groups = self.moments[0].shape[0]
-        places = np.concatenate([np.arange(block.shape[1]) for block in self.moments])
-        costs = self.below[np.arange(len(self.below)), np.tile(places, groups)]
-        return float(np.exp(np.log(costs).mean()))
+        logs = sum(np.linalg.slogdet(block).logabsdet.sum() for block in self.moments)
+        return float(np.exp(logs / len(self.below)))
 
     def cost(self, errors: Array) -> float:
         """sum_j e_j^T B e_j over columns of errors, (G, n, R)."""
