@@ -15,6 +15,7 @@ from packlight.runtimes import onnx as onnx_file
 from tests.commands import run
 from tests.native.compiling import run as build
 from tests.native.compiling import tool
+from tests.runtimes.at_once import at_once
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -27,13 +28,19 @@ NEW = (ROOT / "docs" / "new.md").read_text()
 GUIDES = [ROOT / "docs" / "tutorial.md", *sorted((ROOT / "docs" / "how-to").glob("*.md"))]
 
 SECONDS = 0.5  # for the files that are timed: no figure is looked at
+CONVERTING = (
+    *("runtimes.coreml", "runtimes.executorch"),
+    *("layerwise.executorch", "layerwise.onnx", "layerwise.tflite"),
+)
 
 
 @pytest.fixture(autouse=True)
-def timed_briefly(monkeypatch):
-    """`bench` and `check` do all that they do, with fewer turns."""
+def brief(monkeypatch):
+    """`bench` and `check` do all that they do, with fewer turns; converters are imported once."""
     turns = benching.take_turns
     monkeypatch.setattr(benching, "take_turns", lambda runners, _: turns(runners, SECONDS))
+    for name in CONVERTING:
+        monkeypatch.setattr(f"packlight.{name}.apart", at_once)
 
 
 def blocks(language: str, page: str = README) -> list[str]:

@@ -53,7 +53,7 @@ static int unpack(const uint8_t *data, size_t size, uint8_t *out, size_t out_siz
 static size_t read_ranges(const plt_file *file, const uint8_t *raw, void *work, size_t step)
 {
     size_t size = (size_t)file->size, largest = (size_t)file->largest_chunk, tried = 0;
-    size_t stride = (size / 12 + 1) * step;
+    size_t stride = (size / 7 + 1) * step;
     uint8_t *scratch = malloc(largest + 1);
 
     for (size_t from = 0; from <= size; from += stride)

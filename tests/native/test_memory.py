@@ -41,12 +41,12 @@ def test_a_file_larger_than_its_memory_unpacks_in_work_memory_and_one_chunk(tmp_
 
 def _large_array() -> tuple[bytes, list[Chunk]]:
     """An .npy of int8, in the chunks of level max but without its trials, which take minutes."""
-    values = np.random.default_rng(0).normal(0, 1, (5000, 8000))
+    values = np.random.default_rng(0).normal(0, 1, (3500, 8000))
     stream = io.BytesIO()
     np.save(stream, np.where(values > 2, values * 9, 0).round().astype("i1"))
     raw = stream.getvalue()
     head = len(raw) - values.size
-    shape = {"rows": 5000, "channels": 8000, "taps": 1, "tap_width": 1}
+    shape = {"rows": 3500, "channels": 8000, "taps": 1, "tap_width": 1}
     limits = {"kind": segments.INTEGERS, "width": 1, "lowest": -128, "highest": 127}
     plan = [segments.plain(head), segments.Segment(values.size, limits | shape)]
     fields = b"".join(segment.to_bytes() for segment in plan)
