@@ -9,7 +9,8 @@ to, but
 which comes nearest to W x from y, where x is what the layer sees in the original network and y in
 the compressed one, both less their means, which the bias takes care of. A ridge keeps to W whatever
 the samples hardly tell; of several, each layer has the one with which either half of the samples
-foretells the other best.
+foretells the other best. And H, the moments of its inputs, changes by as much as those of y differ
+from those of x.
 
 Source: Li et al., arXiv:2504.02692 (GPTAQ), who move the errors of the inputs into the rounding
 itself; here they move what is rounded.
@@ -27,8 +28,9 @@ import torch
 from torch import Tensor, fx
 
 from packlight.network import Network
-from packlight.shrink import grid_search, weights
+from packlight.shrink import grid_search, quantize, weights
 from packlight.shrink.assembly import Assembly, Integers, Quantizing
+from packlight.shrink.curvature import GRADIENT_SHARE
 from packlight.shrink.grid_search import Prepared, Solved
 from packlight.shrink.side_by_side import SideBySide
 
@@ -139,6 +141,8 @@ class _Sums:
         ridge = best_ridge(rows, [half.moments(centred) for half in self.halves if half.count])
         first.join(second)
         aim = one.weights + moved(rows, *first.moments(centred), ridge).numpy()
+        H = one.factors[0].moments + (1 - GRADIENT_SHARE) * first.growth(centred).numpy()
+        one = replace(one, factors=[quantize.factorize(H)])
         if not centred:
             return replace(one, weights=aim)
         assert one.bias is not None
@@ -160,6 +164,7 @@ class _Half:
         self.new = torch.zeros_like(self.old)
         self.products = torch.zeros(groups, columns, columns, dtype=torch.float64)  # y y^T
         self.gaps = torch.zeros_like(self.products)  # (x - y) y^T
+        self.before = torch.zeros_like(self.products)  # x x^T
 
     def add(self, x: Tensor, y: Tensor) -> None:
         """Take in inputs."""
@@ -168,11 +173,12 @@ class _Half:
         self.new += y.sum(1)
         self.products += y.transpose(1, 2) @ y
         self.gaps += (x - y).transpose(1, 2) @ y
+        self.before += x.transpose(1, 2) @ x
 
     def join(self, other: _Half) -> None:
         """Take in another's sums."""
         self.count += other.count
-        for name in ("old", "new", "products", "gaps"):
+        for name in ("old", "new", "products", "gaps", "before"):
             getattr(self, name).add_(getattr(other, name))
 
     def moments(self, centred: bool) -> tuple[Tensor, Tensor]:
@@ -183,6 +189,14 @@ class _Half:
             products -= new[:, :, None] * new[:, None, :]
             gaps -= (old - new)[:, :, None] * new[:, None, :]
         return products, gaps
+
+    def growth(self, centred: bool) -> Tensor:
+        """(G, n, n) E[y y^T] - E[x x^T], less the means if they are `centred`."""
+        found = (self.products - self.before) / self.count
+        if centred:
+            old, new = self.old / self.count, self.new / self.count
+            found += old[:, :, None] * old[:, None, :] - new[:, :, None] * new[:, None, :]
+        return found
 
 
 def moved(rows: Tensor, products: Tensor, gaps: Tensor, ridge: float) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from packlight.shrink import grid_search, weights
+from packlight.shrink import grid_search, quantize, weights
 
 
 def value_at(module, name: str, sample) -> torch.Tensor:
@@ -74,6 +74,12 @@ def aim(prepared, x: np.ndarray, y: np.ndarray, halves, shares):
     if np.isfinite(share):
         for group, matrix in enumerate(rows):
             aimed[group] += regressed(matrix, centred(x)[group], centred(y)[group], share)
+    H = prepared.factors[0].moments.copy()
+    for group, matrix in enumerate(H):
+        for value, sign in ((x, -1), (y, 1)):  # half of H are the inputs' moments
+            each = centred(value)[group]
+            matrix += sign * each.T @ each / (2 * len(each))
+    prepared = replace(prepared, factors=[quantize.factorize(H)])
     if not layer.centred:
         return replace(prepared, weights=aimed)
     old, new = x.mean(1), y.mean(1)
