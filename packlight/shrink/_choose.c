@@ -204,8 +204,7 @@ static PyObject *choose(PyObject *args, int trellis)
     c.price = price.buf;
     c.earlier = earlier.len ? earlier.buf : NULL;
     c.below = below.len ? below.buf : NULL;
-    if (weight.len != target.len || c.top < 0 || c.top > most ||
-        price.len != prices * item) {
+    if (weight.len != target.len || c.top < 0 || c.top > most || price.len != prices * item) {
         PyErr_Format(PyExc_ValueError, "targets and weights alike, %zd prices, and levels up to %d",
                      prices, most);
     } else if (earlier.len && earlier.len != c.rows) {

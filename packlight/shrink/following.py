@@ -141,6 +141,7 @@ class _Sums:
         ridge = best_ridge(rows, [half.moments(centred) for half in self.halves if half.count])
         first.join(second)
         aim = one.weights + moved(rows, *first.moments(centred), ridge).numpy()
+        # of H, all but the gradients' share are moments of inputs
         H = one.factors[0].moments + (1 - GRADIENT_SHARE) * first.growth(centred).numpy()
         one = replace(one, factors=[quantize.factorize(H)])
         if not centred:
