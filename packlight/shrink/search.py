@@ -22,7 +22,11 @@ CLOSE_COARSENESS = 1.03  # between the last two trials
 TRIALS = 18
 FINEST_PART = 64  # of the start: what is finer is no different from the finest
 LOOKS = 4  # trials of `go_on`
+NEAR_SIZE = 0.99  # there, as each takes long
 STRIDES = 1.03, 1.2  # between them: sizes are known well, drops are not
+SHRINKS = (
+    0.5  # a packed file is as large as coarseness to this power is small, before two are known
+)
 
 
 @dataclass(frozen=True)
@@ -124,16 +128,34 @@ def go_on(
             good = budget.max_drop is None or drop(point) <= budget.max_drop
             onwards = STRIDES[1]  # coarser, until it loses too much
         if good:
-            best, met = point, coarseness
-            if _close(point, budget):
+            if best is None or not budget.sized or _size(point) >= _size(best):
+                best = point
+            met = coarseness
+            if _close(point, budget, NEAR_SIZE):
                 break
         else:
             missed = coarseness
-        if met and missed:
+        if budget.target_size is not None and budget.target_installed_size is None:
+            coarseness = _towards(budget.target_size, visited)
+        elif met and missed:
             coarseness = float(np.sqrt(met * missed))
         else:
             coarseness *= onwards if good else 1 / onwards
     return best, visited
+
+
+def _towards(size: int, visited: list[Visit]) -> float:
+    """Where the packed file should be as large as it may be: a line through the last two trials."""
+    last, power = visited[-1], SHRINKS
+    for before in visited[-2:-1]:
+        sizes = np.log(before.packed_bytes / last.packed_bytes)
+        power = float(np.clip(sizes / np.log(last.coarseness / before.coarseness), 0.2, 2.0))
+    wanted = size * (1 + CLOSE_SIZE) / 2
+    return float(last.coarseness * (last.packed_bytes / wanted) ** (1 / power))
+
+
+def _size(point: Point) -> int:
+    return point.visit.packed_bytes
 
 
 def _finest_that_fits(
@@ -169,11 +191,8 @@ def _finest_that_fits(
     return best, True
 
 
-def _close(point: Point, budget: Budget) -> bool:
-    return (
-        budget.target_size is not None
-        and point.visit.packed_bytes >= CLOSE_SIZE * budget.target_size
-    )
+def _close(point: Point, budget: Budget, share: float = CLOSE_SIZE) -> bool:
+    return budget.target_size is not None and _size(point) >= share * budget.target_size
 
 
 def _coarsest_that_keeps(

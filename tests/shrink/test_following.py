@@ -181,6 +181,37 @@ def test_going_on_ends_at_the_largest_file_that_fits():
     assert len(tried) <= 4
 
 
+@pytest.mark.parametrize("begins", [920, 991, 1004, 1080])
+@pytest.mark.parametrize("power", [0.3, 0.5, 1.5])
+def test_going_on_from_any_side_takes_few_trials(begins, power):
+    found, visited = go_on(
+        lambda coarseness: _point(begins / coarseness**power, coarseness),
+        lambda _: 0.0,
+        Budget(target_size=1000),
+        1.0,
+    )
+    assert found is not None
+    assert 990 <= found.visit.packed_bytes <= 1000
+    assert len(visited) <= (1 if begins == 991 else 3)
+    largest = max(one.packed_bytes for one in visited if one.packed_bytes <= 1000)
+    assert found.visit.packed_bytes == largest
+
+
+def test_going_on_minds_the_installed_size_too():
+    sizes = iter([(900, 1200), (880, 1100), (860, 990), (870, 1020)])
+
+    def build(coarseness: float) -> Point:
+        packed, installed = next(sizes)
+        return replace(_point(packed, coarseness), visit=Visit(coarseness, installed, packed, None))
+
+    found, visited = go_on(
+        build, lambda _: 0.0, Budget(target_size=1000, target_installed_size=1000), 1.0
+    )
+    assert [one.packed_bytes for one in visited] == [900, 880, 860, 870]
+    assert found is not None
+    assert found.visit.bytes == 990
+
+
 def test_going_on_ends_at_the_coarsest_that_keeps_the_drop():
     def build(coarseness: float) -> Point:
         return _point(1000 / coarseness, coarseness)
