@@ -17,8 +17,7 @@ READY  := $(VENV)/.ready
 # most of what is installed is never imported, and compiling it ahead takes more than a minute;
 # setuptools warns that what builds the extensions is young
 INSTALL := env PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
-# three for two cores: one of them often waits for a process that it started
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # modules are compiled once, whatever the environment says: tests start a hundred processes, and
 # torch takes twice as long to import when it is compiled in each of them
