@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import torch
 
+from packlight.errors import BadInput
 from packlight.network import Network
 from packlight.shrink import activations, curvature, grid_search, outputs
 from packlight.shrink.assembly import Assembly, Integers, assemble
@@ -110,6 +111,13 @@ def curvatures(job: Job, network: Network, stage: str) -> dict[str, Curvature]:
         watched = network.copy()
         layers = find_layers(watched)
         found = _summed(job, "curvature", curvature.collect, watched, layers)
+        for name, value in found.items():
+            if not np.isfinite([value.sensitivity, value.of_bias, value.mean.sum()]).all():
+                raise BadInput(
+                    f"what layer {name} reads of the samples, or how the outputs move with it, is "
+                    "not finite (NaN or infinity), so its weights can not be fitted; look at the "
+                    "samples, and at how they are scaled (--scale)"
+                )
         return {
             name: {
                 "moments": [torch.from_numpy(block) for block in value.moments],

@@ -273,6 +273,21 @@ def test_activations_that_int8_ruins_stay_float_and_are_named(tmp_path):
     assert result.report["accuracy"]["sqnr_db"] > 10
 
 
+def test_a_network_that_answers_no_numbers_is_refused(tmp_path):
+    class Logarithm(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(16, 64), nn.Linear(64, 10)
+
+        def forward(self, x):
+            return self.second(torch.log(self.first(x)))
+
+    network = Network.from_module(Logarithm(), (torch.randn(2, 16),))
+    x = np.random.default_rng(0).normal(size=(400, 16)).astype(np.float32)
+    with pytest.raises(BadInput, match=r"not finite \(NaN or infinity\)"):
+        packlight.fit(network, x, target_size="3KB", calibrate=100, out=tmp_path / "out")
+
+
 def test_a_network_without_weights_is_refused(tmp_path):
     network = Network.from_module(nn.ReLU(), (torch.randn(2, 3),))
     with pytest.raises(BadInput, match="no weights"):
