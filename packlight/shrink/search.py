@@ -147,7 +147,8 @@ def go_on(
 def _towards(size: int, visited: list[Visit]) -> float:
     """Where the packed file should be as large as it may be: a line through the last two trials."""
     last, power = visited[-1], SHRINKS
-    for before in visited[-2:-1]:
+    if len(visited) > 1:
+        before = visited[-2]
         sizes = np.log(before.packed_bytes / last.packed_bytes)
         power = float(np.clip(sizes / np.log(last.coarseness / before.coarseness), 0.2, 2.0))
     wanted = size * (1 + CLOSE_SIZE) / 2

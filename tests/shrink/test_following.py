@@ -150,6 +150,14 @@ def test_a_layer_whose_inputs_are_not_seen_keeps_its_solution():
     assert found[2] is not alone[2]
 
 
+def test_inputs_that_are_no_numbers_leave_the_factors_as_they_were():
+    _, _, prepared, samples = _ready(Plain())
+    sums = following._Sums(prepared[0])
+    for (value,) in samples:
+        sums.add(value, torch.full_like(value, np.nan))
+    assert sums.aimed().factors is prepared[0].factors
+
+
 def test_a_full_disk_is_told_in_a_sentence_and_leaves_nothing(monkeypatch, tmp_path):
     network, assembly, prepared, samples = _ready(Plain())
     alone = [grid_search.solve(one, 1.0) for one in prepared]
