@@ -19,6 +19,7 @@ arXiv:1902.06822, on histograms.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +36,8 @@ from packlight.shrink.workers import HERE, Shared, Workers
 from packlight.types import Array
 
 TOP = 255  # uint8
-BINS = 2048
+BINS = 4096  # on either side of zero
+LEAST_POWER = -100  # of two: values that are smaller are as good as zero
 
 _MOVERS = (
     aten.max_pool1d,
@@ -174,6 +176,50 @@ class _Observer(fx.Interpreter):
         return value
 
 
+class Histogram:
+    """How many values fall into each of equal bins, on a range that doubles as they need it.
+
+    A power of two ends the range on either side of zero, so that the bins of a range that doubles
+    are pairs of those before, and no value has to be seen twice.
+    """
+
+    def __init__(self) -> None:
+        self.low, self.high = 0.0, 0.0  # the extremes; a grid always holds zero: padding needs it
+        self.power = LEAST_POWER  # the range is [-2^power, 2^power]
+        self.counts = np.zeros(2 * BINS, dtype=np.int64)
+
+    def add(self, values: Tensor) -> None:
+        """Count values; what is not finite is passed over."""
+        low, high = (float(end) for end in values.aminmax())
+        if not np.isfinite([low, high]).all():
+            values = values[values.isfinite()]
+            low, high = (float(end) for end in values.aminmax()) if len(values) else (0.0, 0.0)
+        seen = Histogram()
+        seen.low, seen.high = min(low, 0.0), max(high, 0.0)
+        seen.power = max(int(np.frexp(max(seen.high, -seen.low))[1]), LEAST_POWER)
+        end = float(np.ldexp(1.0, seen.power))
+        seen.counts = torch.histc(values.float(), 2 * BINS, -end, end).to(torch.int64).numpy()
+        self.join(seen)
+
+    def join(self, other: Histogram) -> None:
+        """Take in what another has counted."""
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+        power = max(self.power, other.power)
+        self.counts = self._within(power) + other._within(power)
+        self.power = power
+
+    def edges(self) -> Array:
+        """(2 BINS + 1,) ends of the bins."""
+        return np.linspace(-1.0, 1.0, 2 * BINS + 1) * np.ldexp(1.0, self.power)
+
+    def _within(self, power: int) -> Array:
+        """The counts on a range that is as wide, or a power of two wider."""
+        counts = self.counts
+        for _ in range(min(power - self.power, BINS.bit_length())):  # then two bins hold them all
+            counts = np.pad(counts.reshape(-1, 2).sum(1), BINS // 2)
+        return counts
+
+
 def observe(
     network: Network,
     places: Sequence[Place],
@@ -186,7 +232,7 @@ def observe(
     Args:
         network: left as it is.
         places: of this network.
-        batches: iterated twice: once for the extremes, once for the histograms.
+        batches: iterated once.
         tick: called after every batch.
         workers: where the batches run.
     """
@@ -194,23 +240,14 @@ def observe(
         return {}
     watched = {node: place.name for place in places for node in place.nodes}
     shared = workers.share((network, watched))
-    low = {place.name: 0.0 for place in places}  # a grid always holds zero: padding needs it
-    high = {place.name: 0.0 for place in places}
-
-    for ends in workers.in_order(_extremes, shared, map(_arrays, batches)):
-        for place, (bottom, top) in ends.items():
-            low[place], high[place] = min(low[place], bottom), max(high[place], top)
-        tick()
-    ranges = {place: (low[place], high[place]) for place in low if high[place] > low[place]}
-    counts = {place.name: np.zeros(BINS, dtype=np.int64) for place in places}
-    second = ((_arrays(batch), ranges) for batch in batches)
-    for counted in workers.in_order(_histograms, shared, second):
+    found = {place.name: Histogram() for place in places}
+    for counted in workers.in_order(_histograms, shared, map(_arrays, batches)):
         for place, histogram in counted.items():
-            counts[place] += histogram
+            found[place].join(histogram)
         tick()
     return {
-        place.name: best_range(counts[place.name], low[place.name], high[place.name])
-        for place in places
+        place: best_range(seen.counts, seen.edges(), seen.low, seen.high)
+        for place, seen in found.items()
     }
 
 
@@ -221,51 +258,28 @@ def _arrays(batch: tuple[Tensor, ...]) -> tuple[Array, ...]:
     return tuple(value.numpy() for value in batch)
 
 
-def _extremes(shared: _Watched, batch: tuple[Array, ...]) -> dict[str, tuple[float, float]]:
-    """The least and the largest value at every place."""
-    found: dict[str, tuple[float, float]] = {}
-
-    def see(place: str, value: Tensor) -> None:
-        low, high = found.get(place, (np.inf, -np.inf))
-        found[place] = min(low, float(value.min())), max(high, float(value.max()))
-
-    _run(shared, batch, see)
-    return found
-
-
-def _histograms(
-    shared: _Watched, given: tuple[tuple[Array, ...], dict[str, tuple[float, float]]]
-) -> dict[str, Array]:
-    """How many values fall into each bin of a place's range."""
-    batch, ranges = given
-    counts = {place: np.zeros(BINS, dtype=np.int64) for place in ranges}
-
-    def see(place: str, value: Tensor) -> None:
-        if place in ranges:
-            counted = torch.histc(value.float(), BINS, *ranges[place])
-            counts[place] += counted.to(torch.int64).numpy()
-
-    _run(shared, batch, see)
-    return counts
-
-
-def _run(shared: _Watched, batch: tuple[Array, ...], see: Callable[[str, Tensor], None]) -> None:
+def _histograms(shared: _Watched, batch: tuple[Array, ...]) -> dict[str, Histogram]:
+    """What a batch holds at every place."""
     network, watched = shared.value
+    found: defaultdict[str, Histogram] = defaultdict(Histogram)
     with torch.no_grad():
-        _Observer(network.module, watched, see).run(*map(torch.tensor, batch))
+        observer = _Observer(network.module, watched, lambda place, value: found[place].add(value))
+        observer.run(*map(torch.tensor, batch))
+    return dict(found)
 
 
-def best_range(counts: Array, low: float, high: float) -> Grid:
+def best_range(counts: Array, edges: Array, low: float, high: float) -> Grid:
     """The grid with the least expected squared error for values in a histogram.
 
     Args:
-        counts: (bins,) how many values fell into each of equal bins between low and high.
+        counts: (bins,) how many values fell into each bin.
+        edges: (bins + 1,) where the bins end.
         low, high: the extremes; low <= 0 <= high.
     """
     if not high > low:
         return Grid(1.0, 0)
-    edges = np.linspace(low, high, len(counts) + 1)
-    centres = (edges[:-1] + edges[1:]) / 2
+    centres = ((edges[:-1] + edges[1:]) / 2)[counts > 0]
+    counts = counts[counts > 0]
     shares = np.linspace(0.2, 1.0, 33)
     best = (np.inf, Grid(1.0, 0))
     for bottom in shares if low < 0 else (1.0,):

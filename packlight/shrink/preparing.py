@@ -176,7 +176,7 @@ def _grids(
 ) -> dict[str, activations.Grid]:
     def compute() -> dict[str, list[float]]:
         batches = job.measuring.tensors(job.split.fit)
-        with job.progress.stage("calibrate activations", 2 * len(batches)) as tick:
+        with job.progress.stage("calibrate activations", len(batches)) as tick:
             grids = activations.observe(network, places, batches, tick, job.workers)
         return {name: [grid.scale, grid.zero] for name, grid in grids.items()}
 

@@ -10,7 +10,7 @@ from packlight.graph import is_call, quantized
 from packlight.runtimes import onnx as onnx_file
 from packlight.runtimes.onnxruntime import Session
 from packlight.shrink import activations
-from packlight.shrink.activations import Grid, best_range, find_places, grid_between
+from packlight.shrink.activations import Grid, Histogram, best_range, find_places, grid_between
 from packlight.shrink.layers import find_layers
 from tests.networks import blocks, images
 
@@ -61,8 +61,8 @@ def test_the_range_has_the_least_squared_error_of_all_tried(seed):
     rng = np.random.default_rng(seed)
     values = rng.standard_t(3, 20_000) * (1 + seed)
     low, high = values.min(), values.max()
-    counts, _ = np.histogram(values, activations.BINS, (low, high))
-    grid = best_range(counts, low, high)
+    counts, edges = np.histogram(values, activations.BINS, (low, high))
+    grid = best_range(counts, edges, low, high)
 
     def error(candidate: Grid) -> float:
         levels = np.clip(np.rint(values / candidate.scale) + candidate.zero, 0, activations.TOP)
@@ -74,7 +74,35 @@ def test_the_range_has_the_least_squared_error_of_all_tried(seed):
 
 
 def test_constant_values_get_a_grid():
-    assert best_range(np.zeros(activations.BINS), 0.0, 0.0) == Grid(1.0, 0)
+    assert best_range(np.zeros(4), np.linspace(-1, 1, 5), 0.0, 0.0) == Grid(1.0, 0)
+
+
+@pytest.mark.parametrize("scales", [(1.0, 0.01, 30.0), (300.0, 0.0, 1e-9), (0.0, 7.0, 0.1)])
+def test_a_histogram_that_grows_counts_what_is_counted_at_once(scales):
+    rng = np.random.default_rng(0)
+    batches = [scale * rng.integers(-999, 999, 500) / 512 for scale in scales]
+    growing, parts = Histogram(), Histogram()
+    for batch in batches:
+        growing.add(torch.from_numpy(batch))
+        part = Histogram()
+        part.add(torch.from_numpy(batch[:250]))
+        part.add(torch.from_numpy(batch[250:]))
+        parts.join(part)
+    values = np.concatenate(batches)
+    wanted, _ = np.histogram(values, growing.edges())
+    for found in (growing, parts):
+        assert (found.low, found.high) == (min(values.min(), 0), max(values.max(), 0))
+        assert found.counts.sum() == len(values)
+        # float32 may take a value beside an edge for one on its other side
+        assert np.abs(np.cumsum(found.counts - wanted)).max() <= 5
+    assert np.abs(values).max() <= growing.edges()[-1] < 2 * np.abs(values).max()
+
+
+def test_what_is_not_finite_is_not_counted():
+    seen = Histogram()
+    seen.add(torch.tensor([np.nan, np.inf, -np.inf, 0.5, -0.25]))
+    seen.add(torch.tensor([np.nan]))
+    assert (seen.low, seen.high, seen.counts.sum()) == (-0.25, 0.5, 2)
 
 
 def test_a_relu_that_the_grid_makes_superfluous_goes_away_and_nothing_changes():
