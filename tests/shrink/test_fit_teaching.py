@@ -14,7 +14,7 @@ from tests.shrink.brief import briefly
 @pytest.fixture
 def brief(monkeypatch) -> None:
     """Retraining sees few samples, too."""
-    monkeypatch.setitem(teaching.SAMPLES, "normal", 10_000)
+    monkeypatch.setitem(teaching.SAMPLES, "normal", 5_000)
     briefly(monkeypatch)
 
 
