@@ -45,11 +45,17 @@ class Following(Quantizing):
     Args:
         grids: the same with every layer by itself.
         solve: coarseness -> the layers solved in order.
+        aim: coarseness -> the layers, wanting what their inputs made them want there; slow.
     """
 
-    def __init__(self, grids: Quantizing, solve: Callable[[float], list[Solved]]) -> None:
+    def __init__(
+        self,
+        grids: Quantizing,
+        solve: Callable[[float], list[Solved]],
+        aim: Callable[[float], list[Prepared]],
+    ) -> None:
         super().__init__(grids.assembly, grids.prepared)
-        self._solve = solve
+        self._solve, self.aimed = solve, aim
 
     def forms(self, coarseness: float) -> list[Integers]:
         """Every layer solved at a coarseness, in order."""
@@ -72,7 +78,7 @@ def solve_in_order(
     solve: Callable[[Prepared, float], Solved] = grid_search.solve,
     folder: Path | None = None,
     tick: Callable[[], None] = lambda: None,
-) -> list[Solved]:
+) -> tuple[list[Prepared], list[Solved]]:
     """Solve layer after layer, each for what those before it leave of its inputs.
 
     Args:
@@ -86,10 +92,12 @@ def solve_in_order(
         folder: in which a folder is made for the time of the call, for what still flows; default:
             the system's.
         tick: called after every layer.
+    Returns:
+        The layers as they were when they were solved, and their solutions.
     Raises:
         BadInput: there is no room in the folder.
     """
-    found = list(solved)
+    aimed, found = list(prepared), list(solved)
     slots = {slot.layer.name: slot for slot in assembly.slots}
     weights.fill(assembly.network, assembly.values(found))
     calls = {node.name: node for node in assembly.network.module.graph.nodes}
@@ -101,7 +109,7 @@ def solve_in_order(
         else:
             tick()
     if not groups:
-        return found
+        return aimed, found
     with tempfile.TemporaryDirectory(dir=folder) as work, torch.no_grad():
         pair = SideBySide(network, assembly.network, groups, batches, Path(work))
         places = {node: place for place, node in enumerate(assembly.network.module.graph.nodes)}
@@ -112,11 +120,12 @@ def solve_in_order(
                 for index in members:
                     sums[index].add(x, y)
             for index in members:
-                solution = found[index] = solve(sums[index].aimed(), coarseness)
+                one = aimed[index] = sums[index].aimed()
+                solution = found[index] = solve(one, coarseness)
                 slot = slots[prepared[index].layer.name]
                 weights.fill(assembly.network, slot.values(solution))
                 tick()
-    return found
+    return aimed, found
 
 
 class _Sums:

@@ -4,7 +4,9 @@ Rounding hands every column's error on to the columns that are left, which does 
 the outputs of one layer. Here all layers are rounded side by side, a share of their columns after
 the other, those that matter most first; after each share the original teaches all columns that are
 left, and the biases, through the network as it is by then. What is rounded stays, so nothing else
-changes: the price of bits, the trellis, the size.
+changes: the price of bits, the trellis, the size. Where the layers had better be solved in order
+(`following`), they begin as what they were rounded from there, at the end: without teaching they
+end as they did.
 
 Teaching is undone where it leads away from the original on samples held back, and its steps are
 shorter from then on: few samples are soon known by heart. Where it was undone a few times, the rest
@@ -32,6 +34,7 @@ from packlight.network import Network
 from packlight.shrink import grid_search, quantize
 from packlight.shrink.assembly import Integers, Quantizing
 from packlight.shrink.budget import Budget
+from packlight.shrink.following import Following
 from packlight.shrink.grid_search import Prepared, Solved
 from packlight.shrink.layers import put
 from packlight.shrink.search import Point, search
@@ -154,11 +157,14 @@ class Shares:
     Args:
         teaching: what is taught, and how long.
         grids: of the job's network, or of that network with layers in factors.
+        found: where the search without training ended.
     """
 
-    def __init__(self, teaching: Teaching, grids: Quantizing) -> None:
+    def __init__(self, teaching: Teaching, grids: Quantizing, found: Point) -> None:
         self.teaching, self.job = teaching, teaching.job
+        self.following = grids if isinstance(grids, Following) else None
         self.grids = Quantizing(grids.assembly, grids.prepared, self.job.workers)
+        self.found = found
         self.at_once = Levels(teaching, grids.assembly)
 
     def __call__(self, size: int, steps: int, stage: str) -> Point:
@@ -208,18 +214,27 @@ class Shares:
 
     def _unrounded(self, size: int) -> list[Columns]:
         """The layers, as coarse as they fit when they are rounded at once; [] if they never do."""
+        coarseness = self._coarseness(size)
+        if not coarseness:
+            return []
+        prepared = self.following.aimed(coarseness) if self.following else self.grids.prepared
+        solved = grid_search.each(prepared, self.job.workers)(grid_search.solve, coarseness)
+        pairs = zip(prepared, solved, strict=True)
+        return [Columns.of(one, coarseness, guide) for one, guide in pairs]
+
+    def _coarseness(self, size: int) -> float | None:
+        """At which the layers, rounded at once, make a file of a size; None if they never do."""
+        visit, budget = self.found.visit, self.job.budget
+        if budget.sized and budget.fits(visit.packed_bytes, visit.bytes):
+            return visit.coarseness
 
         def build(coarseness: float) -> Point:
             return self.job.measuring.point(self.grids.forms(coarseness), coarseness)
 
         budget = Budget(target_size=size)
         start, last = self.grids.start, self.grids.last
-        point = search(build, self.job.measuring.drop, budget, start, last).point
-        if point.visit.packed_bytes > size:
-            return []
-        assert isinstance(point.form, Integers)
-        pairs = zip(self.grids.prepared, point.form.solved, strict=True)
-        return [Columns.of(one, point.visit.coarseness, guide) for one, guide in pairs]
+        visit = search(build, self.job.measuring.drop, budget, start, last).point.visit
+        return visit.coarseness if visit.packed_bytes <= size else None
 
     def _dear_enough(self, layers: Sequence[Columns], size: int) -> float:
         """The factor on the price of bits at which what is left fits, if it were rounded now."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from packlight import data as samples_of
 from packlight.coding.packing import compress
@@ -267,22 +266,24 @@ class Job:
         """
         batches = self.measuring.tensors(self.split.fit)
 
-        def solved_in_order(coarseness: float) -> list[Solved]:
-            def compute() -> list[dict[str, Any]]:
-                with self.progress.stage("solve in order", len(grids.prepared)) as tick:
-                    solved = on_one_thread(
-                        *(solve_in_order, network, grids.assembly, grids.prepared),
-                        *(before(coarseness), coarseness, batches),
-                        solve=solve,
-                        folder=self.stages.folder,
-                        tick=tick,
-                    )
-                return [one.state() for one in solved]
+        def run(coarseness: float) -> tuple[list[Prepared], list[Solved]]:
+            with self.progress.stage("solve in order", len(grids.prepared)) as tick:
+                return on_one_thread(
+                    *(solve_in_order, network, grids.assembly, grids.prepared),
+                    *(before(coarseness), coarseness, batches),
+                    solve=solve,
+                    folder=self.stages.folder,
+                    tick=tick,
+                )
 
-            stored = self.stages.run(f"{stage}in-order-{coarseness:.6g}", compute)
+        def solved(coarseness: float) -> list[Solved]:
+            stored = self.stages.run(
+                f"{stage}in-order-{coarseness:.6g}",
+                lambda: [one.state() for one in run(coarseness)[1]],
+            )
             return [Solved.of(state) for state in stored]
 
-        return Following(grids, solved_in_order)
+        return Following(grids, solved, lambda coarseness: run(coarseness)[0])
 
     def _revised(self, grids: Quantizing) -> tuple[Quantizing, Found] | None:
         """The earlier version changed where that pays, if one that meets the budget is near it."""
@@ -356,7 +357,7 @@ class Job:
         if self.effort != "fast":
             teaching = Teaching(self)
             if isinstance(move, Quantizing) and not move.assembly.floats:
-                found, safer = teaching.go_on(found, Shares(teaching, move))
+                found, safer = teaching.go_on(found, Shares(teaching, move, found.point))
             elif isinstance(move, DeepCompression):
                 found, safer = teaching.go_on(found, InOrder(teaching, move))
         point, visited = found.point, found.visited

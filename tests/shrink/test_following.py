@@ -75,7 +75,7 @@ def test_layers_in_order_are_those_of_the_slow_way(module):
     network, assembly, prepared, samples = _ready(module)
     coarseness = 3 * float(np.median([one.finest for one in prepared]))
     alone = [grid_search.solve(one, coarseness) for one in prepared]
-    quick = following.solve_in_order(network, assembly, prepared, alone, coarseness, samples)
+    aimed, quick = following.solve_in_order(network, assembly, prepared, alone, coarseness, samples)
     slow = reference.in_order(
         network, assembly, prepared, alone, coarseness, samples, following.RIDGES
     )
@@ -85,6 +85,8 @@ def test_layers_in_order_are_those_of_the_slow_way(module):
             assert one.bias == pytest.approx(other.bias, abs=2e-3)
         assert one.levels.shape == first.levels.shape
     assert any((one.levels != first.levels).any() for one, first in zip(quick, alone, strict=True))
+    for one, wanted in zip(quick, aimed, strict=True):  # what the layers were solved from
+        np.testing.assert_array_equal(grid_search.solve(wanted, coarseness).levels, one.levels)
 
 
 def test_moved_rows_are_those_of_ridge_regression():
@@ -136,7 +138,7 @@ def test_answers_are_nearer_on_samples_that_were_not_looked_at(module):
     coarseness = 8 * float(np.median([one.finest for one in prepared]))
     alone = [grid_search.solve(one, coarseness) for one in prepared]
     before = _error(network, assembly, alone, others)
-    found = following.solve_in_order(network, assembly, prepared, alone, coarseness, samples)
+    _, found = following.solve_in_order(network, assembly, prepared, alone, coarseness, samples)
     assert _error(network, assembly, found, others) < 0.9 * before
 
 
@@ -145,7 +147,7 @@ def test_a_layer_whose_inputs_are_not_seen_keeps_its_solution():
     coarseness = 4 * float(np.median([one.finest for one in prepared]))
     alone = [grid_search.solve(one, coarseness) for one in prepared]
     blind = [*prepared[:1], replace(prepared[1], factors=[]), *prepared[2:]]
-    found = following.solve_in_order(network, assembly, blind, alone, coarseness, samples)
+    _, found = following.solve_in_order(network, assembly, blind, alone, coarseness, samples)
     assert found[1] is alone[1]
     assert found[2] is not alone[2]
 

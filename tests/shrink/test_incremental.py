@@ -86,7 +86,7 @@ def test_dearer_bits_make_a_smaller_layer(prepared):
 
 @pytest.fixture
 def brief(monkeypatch):
-    monkeypatch.setitem(teaching.SAMPLES, "normal", 10_000)
+    monkeypatch.setitem(teaching.SAMPLES, "normal", 5_000)
     monkeypatch.setattr(incremental, "SHARES", (0.6, 1.0))
     briefly(monkeypatch)
 
