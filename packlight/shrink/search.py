@@ -1,4 +1,4 @@
-"""Find the coarseness that meets the budget, by bisection on what was written.
+"""Find the coarseness that meets the budget, between what was written and what would follow.
 
 A coarser grid makes a smaller file and a less exact network, and so does the coarseness of any
 other move. With a bound on size the finest grid that meets it is wanted; with a bound on the drop
@@ -20,6 +20,7 @@ GROWTH = 2.0  # factor between trials until the answer is bracketed
 CLOSE_SIZE = 0.995  # of the bound: a file this near to it is near enough
 CLOSE_COARSENESS = 1.03  # between the last two trials
 TRIALS = 18
+INNER = 0.02  # of the way between two trials: nearer to either is no news
 FINEST_PART = 64  # of the start: what is finer is no different from the finest
 LOOKS = 4  # trials of `go_on`
 NEAR_SIZE = 0.99  # there, as each takes long
@@ -93,7 +94,7 @@ def search(
 
     if budget.sized:
         size = "target_size" if budget.target_size is not None else "target_installed_size"
-        point, bound = _finest_that_fits(at, budget, start, last)
+        point, bound = _finest_that_fits(at, visited, budget, start, last)
         return Found(point, visited, size if bound else "none")
     if budget.max_drop is None:
         return Found(at(0.0), visited, "max_ram" if budget.speedup is None else "speedup")
@@ -135,8 +136,9 @@ def go_on(
                 break
         else:
             missed = coarseness
-        if budget.target_size is not None and budget.target_installed_size is None:
-            coarseness = _towards(budget.target_size, visited)
+        foretold = _foretold(budget, visited)
+        if foretold:
+            coarseness = foretold
         elif met and missed:
             coarseness = float(np.sqrt(met * missed))
         else:
@@ -144,14 +146,20 @@ def go_on(
     return best, visited
 
 
-def _towards(size: int, visited: list[Visit]) -> float:
-    """Where the packed file should be as large as it may be: a line through the last two trials."""
+def _foretold(budget: Budget, visited: list[Visit]) -> float | None:
+    """Where the packed file should be as large as it may be: a line through the last two trials.
+
+    Returns:
+        None where other sizes are bounded, of which nothing is foretold.
+    """
+    if budget.target_size is None or budget.target_installed_size is not None:
+        return None
     last, power = visited[-1], SHRINKS
-    if len(visited) > 1:
+    if len(visited) > 1 and visited[-2].coarseness > 0:
         before = visited[-2]
         sizes = np.log(before.packed_bytes / last.packed_bytes)
         power = float(np.clip(sizes / np.log(last.coarseness / before.coarseness), 0.2, 2.0))
-    wanted = size * (1 + CLOSE_SIZE) / 2
+    wanted = budget.target_size * (1 + CLOSE_SIZE) / 2
     return float(last.coarseness * (last.packed_bytes / wanted) ** (1 / power))
 
 
@@ -160,28 +168,42 @@ def _size(point: Point) -> int:
 
 
 def _finest_that_fits(
-    at: Callable[[float], Point], budget: Budget, start: float, last: float
+    at: Callable[[float], Point],
+    visited: list[Visit],
+    budget: Budget,
+    start: float,
+    last: float,
 ) -> tuple[Point, bool]:
     def fits(point: Point) -> bool:
         return budget.fits(point.visit.packed_bytes, point.visit.bytes)
+
+    def between(low: float, high: float, usual: float) -> float:
+        return float(np.clip(_foretold(budget, visited) or usual, low, high))
 
     finest = at(0.0)
     if fits(finest):
         return finest, False
     # coarser until it fits; once a larger step makes no smaller file, nothing will
-    too_fine, coarse = 0.0, start
+    too_fine, coarse, smaller = 0.0, start, True
     best = at(coarse)
     while not fits(best):
-        too_fine, coarse = coarse, coarse * GROWTH
+        too_fine, coarse, most = coarse, coarse * GROWTH, coarse * GROWTH
+        if smaller:
+            coarse = between(too_fine * CLOSE_COARSENESS, most, most)
         following = at(coarse)
-        if not following.visit.packed_bytes < 0.995 * best.visit.packed_bytes and too_fine > last:
+        smaller = following.visit.packed_bytes < 0.995 * best.visit.packed_bytes
+        if not smaller and too_fine > last and coarse == most:
             return min(best, following, key=lambda point: point.visit.packed_bytes), True
         best = following
     low = too_fine or start / GROWTH
-    for _ in range(TRIALS):
+    for trial in range(TRIALS):
         if _close(best, budget) or (too_fine and coarse / low < 1.002):
             break
-        middle = float(np.sqrt(low * coarse)) if too_fine else low
+        middle = low
+        if too_fine:
+            middle, inner = float(np.sqrt(low * coarse)), (coarse / low) ** INNER
+            if trial % 3 < 2:  # a line may lead to the same end again and again
+                middle = between(low * inner, coarse / inner, middle)
         point = at(middle)
         if not fits(point):
             low = too_fine = middle

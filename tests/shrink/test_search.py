@@ -39,6 +39,13 @@ def test_a_size_gets_the_finest_grid_that_meets_it(target, start):
     assert len(made.asked) <= 32
 
 
+@pytest.mark.parametrize("start", [0.3, 2.0, 9.0])
+def test_a_size_is_foretold_from_those_before(start):
+    made = Made()
+    search(made.build, made.drop, Budget(target_size=20_000), start)
+    assert len(made.asked) <= 8
+
+
 def test_a_generous_size_gets_the_finest_grid_at_once():
     made = Made()
     found = search(made.build, made.drop, Budget(target_size=10**6), start=0.01)
@@ -47,8 +54,10 @@ def test_a_generous_size_gets_the_finest_grid_at_once():
 
 
 def test_an_impossible_size_ends_at_the_smallest_there_is():
-    found = search(Made().build, Made.drop, Budget(target_size=FLOOR - 1), start=0.01)
+    made = Made()
+    found = search(made.build, made.drop, Budget(target_size=FLOOR - 1), start=0.01)
     assert found.point.visit.packed_bytes < FLOOR + 1_000
+    assert len(made.asked) <= 32
 
 
 @pytest.mark.parametrize("start", [0.01, 50.0])
