@@ -53,7 +53,6 @@ DEFAULTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 STEP, SHORT_STEP = 0.87, 0.75  # from one size asked of ours to the next
 PEER_SECONDS = 1200  # for all settings of one peer
 MOST = 1 / 3  # of the original's bytes: larger networks are hardly compressed
-SATURATED = 0.9  # of the size asked for: finer grids than these are not made
 GOAL = 0.7  # of the best peer's bytes: where ours took more, it is asked for this as well
 WAYS: Mapping[str, dict[str, str]] = {
     "int8": {},
@@ -197,15 +196,16 @@ def measure(
     for way in WAYS:
         wanted = near if way != "shared floats" else _unmatched(near, ours, judges.whole)
         for target in ladder(wanted, judges.whole, step):
-            ours.append(_fitted(subject, way, target, folder / "packlight", judges))
+            point, finest = _fitted(subject, way, target, folder / "packlight", judges)
+            ours.append(point)
             yield record()
-            if ours[-1].size < SATURATED * target:
+            if finest:
                 break
     metric, whole = next(iter(judges.whole.items()))
     for found in match(near, ours, metric, whole):
         if found.ratio is None or found.ratio > GOAL:
             target = round(GOAL * found.peer.size)
-            ours.append(_fitted(subject, FINEST, target, folder / "packlight", judges))
+            ours.append(_fitted(subject, FINEST, target, folder / "packlight", judges)[0])
             yield record()
 
 
@@ -225,8 +225,10 @@ def _unmatched(theirs: list[Point], ours: list[Point], metrics: dict[str, float]
     ]
 
 
-def _fitted(subject: Subject, way: str, target: int, folder: Path, judges: Judges) -> Point:
-    """Ours at a size, in one of `WAYS`."""
+def _fitted(
+    subject: Subject, way: str, target: int, folder: Path, judges: Judges
+) -> tuple[Point, bool]:
+    """Ours at a size, in one of `WAYS`, and whether it is on the finest grids there are."""
     try:
         result = packlight.fit(
             subject.model,
@@ -242,7 +244,8 @@ def _fitted(subject: Subject, way: str, target: int, folder: Path, judges: Judge
     except BudgetNotMet as problem:
         result = problem.nearest
     size = result.packed.stat().st_size
-    return judges.point("packlight", way, size, result.model)
+    point = judges.point("packlight", way, size, result.model)
+    return point, result.report["binding"] == "none"
 
 
 def _job(folder: Path, model: Path, fit: samples_of.Samples, names: list[str]) -> Path:

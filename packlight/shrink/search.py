@@ -23,6 +23,7 @@ TRIALS = 18
 INNER = 0.02  # of the way between two trials: nearer to either is no news
 FINEST_PART = 64  # of the start: what is finer is no different from the finest
 LOOKS = 4  # trials of `go_on`
+LOOKS_FORETOLD = 6  # of them where sizes are foretold: so many only where they jump
 NEAR_SIZE = 0.99  # there, as each takes long
 STRIDES = 1.03, 1.2  # between them: sizes are known well, drops are not
 SHRINKS = (
@@ -119,7 +120,7 @@ def go_on(
     visited: list[Visit] = []
     best: Point | None = None
     met = missed = 0.0  # the last coarseness that met the budget, and that did not
-    for _ in range(LOOKS):
+    for _ in range(LOOKS_FORETOLD if _foretells(budget) else LOOKS):
         point = build(coarseness)
         visited.append(point.visit)
         if budget.sized:
@@ -137,13 +138,19 @@ def go_on(
         else:
             missed = coarseness
         foretold = _foretold(budget, visited)
-        if foretold:
+        between = float(np.sqrt(met * missed))
+        if foretold and (not between or min(met, missed) < foretold < max(met, missed)):
             coarseness = foretold
-        elif met and missed:
-            coarseness = float(np.sqrt(met * missed))
+        elif between:
+            coarseness = between
         else:
             coarseness *= onwards if good else 1 / onwards
     return best, visited
+
+
+def _foretells(budget: Budget) -> bool:
+    """Whether the packed size alone is bounded, which follows from coarseness."""
+    return budget.target_size is not None and budget.target_installed_size is None
 
 
 def _foretold(budget: Budget, visited: list[Visit]) -> float | None:
@@ -152,7 +159,7 @@ def _foretold(budget: Budget, visited: list[Visit]) -> float | None:
     Returns:
         None where other sizes are bounded, of which nothing is foretold.
     """
-    if budget.target_size is None or budget.target_installed_size is not None:
+    if budget.target_size is None or not _foretells(budget):
         return None
     last, power = visited[-1], SHRINKS
     if len(visited) > 1 and visited[-2].coarseness > 0:

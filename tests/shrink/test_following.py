@@ -207,6 +207,15 @@ def test_going_on_from_any_side_takes_few_trials(begins, power):
     assert found.visit.packed_bytes == largest
 
 
+def test_going_on_finds_its_way_across_a_jump():
+    def build(coarseness: float) -> Point:  # as LeNet-5 in 4.5 KB, whose neurons die together
+        return _point((700 if coarseness > 0.9 else 1150) / coarseness**0.9, coarseness)
+
+    found, _ = go_on(build, lambda _: 0.0, Budget(target_size=1000), 1.0)
+    assert found is not None
+    assert found.visit.packed_bytes > 740
+
+
 def test_going_on_minds_the_installed_size_too():
     sizes = iter([(900, 1200), (880, 1100), (860, 990), (870, 1020)])
 
