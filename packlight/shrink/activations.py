@@ -38,6 +38,7 @@ from packlight.types import Array
 TOP = 255  # uint8
 BINS = 4096  # on either side of zero
 LEAST_POWER = -100  # of two: values that are smaller are as good as zero
+LARGEST = 2.0**120  # twice that and more is no float32
 
 _MOVERS = (
     aten.max_pool1d,
@@ -189,10 +190,10 @@ class Histogram:
         self.counts = np.zeros(2 * BINS, dtype=np.int64)
 
     def add(self, values: Tensor) -> None:
-        """Count values; what is not finite is passed over."""
+        """Count values; what is not finite, or hardly, is passed over."""
         low, high = (float(end) for end in values.aminmax())
-        if not np.isfinite([low, high]).all():
-            values = values[values.isfinite()]
+        if not max(-low, high) < LARGEST:  # nor a number, perhaps
+            values = values[values.abs() < LARGEST]
             low, high = (float(end) for end in values.aminmax()) if len(values) else (0.0, 0.0)
         seen = Histogram()
         seen.low, seen.high = min(low, 0.0), max(high, 0.0)

@@ -100,7 +100,8 @@ def test_a_histogram_that_grows_counts_what_is_counted_at_once(scales):
 
 def test_what_is_not_finite_is_not_counted():
     seen = Histogram()
-    seen.add(torch.tensor([np.nan, np.inf, -np.inf, 0.5, -0.25]))
+    seen.add(torch.tensor([np.nan, np.inf, -np.inf, 3e38, 0.5, -0.25]))
+    seen.add(torch.tensor([-3e38]))
     seen.add(torch.tensor([np.nan]))
     assert (seen.low, seen.high, seen.counts.sum()) == (-0.25, 0.5, 2)
 
