@@ -14,8 +14,10 @@ import pytest
 
 import packlight
 from packlight import files
+from packlight.data import open_data, split
 from packlight.errors import BadInput
 from packlight.progress import Progress
+from packlight.shrink.fit import _fingerprint
 
 
 def test_a_folder_with_files_is_never_overwritten_unless_forced(model, data, tmp_path):
@@ -63,6 +65,21 @@ def test_a_killed_fit_leaves_nothing_half_written_and_goes_on(model, data, tmp_p
     assert any("resumed: grids, fallback, curvature" in text for text in loud.said)
     assert not (out / ".packlight").exists()
     assert os.path.exists(out / "model.onnx")
+
+
+def test_a_fit_goes_on_from_the_same_samples_alone(model, data):
+    images = data[0][:100].copy()
+    inputs = packlight.load(model).inputs
+
+    def told(images: np.ndarray) -> str:
+        return _fingerprint(split(open_data(images, inputs), 60).fit)
+
+    before = told(images)
+    assert told(images.copy()) == before
+    changed = {
+        told(np.where(np.arange(100)[:, None, None, None] == n, 0, images)) for n in range(100)
+    }
+    assert len(changed) == 61  # each of those that are fitted on, and none of the others
 
 
 class Loud(Progress):
