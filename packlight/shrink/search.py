@@ -194,9 +194,8 @@ def _finest_that_fits(
     too_fine, coarse, smaller = 0.0, start, True
     best = at(coarse)
     while not fits(best):
-        too_fine, coarse, most = coarse, coarse * GROWTH, coarse * GROWTH
-        if smaller:
-            coarse = between(too_fine * CLOSE_COARSENESS, most, most)
+        too_fine, most = coarse, coarse * GROWTH
+        coarse = between(coarse * CLOSE_COARSENESS, most, most) if smaller else most
         following = at(coarse)
         smaller = following.visit.packed_bytes < 0.995 * best.visit.packed_bytes
         if not smaller and too_fine > last and coarse == most:
