@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,15 @@ def test_the_section_is_written_from_what_is_kept(tmp_path: Path) -> None:
     assert "old" not in text
     assert "85.7 %" in text
     assert "60 to 60 %" in text
+
+
+def test_the_page_says_what_its_records_say(tmp_path: Path) -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    for part in (FOLDER, "results"):
+        shutil.copytree(docs / part, tmp_path / part)
+    shutil.copy(docs / PAGE, tmp_path)
+    publish(tmp_path)
+    assert (tmp_path / PAGE).read_text() == (docs / PAGE).read_text()
 
 
 def test_what_changed_is_told_at_the_same_points_of_peers() -> None:
