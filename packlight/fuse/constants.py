@@ -1,6 +1,7 @@
 """Compute once what depends on no input.
 
-1. A call whose tensors are all weights or constants becomes a weight.
+1. A call whose tensors are all weights or constants becomes a weight; of a call with several
+   results, as of a weight cut into its gates, each becomes one.
 2. It keeps the name of its weight when it is that weight's only reader, so that a transposed or
    reshaped `fc.weight` is still called `fc.weight`.
 
@@ -9,6 +10,9 @@ dequantisations, whose integers are the point.
 """
 
 from __future__ import annotations
+
+import operator
+from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -28,32 +32,33 @@ def fold_constants(network: Network) -> int:
     module = network.module
     count = 0
     for node in list(module.graph.nodes):
-        if node.op != "call_function" or not _is_constant(node):
+        call = node.args[0] if is_call(node, operator.getitem) else node
+        if not isinstance(call, fx.Node) or not _is_constant(call):
             continue
         value = _value(module, node)
-        weights = [source for source in node.all_input_nodes if is_weight(source)]
+        weights = [source for source in call.all_input_nodes if is_weight(source)]
         if value is None or value.numel() > max(
             _SMALL, sum(value_of(module, weight).numel() for weight in weights)
         ):
             continue
-        readers = weights[0].users if len(weights) == 1 else {}
+        alone = len(weights) == 1 and len(weights[0].users) == 1
         trainable = any(value_of(module, weight).requires_grad for weight in weights)
-        if len(readers) == 1:
+        if alone and (call is node or len(call.users) == 1):
             name = str(weights[0].target)
         else:
             name = free_name(module, f"constant_{node.name}")
         folded = add_weight(module, node, name, value, trainable=trainable)
         node.replace_all_uses_with(folded)
-        module.graph.erase_node(node)
-        for weight in weights:
-            if not weight.users:
-                module.graph.erase_node(weight)
+        for gone in dict.fromkeys([node, call, *weights]):
+            if not gone.users:
+                module.graph.erase_node(gone)
         count += 1
     return count
 
 
 def _is_constant(node: fx.Node) -> bool:
-    if is_call(node, *_KEPT) or not isinstance(node.target, torch._ops.OpOverload):
+    called = node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload)
+    if not called or is_call(node, *_KEPT):
         return False
     if not all(is_weight(source) for source in node.all_input_nodes):
         return False
@@ -62,9 +67,16 @@ def _is_constant(node: fx.Node) -> bool:
 
 
 def _value(module: fx.GraphModule, node: fx.Node) -> Tensor | None:
+    if is_call(node, operator.getitem):
+        value = _results(module, node.args[0])[node.args[1]]
+    else:
+        value = _results(module, node)
+    return value.contiguous() if isinstance(value, Tensor) else None
+
+
+def _results(module: fx.GraphModule, node: fx.Node) -> Any:
     args, kwargs = fx.node.map_arg(
         (node.args, node.kwargs), lambda source: value_of(module, source)
     )
     with torch.no_grad():
-        value = node.target(*args, **kwargs)
-    return value.contiguous() if isinstance(value, Tensor) else None
+        return node.target(*args, **kwargs)

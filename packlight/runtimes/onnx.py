@@ -20,6 +20,7 @@ import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
+from onnx_ir.passes.common import NameFixPass
 from onnxscript import ir, optimizer
 from torch._ops import OpOverload
 
@@ -120,6 +121,7 @@ def to_proto(network: Network, *, keep_norms: bool = False) -> onnx.ModelProto:
                 verbose=False,
             )
             assert exported is not None
+            NameFixPass()(exported.model)  # torch calls values as it likes, weights or not
             norms = [node for node in exported.model.graph if keep_norms and node.op_type == NORM]
             for node in norms:
                 node.domain = _UNKNOWN  # to the optimizer, which leaves it alone

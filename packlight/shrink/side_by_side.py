@@ -104,7 +104,9 @@ class _Run:
         constants = self._constants(interpreter, stretch)
         self._at = stop
         self._wanted.discard(node)
-        going_on = {one.name: one for one in self._nodes[:stop] if self._goes_on(one)}
+        # inputs may stand anywhere in a graph, and all have their values from the beginning
+        known = (one for one in self._nodes if one.op == "placeholder" or self._place[one] < stop)
+        going_on = {one.name: one for one in known if self._goes_on(one)}
         by_name = {one.name: one for one in self._nodes}
 
         def advance(values: Values) -> tuple[Values, Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 import pytest
 import torch
 from torch import nn
@@ -11,6 +13,7 @@ from packlight.fuse.moves import compose_moves
 from packlight.fuse.repeats import drop_repeats
 from packlight.graph import aten, is_call, quantized
 from packlight.network import Network
+from packlight.shrink.layers import find_layers
 from tests.networks import images, settled
 
 F = nn.functional
@@ -154,3 +157,30 @@ def test_numbers_are_rounded_once_to_a_grid(function, left):
     made = fused(network, tolerance=0)
     assert count(made, quantized.quantize_per_tensor) == left
     assert drop_repeats(made.copy()) == 0
+
+
+class Gated(nn.Module):
+    """Gates in another order than the recurrent layer has them, one of them read twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        gates = nn.GRU(3, 4, batch_first=True)
+        self.w, self.r = gates.weight_ih_l0, gates.weight_hh_l0
+        self.w_bias, self.r_bias = gates.bias_ih_l0, gates.bias_hh_l0
+
+    def forward(self, image):
+        reset, update, new = self.w.chunk(3)
+        first, second, third = self.r.split(4)
+        parameters = [torch.cat([update, reset, new]), torch.cat([second, first, third])]
+        x = image.mean(3).transpose(1, 2)
+        state = x.new_zeros(1, x.shape[0], 4)
+        biases = [self.w_bias, self.r_bias]
+        y, _ = torch.gru(x, state, [*parameters, *biases], True, 1, 0.0, False, False, True)
+        return y + new.sum()
+
+
+def test_weights_cut_into_gates_and_joined_again_are_weights():
+    network = fused(Network.from_module(Gated().eval(), (images(2),)))
+    assert count(network, aten.chunk, aten.split, aten.cat) == 0
+    assert count(network, operator.getitem) == 1  # of what the layer gives
+    assert {(12, 3), (12, 4)} <= {layer.shape for layer in find_layers(network)}

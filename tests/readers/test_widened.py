@@ -103,6 +103,56 @@ def test_there_and_back_it_is_the_same_weight(kind, axis, scales, zero, tmp_path
     assert weigh(tmp_path / "wide.onnx").totals.bytes < 4 * before.graph.initializer[0].ByteSize()
 
 
+@pytest.mark.parametrize(("kind", "gates"), [("RNN", 1), ("GRU", 3), ("LSTM", 4)])
+def test_recurrent_layers_get_their_weights_once(kind, gates, tmp_path):
+    """Both directions' weights in integers, cut into gates and put together again."""
+    hidden, features = 4, 3
+    tensors = {"start": [0], "cut": [hidden], "end": [gates * hidden], "axis": [0]}
+    held = [numpy_helper.from_array(np.int64(value), name) for name, value in tensors.items()]
+    nodes = []
+    for name, columns in (("w", features), ("r", hidden)):
+        ways = []
+        for way in ("there", "back"):
+            one = f"{name}_{way}"
+            levels = RNG.integers(-127, 128, (gates * hidden, columns)).astype(np.int8)
+            scales = np.float32(RNG.uniform(0.01, 0.02, gates * hidden))
+            held += [
+                numpy_helper.from_array(levels, one),
+                numpy_helper.from_array(scales, f"{one}_s"),
+            ]
+            nodes += [
+                helper.make_node("DequantizeLinear", [one, f"{one}_s"], [f"{one}_f"], axis=0),
+                helper.make_node("Slice", [f"{one}_f", "start", "cut", "axis"], [f"{one}_1"]),
+                helper.make_node("Slice", [f"{one}_f", "cut", "end", "axis"], [f"{one}_2"]),
+                helper.make_node("Concat", [f"{one}_2", f"{one}_1"], [f"{one}_o"], axis=0),
+                helper.make_node("Unsqueeze", [f"{one}_o", "axis"], [f"{one}_u"]),
+            ]
+            ways.append(f"{one}_u")
+        nodes.append(helper.make_node("Concat", ways, [name], axis=0))
+    nodes.append(
+        helper.make_node(
+            kind, ["x", "w", "r"], ["y"], hidden_size=hidden, direction="bidirectional"
+        )
+    )
+    graph = helper.make_graph(
+        nodes,
+        "layer",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [5, 2, features])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [5, 2, 2, hidden])],
+        held,
+    )
+    before = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    wide = onnx.ModelProto.FromString(before.SerializeToString())
+    assert widen(wide.graph) == 4
+    x = np.random.default_rng(1).normal(size=(5, 2, features)).astype(np.float32)
+    wanted = onnxruntime.InferenceSession(before.SerializeToString()).run(None, {"x": x})
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "loaded.onnx")
+    made = onnxruntime.InferenceSession(wide.SerializeToString(), options).run(None, {"x": x})
+    np.testing.assert_allclose(made[0], wanted[0], atol=1e-6)  # as of `assert_same`
+    assert operators(onnx.load(tmp_path / "loaded.onnx")) == [kind]
+
+
 def large() -> onnx.ModelProto:
     """A product with 16,000 integers, all but one of them in four bits."""
     model = network(kind="MatMul", scales=0)

@@ -38,6 +38,35 @@ def test_names_and_metadata_survive():
     assert {"conv1.weight", "fc.bias"} <= {tensor.name for tensor in model.graph.initializer}
 
 
+class _Numbered(nn.Module):
+    """Weights that are called as torch calls the values that it computes on the way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1, groups=4)
+        for number in range(12):
+            self.register_parameter(f"val_{number}", nn.Parameter(torch.randn(8, 1, 1)))
+
+    def forward(self, image):
+        x = self.first(image)
+        for number in range(12):
+            x = nn.functional.prelu(x + getattr(self, f"val_{number}"), self.val_0.flatten())
+        n, c, h, w = x.shape
+        shuffled = x.reshape(n, 4, 2, h, w).transpose(1, 2).reshape(n, c, h, w)
+        return self.second(shuffled).mean((2, 3))
+
+
+def test_weights_may_be_called_as_torch_calls_values():
+    network = Network.from_module(settled(_Numbered()), (images(2),))
+    model = onnx_file.to_proto(network)
+    onnx.checker.check_model(model, full_check=True)
+    names = {f"val_{number}" for number in range(12)}
+    assert names <= {tensor.name for tensor in model.graph.initializer}
+    x = images(3, seed=3)
+    made = Session(model.SerializeToString())(x.numpy())[0]
+    np.testing.assert_allclose(made, network(x)[0].detach(), atol=1e-5)
+
+
 class _Anchored(nn.Module):
     """Gives its input, a value and a stored tensor, the last two twice."""
 

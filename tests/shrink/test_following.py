@@ -37,6 +37,20 @@ class Transposed(nn.Module):
         return self.mix(torch.cat([second, first], 1).mean((2, 3)))
 
 
+class Pair(nn.Module):
+    """A second input that is read only after a layer has read the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Conv2d(3, 6, 3)
+        self.other = nn.Conv2d(3, 4, 3)
+        self.both = nn.Linear(10, 4)
+
+    def forward(self, image, second):
+        seen = torch.relu(self.one(image)), torch.relu(self.other(second))
+        return self.both(torch.cat(seen, 1).mean((2, 3)))
+
+
 @pytest.fixture(autouse=True)
 def no_file(monkeypatch):
     """Assemblies without their ONNX file, which nothing here reads."""
@@ -46,11 +60,12 @@ def no_file(monkeypatch):
 def _ready(module: nn.Module, count: int = 24):
     """A network, its assembly, its layers prepared, and samples of four."""
     images = torch.rand(count, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-    network = fuse(Network.from_module(settled(module), (images[:2],))).network
+    inputs = (images, images.flip(0)) if isinstance(module, Pair) else (images,)
+    network = fuse(Network.from_module(settled(module), tuple(one[:2] for one in inputs))).network
     layers = find_layers(network)
-    samples = [(part,) for part in images.split(4)]
+    samples = list(zip(*(one.split(4) for one in inputs), strict=True))
     watched = network.copy()
-    singles = [(image[None],) for image in images]
+    singles = list(zip(*(one.split(1) for one in inputs), strict=True))
     found = curvature.collect(
         watched, find_layers(watched), singles, curvature.projection_loss([1.0])
     )
@@ -70,7 +85,7 @@ def _error(network: Network, assembly, solved, samples) -> float:
         )
 
 
-@pytest.mark.parametrize("module", [Plain(), Blocks(), Transposed()])
+@pytest.mark.parametrize("module", [Plain(), Blocks(), Transposed(), Pair()])
 def test_layers_in_order_are_those_of_the_slow_way(module):
     network, assembly, prepared, samples = _ready(module)
     coarseness = 3 * float(np.median([one.finest for one in prepared]))

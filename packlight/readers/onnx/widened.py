@@ -18,6 +18,8 @@ from onnx import TensorProto, helper, numpy_helper
 from packlight.readers.onnx.file import STANDARD, drop_unread, opset_of, readers_of
 
 _KERNELS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_RECURRENT = ("GRU", "LSTM", "RNN")  # in floats, whatever their input is
+_MOVES = ("Transpose", "Slice", "Concat", "Unsqueeze")  # as gates and directions are put together
 _FIRST_OPSET = 13  # whose DequantizeLinear has scales by channel
 
 
@@ -104,16 +106,18 @@ def _grid(
 def _in_floats(
     weight: str, readers: Mapping[str, Sequence[onnx.NodeProto]], makers: Mapping[str, str]
 ) -> bool:
-    """Whether every reader of a weight is a kernel whose input is not on a grid."""
+    """Whether every reader of a weight is a kernel that computes in floats."""
+
+    def reads(one: onnx.NodeProto) -> bool:
+        if one.op_type in _MOVES:
+            return _in_floats(one.output[0], readers, makers)
+        if one.op_type in _RECURRENT:
+            return weight in one.input[1:3]
+        on_grid = makers.get(one.input[0]) == "DequantizeLinear"
+        return one.op_type in _KERNELS and one.input[1] == weight and not on_grid
+
     kernels = readers.get(weight, ())
-    return bool(kernels) and all(
-        _in_floats(one.output[0], readers, makers)
-        if one.op_type == "Transpose"
-        else one.op_type in _KERNELS
-        and one.input[1] == weight
-        and makers.get(one.input[0]) != "DequantizeLinear"
-        for one in kernels
-    )
+    return bool(kernels) and all(map(reads, kernels))
 
 
 def _is(node: onnx.NodeProto, kind: str, inputs: int = 1) -> bool:
