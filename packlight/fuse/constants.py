@@ -4,6 +4,7 @@
    results, as of a weight cut into its gates, each becomes one.
 2. It keeps the name of its weight when it is that weight's only reader, so that a transposed or
    reshaped `fc.weight` is still called `fc.weight`.
+3. What several places compute alike is one weight: steps of a loop share theirs.
 
 Left alone: random operators, values that would grow the file (an expanded or tiled weight), and
 dequantisations, whose integers are the point.
@@ -31,10 +32,16 @@ def fold_constants(network: Network) -> int:
     """Apply the rules; returns how many nodes went away."""
     module = network.module
     count = 0
+    twins: set[fx.Node] = set()
     for node in list(module.graph.nodes):
         call = node.args[0] if is_call(node, operator.getitem) else node
-        if not isinstance(call, fx.Node) or not _is_constant(call):
+        if node in twins or not isinstance(call, fx.Node) or not _is_constant(call):
             continue
+        for twin in _twins(node):
+            twin.replace_all_uses_with(node)
+            module.graph.erase_node(twin)
+            twins.add(twin)
+            count += 1
         value = _value(module, node)
         weights = [source for source in call.all_input_nodes if is_weight(source)]
         if value is None or value.numel() > max(
@@ -64,6 +71,15 @@ def _is_constant(node: fx.Node) -> bool:
         return False
     schema = node.target._schema
     return torch.Tag.nondeterministic_seeded not in node.target.tags and not schema.is_mutable
+
+
+def _twins(node: fx.Node) -> list[fx.Node]:
+    """The calls that compute the same; they all come later."""
+    readers = list(node.all_input_nodes[0].users) if node.all_input_nodes else []
+    does = node.target, node.args, node.kwargs
+    return [
+        one for one in readers if one is not node and (one.target, one.args, one.kwargs) == does
+    ]
 
 
 def _value(module: fx.GraphModule, node: fx.Node) -> Tensor | None:

@@ -198,7 +198,8 @@ def fit(
 
     with progress.stage("load"):
         network = readers.load(model, example_inputs, constants=constants)
-        if not find_layers(network):
+        fused = fuse(network)  # after which weights that are computed are weights
+        if not find_layers(fused.network):
             raise BadInput(f"{_name(network)} has no weights that can be made smaller")
         dataset = samples_of.open_data(data, network.inputs, preprocess)
         weighed = weigh(network)
@@ -206,7 +207,6 @@ def fit(
         split = samples_of.split(
             dataset, calibrate, seed, _steering(macs), learning=effort != "fast"
         )
-        fused = fuse(network)
         top = ACTIVATIONS[activations]
         earlier = None if base is None else read_earlier(base, find_layers(fused.network), top)
     folder = output_folder(out or f"{_stem(network)}-fitted", force, "a fit writes")

@@ -6,13 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 import packlight
-from packlight.network import quiet_torch
+from packlight.fuse import fuse
+from packlight.network import Network, quiet_torch
+from packlight.runtimes import onnx as onnx_file
 from packlight.runtimes.onnx import _functions_read_once
+from packlight.shrink.layers import Layer, find_layers
 from tests.readers.models import disagreement, random_inputs
 
 
@@ -80,11 +84,42 @@ class Speech(nn.Module):
         return self.head(self.layer(x)[0]).log_softmax(-1)
 
 
+class Shuffle(nn.Module):
+    """Channels shuffled between groups, a slope for each channel, and a fresh batch norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.slope = nn.Conv2d(3, 16, 3, 2, 1), nn.PReLU(16)
+        self.groups = nn.Conv2d(16, 16, 1, groups=4)
+        self.norm = nn.BatchNorm2d(16)  # its mean is its bias, and its variance its scale
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.slope(self.stem(image))
+        n, c, h, w = x.shape
+        y = self.groups(x).reshape(n, 4, 4, h, w).transpose(1, 2).reshape(n, c, h, w)
+        return self.head(self.norm(x + torch.relu(y)).amax((2, 3)))
+
+
+class Attention(nn.Module):
+    """Products of matrices over three dimensions alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v = nn.Linear(4, 8), nn.Linear(4, 8), nn.Linear(4, 8)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        weights = (self.q(frames) @ self.k(frames).transpose(1, 2)).softmax(-1)
+        return weights @ self.v(frames)
+
+
 _IMAGE = (torch.randn(2, 3, 16, 16),)
 _FRAMES = (torch.randn(2, 4, 4),)
 CASES: dict[str, tuple[Callable[[], nn.Module], tuple[Tensor, ...]]] = {
     "mobile": (Mobile, _IMAGE),
     "unet": (Unet, _IMAGE),
+    "shuffle": (Shuffle, _IMAGE),
+    "attention": (Attention, _FRAMES),
     "text": (Text, (torch.randint(0, 50, (2, 6)),)),
     "lstm": (lambda: Speech(nn.LSTM), _FRAMES),
     "gru": (lambda: Speech(nn.GRU), _FRAMES),
@@ -106,7 +141,9 @@ def _export(module: nn.Module, inputs: tuple[Tensor, ...], path: Path, new: bool
 
 @pytest.mark.parametrize("new", [False, True], ids=["torchscript", "dynamo"])
 @pytest.mark.parametrize("case", CASES)
-def test_what_pytorch_exports_is_read_back(case: str, new: bool, tmp_path: Path) -> None:
+def test_what_pytorch_exports_is_read_back_and_written_again(
+    case: str, new: bool, tmp_path: Path
+) -> None:
     make, inputs = CASES[case]
     torch.manual_seed(0)
     module = make().eval()
@@ -121,3 +158,14 @@ def test_what_pytorch_exports_is_read_back(case: str, new: bool, tmp_path: Path)
     assert disagreement(network, path, random_inputs(network)) <= 1e-5
     assert network.batch is None, network.notes
     assert disagreement(network, path, random_inputs(network, 5)) <= 1e-5
+    fused = fuse(network).network
+    assert _matrices(find_layers(fused)) == _matrices(
+        find_layers(fuse(Network.from_module(module, inputs)).network)
+    )
+    written = onnx_file.write(fused, tmp_path / "written.onnx")
+    assert disagreement(network, written, random_inputs(network, 5)) <= 1e-5
+
+
+def _matrices(layers: list[Layer]) -> list[int]:
+    """Weights of each, whichever way round they are stored."""
+    return sorted(int(np.prod(layer.shape)) for layer in layers)

@@ -23,6 +23,7 @@ from packlight.network import Network
 from packlight.runtimes.onnxruntime import Session
 from packlight.shrink.measuring import Measuring
 from tests.networks import blocks, images
+from tests.readers.models import build, node
 from tests.schemas import conforms
 
 
@@ -305,3 +306,23 @@ def test_explain_blames_every_layer_with_the_bytes_that_mend_it(model, data, tmp
     assert rows[0]["bytes"] > 0
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Which layer breaks it" in page
+
+
+def test_a_network_may_compute_all_of_its_weights(tmp_path):
+    """A product and a sum over three dimensions are a layer whose weight is turned round."""
+    rng = np.random.default_rng(0)
+    weights = {"w": rng.normal(size=(24, 32)), "b": rng.normal(size=32)}
+    model = build(
+        [node("MatMul", "x w", "p"), node("Add", "p b", "y")],
+        {"x": ["n", 5, 24]},
+        ["y"],
+        {name: value.astype(np.float32) for name, value in weights.items()},
+    )
+    onnx.save(model, tmp_path / "products.onnx")
+    x = rng.normal(size=(60, 5, 24)).astype(np.float32)
+    result = packlight.fit(
+        tmp_path / "products.onnx", x, target_size="1200", calibrate=30, out=tmp_path / "out"
+    )
+    assert result.met
+    before, after = Session(str(tmp_path / "products.onnx"))(x)[0], Session(str(result.model))(x)[0]
+    assert np.square(after - before).mean() < 0.01 * np.square(before).mean()

@@ -307,12 +307,16 @@ def _checked(node: Node, result: Any) -> Known:
 
 
 def _untrained(graph: Graph) -> set[str]:
+    """The tensors that hold statistics or scales, also where they are equal to a weight.
+
+    Of equal tensors exporters keep one, and give it further names with Identity.
+    """
     names: set[str] = set()
-    for node in graph.nodes:
+    for node in reversed(_flattened(graph)[0]):
+        if node.op == "Identity" and names.intersection(node.outputs):
+            names.update(node.inputs)
         for position in _UNTRAINED.get(node.op, ()):
             names.update(node.inputs[position : position + 1])
-        for body in node.graphs():
-            names |= _untrained(body)
     return names
 
 
