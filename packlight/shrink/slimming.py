@@ -28,6 +28,7 @@ from packlight.units import show_size
 if TYPE_CHECKING:
     from packlight.shrink.job import Job
 
+NONE_TO_TAKE = "it has none that could go"
 SPREAD = 1.01  # more speed than is asked for, as the clock is read again when the file is written
 
 
@@ -48,10 +49,10 @@ def speed_up(job: Job, speedup: float) -> None:
         cost = thinning.macs_by_weight(job.network)
         _narrow(job, cost, measure, alone, "faster-")
     except narrowing.NotNarrowEnough as problem:
+        tried = f"the narrowest network tried is {problem.best * wanted:.2f} times as fast"
         raise BudgetNotMet(
-            f"a speedup of {speedup:g} can not be reached by taking out channels: the "
-            f"narrowest network tried is {problem.best * wanted:.2f} times as fast; "
-            "ask for less"
+            f"a speedup of {speedup:g} can not be reached by taking out channels: "
+            f"{tried if problem.best else NONE_TO_TAKE}; ask for less"
         ) from None
 
 
@@ -68,10 +69,10 @@ def spare_ram(job: Job, most: int) -> None:
         cost = narrowing.values_by_weight(job.network)
         _narrow(job, cost, measure, alone, "sparer-")
     except narrowing.NotNarrowEnough as problem:
+        tried = f"the narrowest network tried needs {show_size(most / (problem.best or alone))}"
         raise BudgetNotMet(
-            f"{show_size(most)} of RAM can not be reached by taking out channels: the "
-            f"narrowest network tried needs {show_size(most / max(problem.best, 1e-9))}; ask "
-            "for more"
+            f"{show_size(most)} of RAM can not be reached by taking out channels: "
+            f"{tried if problem.best else NONE_TO_TAKE}; ask for more"
         ) from None
 
 

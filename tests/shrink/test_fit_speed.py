@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 import packlight
 from packlight.errors import BadInput, BudgetNotMet
@@ -85,6 +86,14 @@ def test_what_is_timed_runs_on_the_kernels_of_what_is_written(
     assert ran == expected
     integers = sum(count for name, count in ran.kinds.items() if name.startswith("QLinear"))
     assert (integers > 0) == (kind == "int8")
+
+
+def test_a_network_without_channels_that_could_go_is_told_so(tmp_path, monkeypatch):
+    x = np.random.default_rng(0).normal(size=(90, 24)).astype(np.float32)
+    network = Network.from_module(torch.nn.Linear(24, 6), (torch.from_numpy(x[:2]),))
+    monkeypatch.setattr(Pace, "speedup", lambda *_: 1.0)
+    with pytest.raises(BudgetNotMet, match="it has none that could go"):
+        packlight.fit(network, x, calibrate=60, speedup=1.5, out=tmp_path / "out")
 
 
 def test_a_file_that_turns_out_too_slow_is_the_nearest_one(wide, few, tmp_path, monkeypatch):
