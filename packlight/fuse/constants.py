@@ -42,9 +42,10 @@ def fold_constants(network: Network) -> int:
             module.graph.erase_node(twin)
             twins.add(twin)
             count += 1
-        value = _value(module, node)
+        results = _results(module, call)
+        value = results if call is node else results[node.args[1]]
         weights = [source for source in call.all_input_nodes if is_weight(source)]
-        if value is None or value.numel() > max(
+        if not isinstance(value, Tensor) or value.numel() > max(
             _SMALL, sum(value_of(module, weight).numel() for weight in weights)
         ):
             continue
@@ -54,7 +55,7 @@ def fold_constants(network: Network) -> int:
             name = str(weights[0].target)
         else:
             name = free_name(module, f"constant_{node.name}")
-        folded = add_weight(module, node, name, value, trainable=trainable)
+        folded = add_weight(module, node, name, value.contiguous(), trainable=trainable)
         node.replace_all_uses_with(folded)
         for gone in dict.fromkeys([node, call, *weights]):
             if not gone.users:
@@ -80,14 +81,6 @@ def _twins(node: fx.Node) -> list[fx.Node]:
     return [
         one for one in readers if one is not node and (one.target, one.args, one.kwargs) == does
     ]
-
-
-def _value(module: fx.GraphModule, node: fx.Node) -> Tensor | None:
-    if is_call(node, operator.getitem):
-        value = _results(module, node.args[0])[node.args[1]]
-    else:
-        value = _results(module, node)
-    return value.contiguous() if isinstance(value, Tensor) else None
 
 
 def _results(module: fx.GraphModule, node: fx.Node) -> Any:

@@ -199,7 +199,8 @@ def fit(
     with progress.stage("load"):
         network = readers.load(model, example_inputs, constants=constants)
         fused = fuse(network)  # after which weights that are computed are weights
-        if not find_layers(fused.network):
+        layers = find_layers(fused.network)
+        if not layers:
             raise BadInput(f"{_name(network)} has no weights that can be made smaller")
         dataset = samples_of.open_data(data, network.inputs, preprocess)
         weighed = weigh(network)
@@ -208,7 +209,7 @@ def fit(
             dataset, calibrate, seed, _steering(macs), learning=effort != "fast"
         )
         top = ACTIVATIONS[activations]
-        earlier = None if base is None else read_earlier(base, find_layers(fused.network), top)
+        earlier = None if base is None else read_earlier(base, layers, top)
     folder = output_folder(out or f"{_stem(network)}-fitted", force, "a fit writes")
     original = onnx_file.source_of(network)
     stages = Stages(

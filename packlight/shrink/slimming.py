@@ -28,7 +28,6 @@ from packlight.units import show_size
 if TYPE_CHECKING:
     from packlight.shrink.job import Job
 
-NONE_TO_TAKE = "it has none that could go"
 SPREAD = 1.01  # more speed than is asked for, as the clock is read again when the file is written
 
 
@@ -49,11 +48,8 @@ def speed_up(job: Job, speedup: float) -> None:
         cost = thinning.macs_by_weight(job.network)
         _narrow(job, cost, measure, alone, "faster-")
     except narrowing.NotNarrowEnough as problem:
-        tried = f"the narrowest network tried is {problem.best * wanted:.2f} times as fast"
-        raise BudgetNotMet(
-            f"a speedup of {speedup:g} can not be reached by taking out channels: "
-            f"{tried if problem.best else NONE_TO_TAKE}; ask for less"
-        ) from None
+        reached = f"is {problem.best * wanted:.2f} times as fast" if problem.best else None
+        raise _out_of_reach(f"a speedup of {speedup:g}", reached, "less") from None
 
 
 def spare_ram(job: Job, most: int) -> None:
@@ -69,11 +65,16 @@ def spare_ram(job: Job, most: int) -> None:
         cost = narrowing.values_by_weight(job.network)
         _narrow(job, cost, measure, alone, "sparer-")
     except narrowing.NotNarrowEnough as problem:
-        tried = f"the narrowest network tried needs {show_size(most / (problem.best or alone))}"
-        raise BudgetNotMet(
-            f"{show_size(most)} of RAM can not be reached by taking out channels: "
-            f"{tried if problem.best else NONE_TO_TAKE}; ask for more"
-        ) from None
+        reached = f"needs {show_size(most / problem.best)}" if problem.best else None
+        raise _out_of_reach(f"{show_size(most)} of RAM", reached, "more") from None
+
+
+def _out_of_reach(asked: str, reached: str | None, ask_for: str) -> BudgetNotMet:
+    """The sentence; `reached` is what the narrowest network tried does, None if there is none."""
+    tried = f"the narrowest network tried {reached}" if reached else "it has none that could go"
+    return BudgetNotMet(
+        f"{asked} can not be reached by taking out channels: {tried}; ask for {ask_for}"
+    )
 
 
 def _pool(job: Job, measure: Callable[[Network], float], alone: float) -> bool:

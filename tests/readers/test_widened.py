@@ -15,6 +15,7 @@ from packlight.runtimes import ort
 from packlight.runtimes.narrow import narrowed
 from packlight.runtimes.onnx import refilled
 from packlight.weighing import weigh
+from tests.readers.models import build, node
 
 RNG = np.random.default_rng(0)
 SIZES = {"Conv": (4, 6, 6), "ConvTranspose": (4, 10, 10), "MatMul": (4,), "Gemm": (4,)}
@@ -107,41 +108,24 @@ def test_there_and_back_it_is_the_same_weight(kind, axis, scales, zero, tmp_path
 def test_recurrent_layers_get_their_weights_once(kind, gates, tmp_path):
     """Both directions' weights in integers, cut into gates and put together again."""
     hidden, features = 4, 3
-    tensors = {"start": [0], "cut": [hidden], "end": [gates * hidden], "axis": [0]}
-    held = [numpy_helper.from_array(np.int64(value), name) for name, value in tensors.items()]
+    cuts = {"start": [0], "cut": [hidden], "end": [gates * hidden], "axis": [0]}
+    tensors = {name: np.int64(value) for name, value in cuts.items()}
     nodes = []
     for name, columns in (("w", features), ("r", hidden)):
-        ways = []
-        for way in ("there", "back"):
-            one = f"{name}_{way}"
-            levels = RNG.integers(-127, 128, (gates * hidden, columns)).astype(np.int8)
-            scales = np.float32(RNG.uniform(0.01, 0.02, gates * hidden))
-            held += [
-                numpy_helper.from_array(levels, one),
-                numpy_helper.from_array(scales, f"{one}_s"),
-            ]
+        for one in (f"{name}1", f"{name}2"):
+            shape = gates * hidden, columns
+            tensors[one] = RNG.integers(-127, 128, shape).astype(np.int8)
+            tensors[f"{one}_s"] = np.float32(RNG.uniform(0.01, 0.02, gates * hidden))
             nodes += [
-                helper.make_node("DequantizeLinear", [one, f"{one}_s"], [f"{one}_f"], axis=0),
-                helper.make_node("Slice", [f"{one}_f", "start", "cut", "axis"], [f"{one}_1"]),
-                helper.make_node("Slice", [f"{one}_f", "cut", "end", "axis"], [f"{one}_2"]),
-                helper.make_node("Concat", [f"{one}_2", f"{one}_1"], [f"{one}_o"], axis=0),
-                helper.make_node("Unsqueeze", [f"{one}_o", "axis"], [f"{one}_u"]),
+                node("DequantizeLinear", f"{one} {one}_s", f"{one}_f", axis=0),
+                node("Slice", f"{one}_f start cut axis", f"{one}_a"),
+                node("Slice", f"{one}_f cut end axis", f"{one}_b"),
+                node("Concat", f"{one}_b {one}_a", f"{one}_o", axis=0),
+                node("Unsqueeze", f"{one}_o axis", f"{one}_u"),
             ]
-            ways.append(f"{one}_u")
-        nodes.append(helper.make_node("Concat", ways, [name], axis=0))
-    nodes.append(
-        helper.make_node(
-            kind, ["x", "w", "r"], ["y"], hidden_size=hidden, direction="bidirectional"
-        )
-    )
-    graph = helper.make_graph(
-        nodes,
-        "layer",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [5, 2, features])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [5, 2, 2, hidden])],
-        held,
-    )
-    before = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+        nodes.append(node("Concat", f"{name}1_u {name}2_u", name, axis=0))
+    nodes.append(node(kind, "x w r", "y", hidden_size=hidden, direction="bidirectional"))
+    before = build(nodes, {"x": [5, 2, features]}, ["y"], tensors)
     wide = onnx.ModelProto.FromString(before.SerializeToString())
     assert widen(wide.graph) == 4
     x = np.random.default_rng(1).normal(size=(5, 2, features)).astype(np.float32)
