@@ -24,6 +24,7 @@ Array = np.ndarray[Any, Any]
 
 OLDEST_OPSET, NEWEST_OPSET = 7, 28
 STANDARD = ("", "ai.onnx")  # two spellings of the standard domain
+MAX_STEPS = 512  # of a loop that are written out one by one
 
 _MAGIC = (
     (b"\xff\xd8\xff", "a JPEG image"),

@@ -17,10 +17,11 @@ from keyword import iskeyword
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from packlight.errors import BadInput, PacklightError
-from packlight.readers.onnx.file import first_line
+from packlight.readers.onnx.file import MAX_STEPS, first_line
 from packlight.readers.onnx.graph import Constant, Graph, Node
 from packlight.readers.onnx.registry import check_supported, host_of, operator_of
 from packlight.readers.onnx.values import (
@@ -126,6 +127,8 @@ class OnnxModule(nn.Module):
         try:
             if node.op == "If":
                 return self._take_branch(node, inputs, values)
+            if node.op == "Loop":
+                return self._unroll(node, inputs, values)
             return run_operator(node, inputs)
         except PacklightError:
             raise
@@ -157,6 +160,34 @@ class OnnxModule(nn.Module):
             raise node.bad(f"its {branch} has inputs, or too many or too few outputs")
         check_supported(graph)
         return [*self._run_graph(graph, values)]
+
+    def _unroll(
+        self, node: Node, inputs: list[Value | None], values: MutableMapping[str, Value]
+    ) -> list[Value | None]:
+        """The steps of a loop one after the other, as often as can be told without data."""
+        body = node.get("body")
+        limit, going, *carried = [*inputs, None, None][: max(len(inputs), 2)]
+        names = [port.name for port in body.inputs]
+        made = len(body.outputs) - 1 - len(carried)  # in every step, and stacked in the end
+        if len(names) != 2 + len(carried) or made < 0:
+            raise node.bad(f"{len(carried)} values go in, and its body is for others")
+        check_supported(body)
+        most = MAX_STEPS + 1 if limit is None else _number(node, limit)
+        stacks: list[list[Value]] = [[] for _ in range(made)]
+        step = 0
+        while step < most and (going is None or _number(node, going)):
+            if step == MAX_STEPS:
+                raise node.unsupported(f"it runs more than {MAX_STEPS} times")
+            given = [Known(np.array(step)), going or Known(np.array(True)), *carried]
+            inner = ChainMap(dict(zip(names, given, strict=True)), values)
+            going, *results = self._run_graph(body, inner)
+            carried, new = results[: len(carried)], results[len(carried) :]
+            for stack, value in zip(stacks, new, strict=True):
+                stack.append(value)
+            step += 1
+        if made and not step:
+            raise node.unsupported("it never runs")
+        return [*carried, *(torch.stack([*map(as_tensor, stack)]) for stack in stacks)]
 
     def _known(self, constant: Constant) -> Known:
         home = self._homes.get(id(constant))
@@ -227,6 +258,13 @@ class OnnxModule(nn.Module):
 def _can_be_attribute(part: str) -> bool:
     """Whether torch can write this name into the source of a graph, where it is not quoted."""
     return bool(part) and part.isprintable() and not {*part} & {*"\"'\\{}"} and not iskeyword(part)
+
+
+def _number(node: Node, value: Value) -> int:
+    """What says how often a loop runs."""
+    if not isinstance(value, Known) or value.array.size != 1:
+        raise node.unsupported("how often it runs depends on data")
+    return int(value.array.reshape(-1)[0])
 
 
 def run_operator(node: Node, inputs: list[Value | None]) -> list[Value | None]:

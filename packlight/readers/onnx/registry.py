@@ -44,7 +44,7 @@ class Operator:
 _OPERATORS: dict[str, Operator] = {}
 _HOST: dict[str, Callable[..., Any]] = {}
 
-INTERPRETED = frozenset({"Identity", "If"})  # module.py runs these itself
+INTERPRETED = frozenset({"Identity", "If", "Loop"})  # module.py runs these itself
 
 
 def op(
@@ -100,7 +100,7 @@ def supported_operators() -> list[str]:
 def check_supported(graph: Graph) -> None:
     """Look for operators that can not be read, before anything takes long.
 
-    Branches of an If are looked at once they are taken.
+    What is inside an If or a Loop is looked at once it runs.
 
     Raises:
         UnsupportedOperator: names the first.

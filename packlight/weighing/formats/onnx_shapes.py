@@ -2,7 +2,8 @@
 
 ONNX's own inference tells each node's shapes; small integers (sizes, axes) are computed along with
 them, so that a graph may reshape by what it computed. A branch is taken where its condition is
-known, and its nodes join those around it.
+known, and its nodes join those around it; so do the steps of a loop, one after the other, where it
+is known how many there are.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ import onnx
 from onnx import NodeProto, TypeProto, helper, numpy_helper, shape_inference
 
 from packlight.errors import BadInput, UnsupportedOperator
-from packlight.readers.onnx.file import STANDARD, Array, first_line, opset_of
+from packlight.readers.onnx.file import MAX_STEPS, STANDARD, Array, first_line, opset_of
 from packlight.weighing.formats import onnx_contrib
 from packlight.weighing.formats.onnx_store import Store
 
 Shape = tuple[int | None, ...] | None
 
 _SMALL = 4096  # elements of a result that is computed
-_LOOPS = ("Loop", "Scan", "SequenceMap")
+_MAPS = ("Scan", "SequenceMap")
 _RANDOM = ("Bernoulli", "Multinomial", "Dropout")
 
 
@@ -106,13 +107,10 @@ class Shapes:
             self._spelt_out(node)
         elif standard and node.op_type == "If":
             self._branch(node)
-        elif standard and node.op_type in _LOOPS:
-            raise UnsupportedOperator(
-                node.op_type,
-                node.name,
-                self._opsets[""],
-                "how often it runs depends on data, so its layers can not be listed",
-            )
+        elif standard and node.op_type == "Loop":
+            self._loop(node)
+        elif standard and node.op_type in _MAPS:
+            raise self._endless(node)
         else:
             self.nodes.append(node)
             if all(not name or name in self.constants for name in node.input):
@@ -152,6 +150,74 @@ class Shapes:
         self._graph(branch)
         for inner, outer in zip(branch.output, node.output, strict=False):
             self._node(helper.make_node("Identity", [inner.name], [outer]))
+
+    def _loop(self, node: NodeProto) -> None:
+        """The nodes of every step, with names of their own."""
+        (body,) = [item.g for item in node.attribute if item.name == "body"]
+        for tensor in body.initializer:
+            self.store.add(tensor.name, tensor)
+            self._constant(tensor.name)
+        label = node.name or node.output[0]
+        limit, going, *carried = [*node.input, "", ""][: max(len(node.input), 2)]
+        most = self._number(node, limit) if limit else MAX_STEPS + 1
+        stacks: list[list[str]] = [[] for _ in body.output[1 + len(carried) :]]
+        for step in range(most):
+            if going and not self._number(node, going):
+                break
+            if step == MAX_STEPS:
+                raise self._endless(node)
+            count, true = f"{label}/{step}/step", f"{label}/{step}/going"
+            for name, value in ((count, np.array(step)), (true, np.array(True))):
+                self.store.add_array(name, value)
+                self._constant(name)
+            given = [count, true, *carried]
+            renamed = dict(zip((value.name for value in body.input), given, strict=True))
+            for inner in _needed(body):
+                copy = NodeProto()
+                copy.CopyFrom(inner)
+                copy.name = f"{label}/{step}/{inner.name}" if inner.name else ""
+                renamed |= {name: f"{label}/{step}/{name}" for name in inner.output if name}
+                _rename(copy, renamed)
+                self._node(copy)
+            going, *left = (renamed.get(value.name, value.name) for value in body.output)
+            carried = left[: len(carried)]
+            for stack, name in zip(stacks, left[len(carried) :], strict=True):
+                stack.append(name)
+        for name, outer in zip(carried, node.output, strict=False):
+            if outer:
+                self._node(helper.make_node("Identity", [name], [outer]))
+        for stack, outer in zip(stacks, node.output[len(carried) :], strict=False):
+            if outer:
+                self._stack(stack, outer)
+
+    def _stack(self, names: list[str], outer: str) -> None:
+        """Join what every step made along a new first axis."""
+        axes = f"{outer}/axes"
+        self.store.add_array(axes, np.zeros(1, np.int64))
+        self._constant(axes)
+        for name in names:
+            own = f"{name}/stacked"
+            attribute = {} if self._opsets[""] >= 13 else {"axes": [0]}
+            read = [name] if attribute else [name, axes]
+            self._node(helper.make_node("Unsqueeze", read, [own], **attribute))
+        stacked = [f"{name}/stacked" for name in names]
+        self._node(helper.make_node("Concat", stacked, [outer], axis=0))
+
+    def _number(self, node: NodeProto, name: str) -> int:
+        """A value that says how often a loop runs."""
+        value = self.data.get(name)
+        if value is None or value.size != 1:
+            raise self._endless(node)
+        return int(value.reshape(-1)[0])
+
+    def _endless(self, node: NodeProto) -> UnsupportedOperator:
+        return UnsupportedOperator(
+            node.op_type,
+            node.name,
+            self._opsets[""],
+            f"how often it runs depends on data, or is more than {MAX_STEPS} times, so its layers "
+            "can not be listed",
+        )
 
     def _infer(self, node: NodeProto, standard: bool) -> None:
         types: dict[str, TypeProto] = {}
@@ -289,6 +355,18 @@ def _needed(graph: onnx.GraphProto) -> list[NodeProto]:
             kept.append(node)
             wanted |= _reads(node)
     return kept[::-1]
+
+
+def _rename(node: NodeProto, names: Mapping[str, str]) -> None:
+    """Give the values that a node reads and makes other names, those in its graphs as well."""
+    for field_ in (node.input, node.output):
+        field_[:] = [names.get(name, name) for name in field_]
+    for attribute in node.attribute:
+        for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
+            for part in inner.node:
+                _rename(part, names)
+            for value in inner.output:
+                value.name = names.get(value.name, value.name)
 
 
 def _reads(node: NodeProto) -> set[str]:

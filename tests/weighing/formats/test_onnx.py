@@ -247,9 +247,10 @@ def test_open_sizes_are_asked_for_by_name(tmp_path: Path, shape: Any, named: str
         weigh(tmp_path / "model.onnx", input_shapes={"z": (1, 3, 10, 8)})
 
 
-def test_a_loop_is_refused_by_name(tmp_path: Path) -> None:
+def _loop(limit: str = "n", going: str = "") -> onnx.NodeProto:
+    """y = relu(x @ w) again and again; z holds what every time gave."""
     body = helper.make_graph(
-        [node("Identity", "c", "d"), node("Relu", "v", "u")],
+        [node("Identity", "c", "d"), node("MatMul", "v w", "m"), node("Relu", "m", "u")],
         "body",
         [
             helper.make_tensor_value_info("i", TensorProto.INT64, []),
@@ -259,11 +260,35 @@ def test_a_loop_is_refused_by_name(tmp_path: Path) -> None:
         [
             helper.make_tensor_value_info("d", TensorProto.BOOL, []),
             helper.make_tensor_value_info("u", TensorProto.FLOAT, None),
+            helper.make_tensor_value_info("u", TensorProto.FLOAT, None),
         ],
     )
-    nodes = [helper.make_node("Loop", ["n", "", "x"], ["y"], name="again", body=body)]
+    return helper.make_node("Loop", [limit, going, "x"], ["y", "z"], name="again", body=body)
+
+
+@pytest.mark.parametrize("opset", [11, 17])
+def test_the_steps_of_a_loop_are_listed(opset: int, tmp_path: Path) -> None:
+    weights = {"n": np.array(3), "w": normal(4, 4)}
+    model = build([_loop()], {"x": ["N", 4]}, ["z"], weights, opset=opset)
+    table = weigh(saved(model, tmp_path))
+    assert [row.type for row in table.rows].count("Dense") == 3
+    assert table.rows[-1].shape == (3, 4)  # beside the batch
+    assert sum(row.macs for row in table.rows) == 3 * 16
+    assert sum(row.parameter_count for row in table.rows) == 16  # the weight is one
+
+
+@pytest.mark.parametrize(("limit", "going"), [("", "true"), ("sum", ""), ("n", "")])
+def test_a_loop_without_a_known_end_is_refused_by_name(
+    limit: str, going: str, tmp_path: Path
+) -> None:
+    nodes = [
+        node("ReduceSum", "x", "total", keepdims=0),
+        node("Cast", "total", "sum", to=TensorProto.INT64),
+        _loop(limit, going),
+    ]
+    weights = {"n": np.array(1000), "true": np.array(True), "w": normal(4, 4)}
     with pytest.raises(BadInput, match=r"Loop of node 'again'.*depends on data"):
-        weighed(tmp_path, nodes, ["N", 3], {"n": np.array(3)})
+        weighed(tmp_path, nodes, ["N", 4], weights)
 
 
 def test_a_branch_on_data_is_refused_by_name(tmp_path: Path) -> None:

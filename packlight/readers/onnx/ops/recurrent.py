@@ -19,11 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from packlight.readers.onnx.file import MAX_STEPS
 from packlight.readers.onnx.graph import Node
 from packlight.readers.onnx.registry import op
 from packlight.readers.onnx.values import Array
-
-MAX_STEPS = 512  # that are written out one by one
 
 _LSTM_ORDER = (0, 2, 3, 1)
 _GRU_ORDER = (1, 0, 2)

@@ -26,7 +26,7 @@ from packlight.readers.onnx.values import (
     sizes,
 )
 
-_FAR = 1 << 31  # a slice end beyond this means "to the end"
+_FAR = 2**31 - 1  # a slice end from here on means "to the end"; TensorFlow writes just this
 
 
 @op("Shape", raw=[0])
