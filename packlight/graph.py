@@ -24,6 +24,9 @@ IDENTITIES = (
     aten.lift_fresh_copy,
 )
 
+#: calls of recurrent layers on sequences of one length
+RECURRENT = (aten.lstm.input, aten.gru.input, aten.rnn_tanh.input, aten.rnn_relu.input)
+
 #: calls that keep numbers within an interval
 CLAMPS = (
     aten.clamp,

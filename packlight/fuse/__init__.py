@@ -21,6 +21,7 @@ from packlight.fuse.gates import name_gates
 from packlight.fuse.identity import remove_identities
 from packlight.fuse.moves import compose_moves
 from packlight.fuse.padding import fold_padding
+from packlight.fuse.recurrent import separate_layers
 from packlight.fuse.repeats import drop_repeats
 from packlight.network import Network
 
@@ -30,6 +31,7 @@ TOLERANCE = 1e-4  # of the largest output: float32 rounding, summed over a deep 
 
 Pass = Callable[[Network], int]
 PASSES: tuple[Pass, ...] = (
+    separate_layers,
     remove_identities,
     fold_constants,
     name_gates,

@@ -2,8 +2,8 @@
 
 1. A call whose tensors are all weights or constants becomes a weight; of a call with several
    results, as of a weight cut into its gates, each becomes one.
-2. It keeps the name of its weight when it is that weight's only reader, so that a transposed or
-   reshaped `fc.weight` is still called `fc.weight`.
+2. What is made of one weight alone keeps its name, so that a transposed `fc.weight` is still called
+   `fc.weight`; of several that are, the first does.
 3. What several places compute alike is one weight: steps of a loop share theirs.
 
 Left alone: random operators, values that would grow the file (an expanded or tiled weight), and
@@ -33,6 +33,7 @@ def fold_constants(network: Network) -> int:
     module = network.module
     count = 0
     twins: set[fx.Node] = set()
+    origins: dict[str, set[str]] = {}  # names of what is folded, of the weights that it is made of
     for node in list(module.graph.nodes):
         call = node.args[0] if is_call(node, operator.getitem) else node
         if node in twins or not isinstance(call, fx.Node) or not _is_constant(call):
@@ -49,19 +50,35 @@ def fold_constants(network: Network) -> int:
             _SMALL, sum(value_of(module, weight).numel() for weight in weights)
         ):
             continue
-        alone = len(weights) == 1 and len(weights[0].users) == 1
         trainable = any(value_of(module, weight).requires_grad for weight in weights)
-        if alone and (call is node or len(call.users) == 1):
-            name = str(weights[0].target)
-        else:
-            name = free_name(module, f"constant_{node.name}")
+        name = free_name(module, f"constant_{node.name}")
+        made_of = (origins.get(str(weight.target), {str(weight.target)}) for weight in weights)
+        origins[name] = set().union(*made_of)
         folded = add_weight(module, node, name, value.contiguous(), trainable=trainable)
         node.replace_all_uses_with(folded)
         for gone in dict.fromkeys([node, call, *weights]):
             if not gone.users:
                 module.graph.erase_node(gone)
         count += 1
+    _name(module, origins)
     return count
+
+
+def _name(module: fx.GraphModule, origins: dict[str, set[str]]) -> None:
+    """Name what is made of one weight alone after it."""
+    read = {str(node.target) for node in module.graph.nodes if is_weight(node)}
+    for node in [node for node in module.graph.nodes if is_weight(node)]:
+        made_of = origins.get(str(node.target), set())
+        if len(made_of) != 1:
+            continue
+        (name,) = made_of
+        if name in read:
+            name = free_name(module, name)
+        read.add(name)
+        value = value_of(module, node)
+        named = add_weight(module, node, name, value, trainable=value.requires_grad)
+        node.replace_all_uses_with(named)
+        module.graph.erase_node(node)
 
 
 def _is_constant(node: fx.Node) -> bool:

@@ -5,7 +5,8 @@ rounded; `observe` sees what they hold on calibration samples; `best_range` pick
 the least expected squared error; `insert` writes the Q/DQ pairs into the graph.
 
 Rules for places:
-1. the input of every convolution, linear layer and matmul with a quantised weight;
+1. the input of every convolution, linear layer and matmul with a quantised weight, but not where
+   matmuls share it, as the steps of a loop do: what goes around would be rounded in every step;
 2. the output of every such convolution, after its ReLU or clamp, unless it only passes on to the
    network's outputs: those stay float;
 3. what a place is made from by moving values around (max-pooling, padding with zeros,
@@ -96,14 +97,17 @@ def find_places(network: Network, layers: Sequence[Layer]) -> list[Place]:
     outputs = set(network.results())
     wanted: set[fx.Node] = set()
     for layer in layers:
-        if layer.kind not in ("conv", "linear", "matmul") or not _is_float(layer.input):
-            continue
-        wanted.add(layer.input)
-        wanted.update(source for source in _averaged(layer.input) if _is_float(source))
-        if layer.kind == "conv":
-            end = _after_clamp(layer.node)
-            if not _only_reaches_outputs(end, outputs):
-                wanted.add(end)
+        matmul = layer.kind in ("linear", "matmul") and len(layer.calls) == 1
+        for call in layer.calls if layer.kind == "conv" or matmul else ():
+            read = layer.read_by(call)
+            if not _is_float(read):
+                continue
+            wanted.add(read)
+            wanted.update(source for source in _averaged(read) if _is_float(source))
+            if layer.kind == "conv":
+                end = _after_clamp(call)
+                if not _only_reaches_outputs(end, outputs):
+                    wanted.add(end)
     group = {node: node for node in wanted}
 
     def root(node: fx.Node) -> fx.Node:

@@ -182,7 +182,10 @@ def _sums_of(
     weights = [value_of_name(network, layer.weight) for layer in layers]
     biases = {layer.name: value_of_name(network, layer.bias) for layer in layers if layer.bias}
     sums = {layer.name: _Sums(layer) for layer in layers}
-    readers = {layer.node: layer for layer in layers if layer.solvable}
+    readers: dict[fx.Node, list[Layer]] = {}
+    for layer in layers:
+        for call in layer.calls if layer.solvable else ():
+            readers.setdefault(call, []).append(layer)
     interpreter = _Watcher(network.module, readers, sums)
     for arrays in samples:
         outputs = flat(interpreter.run(*map(torch.tensor, arrays)))
@@ -200,20 +203,22 @@ def _sums_of(
 
 
 class _Watcher(fx.Interpreter):
-    """Runs the graph and hands every watched layer's input to its sums."""
+    """Runs the graph and hands every watched layer's inputs to its sums."""
 
     def __init__(
-        self, module: fx.GraphModule, readers: dict[fx.Node, Layer], sums: dict[str, _Sums]
+        self, module: fx.GraphModule, readers: dict[fx.Node, list[Layer]], sums: dict[str, _Sums]
     ) -> None:
         super().__init__(module)
         self._readers, self._sums = readers, sums
 
     def run_node(self, node: fx.Node) -> Any:
-        layer = self._readers.get(node)
-        if layer is not None:
-            with torch.no_grad():
-                self._sums[layer.name].add_input(self.env[layer.input])
-        return super().run_node(node)
+        result = super().run_node(node)
+        with torch.no_grad():
+            for layer in self._readers.get(node, ()):
+                read = layer.read_by(node)
+                value = result if read is node else self.env[read]
+                self._sums[layer.name].add_input(layer.windows(value, node))
+        return result
 
 
 @dataclass(frozen=True)
@@ -252,8 +257,7 @@ class _Sums:
         self.energy = 0.0
         self.bias_energy = 0.0
 
-    def add_input(self, value: Tensor) -> None:
-        windows = self.layer.windows(value.detach().float())
+    def add_input(self, windows: Tensor) -> None:
         if self.layer.centred:
             # what is summed is small if the mean is nearly gone; float32 then loses nothing
             if self.shift is None:

@@ -63,8 +63,9 @@ class Following(Quantizing):
 
 
 def in_order(one: Prepared) -> bool:
-    """Whether a layer can be solved so: its inputs are seen, and its H is whole."""
-    return len(one.factors) == 1
+    """Whether a layer can be solved so: its H is whole, and its inputs are all there before it."""
+    loops = one.layer.states is not None or len(one.layer.calls) > 1
+    return len(one.factors) == 1 and not loops
 
 
 def solve_in_order(
@@ -139,7 +140,7 @@ class _Sums:
     def add(self, before: Tensor, after: Tensor) -> None:
         """Take in what the layer reads for a batch, in the original and in the other network."""
         layer = self.prepared.layer
-        self.halves[0].add(layer.windows(before.float()), layer.windows(after.float()))
+        self.halves[0].add(layer.windows(before), layer.windows(after))
         self.halves.reverse()
 
     def aimed(self) -> Prepared:

@@ -25,7 +25,8 @@ from packlight.types import Array
 BIT_PRICE = 0.05  # loss that one bit is worth, in units of c^2
 TRELLIS_STEP = 0.6  # of the uniform grid's step: the trellis then errs as much
 STRANGERS = 0.98  # of what a row costs by itself, if others leave more than that it stays so
-TRELLIS_KINDS = ("conv", "linear", "matmul")  # whose rows lie one after the other in the file
+#: whose rows lie one after the other in the file
+TRELLIS_KINDS = ("conv", "linear", "matmul", "recurrent")
 
 
 @dataclass(frozen=True)

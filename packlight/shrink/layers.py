@@ -3,6 +3,8 @@
 Every layer is seen as rows @ columns: a row makes one output, a column reads one input. A
 convolution's columns are the taps of its window, so its inputs are the windows themselves
 (`windows`). Groups (a depthwise convolution has one per channel) stack along the first axis.
+A weight that several calls read alike, as the steps of a loop do, has the inputs of all of them.
+A recurrent layer has two weights in each direction: one for its inputs, one for its states.
 Sizes: G groups, R rows per group, n columns per group.
 """
 
@@ -17,7 +19,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
-from packlight.graph import argument, aten, is_call, is_weight, layer_name, pair, value_of
+from packlight.graph import (
+    RECURRENT,
+    argument,
+    aten,
+    is_call,
+    is_weight,
+    layer_name,
+    pair,
+    value_of,
+)
 from packlight.network import Network
 from packlight.types import Array
 
@@ -33,14 +44,18 @@ class Layer:
 
     Args:
         name: the layer, as in the file.
-        kind: "conv", "conv_transpose", "linear", "matmul", or "other" for weights whose inputs
-            are not seen (an LSTM's, an embedding's): those are rounded, not solved.
-        node: the call that reads the weight.
+        kind: "conv", "conv_transpose", "linear", "matmul", "recurrent" (of LSTM, GRU and RNN), or
+            "other" for weights whose inputs are not seen (an embedding's): those are rounded, not
+            solved.
+        node: the call that reads the weight, the first of several.
         weight: the parameter's name.
         bias: the bias parameter's name, if nothing else reads it.
         axis: the dimension of the stored weight that counts output channels.
         shape: of the stored weight.
         groups: of a convolution, otherwise 1.
+        calls: all that read the weight as `node` does, itself among them.
+        states: of a weight that a recurrent layer's states are multiplied with, the first of the
+            call's outputs that are its states; None for all other weights.
     """
 
     name: str
@@ -51,10 +66,12 @@ class Layer:
     axis: int
     shape: tuple[int, ...]
     groups: int = 1
+    calls: tuple[fx.Node, ...] = ()
+    states: int | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """What goes to other processes: everything but the graph it is in."""
-        return {**vars(self), "node": None}
+        return {**vars(self), "node": None, "calls": ()}
 
     @property
     def solvable(self) -> bool:
@@ -64,12 +81,16 @@ class Layer:
     @property
     def centred(self) -> bool:
         """Whether a bias can absorb what changed weights add on average."""
-        return self.bias is not None and self.kind in ("conv", "linear")
+        return self.bias is not None and self.kind in ("conv", "linear", "recurrent")
 
     @property
     def input(self) -> fx.Node:
         """The node whose value the weight is multiplied with."""
-        return self.node.args[0]
+        return self.read_by(self.node)
+
+    def read_by(self, call: fx.Node) -> fx.Node:
+        """The node whose value one of its calls multiplies the weight with."""
+        return call if self.states is not None else call.args[0]
 
     def rows(self, weight: Array) -> Array:
         """The stored weight as (G, R, n)."""
@@ -113,10 +134,19 @@ class Layer:
         )
         return rows.reshape(self.groups, -1)
 
-    def windows(self, value: Tensor) -> Tensor:
-        """The inputs that the rows see: (G, positions, n) from one value of `input`."""
+    def windows(self, value: Any, call: fx.Node | None = None) -> Tensor:
+        """The inputs that the rows see: (G, positions, n) float32.
+
+        Args:
+            value: of `read_by` of a call.
+            call: which of its calls; default: the first.
+        """
+        if self.states is not None:
+            # a step's states are those that the step before gives: all but the first and the last
+            value = value[0].narrow(-1, self.states, self.shape[1])
+        value = value.float()
         if self.kind == "conv":
-            return _windows(self.node, value, self.groups)
+            return _windows(call or self.node, value, self.groups)
         if self.kind == "conv_transpose":
             channels = value.shape[1]
             flat = value.reshape(value.shape[0], self.groups, channels // self.groups, -1)
@@ -130,49 +160,92 @@ def find_layers(network: Network) -> list[Layer]:
 
 
 def _layers(module: fx.GraphModule) -> Iterator[Layer]:
-    seen: set[str] = set()
-    names: set[str] = set()
+    reads: dict[str, list[tuple[fx.Node, _Read]]] = {}
     for node in module.graph.nodes:
-        for kind, weight, axis, groups in _weights(module, node):
-            name = str(weight.target)
-            value = value_of(module, weight)
-            if name in seen or not value.is_floating_point() or value.ndim < 2:
-                continue
-            seen.add(name)
-            label = layer_name(node)
-            if kind == "other" or label in names:
-                label = name
-            names.add(label)
-            bias = None if kind == "other" else argument(node, 2, "bias")
-            own_bias = isinstance(bias, fx.Node) and is_weight(bias) and len(bias.users) == 1
-            yield Layer(
-                name=label,
-                kind=kind,
-                node=node,
-                weight=name,
-                bias=str(bias.target) if own_bias and bias is not None else None,
-                axis=axis,
-                shape=tuple(value.shape),
-                groups=groups,
-            )
+        for read in _weights(module, node):
+            value = value_of(module, read.weight)
+            if value.is_floating_point() and value.ndim >= 2:
+                reads.setdefault(str(read.weight.target), []).append((node, read))
+    names: set[str] = set()
+    for name, ways in reads.items():
+        node, read = ways[0]
+        label = layer_name(node)
+        if read.kind in ("other", "recurrent") or label in names:
+            label = name
+        names.add(label)
+        bias = read.bias
+        own_bias = bias is not None and is_weight(bias) and len(bias.users) == 1
+        yield Layer(
+            name=label,
+            kind=read.kind,
+            node=node,
+            weight=name,
+            bias=str(bias.target) if own_bias and bias is not None else None,
+            axis=read.axis,
+            shape=tuple(value_of(module, read.weight).shape),
+            groups=read.groups,
+            calls=tuple(call for call, way in ways if way.alike == read.alike),
+            states=read.states,
+        )
 
 
-def _weights(module: fx.GraphModule, node: fx.Node) -> Iterator[tuple[str, fx.Node, int, int]]:
+@dataclass(frozen=True)
+class _Read:
+    """How a call reads a weight; the fields are those of `Layer`."""
+
+    kind: str
+    weight: fx.Node
+    axis: int = 0
+    groups: int = 1
+    bias: fx.Node | None = None
+    states: int | None = None
+
+    @property
+    def alike(self) -> tuple[Any, ...]:
+        """What calls have in common whose inputs can be seen as one."""
+        return self.kind, self.axis, self.groups, self.states
+
+
+def _weights(module: fx.GraphModule, node: fx.Node) -> Iterator[_Read]:
     if is_call(node, *_CONVOLUTIONS) and is_weight(node.args[1]):
-        yield "conv", node.args[1], 0, int(argument(node, 6, "groups", 1))
+        groups = int(argument(node, 6, "groups", 1))
+        yield _Read("conv", node.args[1], 0, groups, argument(node, 2, "bias"))
     elif is_call(node, *_TRANSPOSED) and is_weight(node.args[1]):
         groups = int(argument(node, 6, "groups", 1))
         # one scale per output channel exists only where no two groups share the axis
-        yield ("conv_transpose" if groups == 1 else "other"), node.args[1], 1, groups
+        kind, bias = (
+            ("conv_transpose", argument(node, 2, "bias")) if groups == 1 else ("other", None)
+        )
+        yield _Read(kind, node.args[1], 1, groups, bias)
     elif is_call(node, aten.linear) and is_weight(node.args[1]):
-        yield "linear", node.args[1], 0, 1
+        yield _Read("linear", node.args[1], bias=argument(node, 2, "bias"))
     elif is_call(node, aten.matmul, aten.mm) and is_weight(node.args[1]):
         two_dimensional = value_of(module, node.args[1]).ndim == 2
-        yield ("matmul", node.args[1], 1, 1) if two_dimensional else ("other", node.args[1], 0, 1)
+        yield _Read("matmul", node.args[1], 1) if two_dimensional else _Read("other", node.args[1])
+    elif is_call(node, *RECURRENT) and _one_layer(node):
+        yield from _of_recurrent(module, node)
     elif is_call(node, *_OTHER) and not _is_codebook(module, node):
         for source in node.all_input_nodes:
             if is_weight(source):
-                yield "other", source, 0, 1
+                yield _Read("other", source)
+
+
+def _one_layer(node: fx.Node) -> bool:
+    """Whether a recurrent call is one layer, without projections, of weights alone."""
+    parameters, biases, layers = node.args[2:5]
+    directions = 2 if node.args[7] else 1
+    ours = all(is_weight(one) for one in parameters)
+    return ours and layers == 1 and len(parameters) == directions * (4 if biases else 2)
+
+
+def _of_recurrent(module: fx.GraphModule, node: fx.Node) -> Iterator[_Read]:
+    parameters, biases = node.args[2:4]
+    each = 4 if biases else 2  # of a direction: for inputs, for states, and the biases of both
+    for start in range(0, len(parameters), each):
+        inputs, states, *own = parameters[start : start + each]
+        first = start // each * value_of(module, states).shape[1]
+        yield _Read("recurrent", inputs, bias=own[0] if own else None)
+        yield _Read("recurrent", states, bias=own[1] if own else None, states=first)
 
 
 def _is_codebook(module: fx.GraphModule, node: fx.Node) -> bool:

@@ -120,7 +120,7 @@ def _fitted(
     groups: dict[tuple[fx.Node, fx.Node], list[Layer]] = {}  # layers that read the same value
     for layer in find_layers(refined):
         original = originals[layer.weight]
-        seen = layer.solvable and layer.kind != "conv_transpose"
+        seen = layer.solvable and layer.kind not in ("conv_transpose", "recurrent")
         if seen and max(_columns(original), _columns(layer)) <= MAX_COLUMNS:
             groups.setdefault((original.input, layer.input), []).append(layer)
     if not groups:
@@ -174,8 +174,8 @@ class _Sums:
     def add(self, one: Tensor, other: Tensor) -> None:
         """The layer's input in the original, and in the pruned network."""
         for x, y in zip(one.split(CHUNK), other.split(CHUNK), strict=True):
-            before = self._original.windows(x.float())[self._groups]
-            after = self._layer.windows(y.float())
+            before = self._original.windows(x)[self._groups]
+            after = self._layer.windows(y)
             self._cross += (before.transpose(1, 2) @ after).double()
             self._own += (after.transpose(1, 2) @ after).double()
             for total, windows in zip(self._totals, (before, after), strict=True):

@@ -60,7 +60,7 @@ class Student:
         self.biases = {
             layer.bias: layer.weight
             for layer in layers
-            if layer.bias is not None and layer.node not in ends
+            if layer.bias is not None and layer.kind != "recurrent" and layer.node not in ends
         }
         self.weights = {
             layer.weight: DiscreteWeight(

@@ -118,7 +118,7 @@ def insert(network: Network, layers: Sequence[Layer]) -> tuple[Network, list[Slo
 
 def _integer_input(layer: Layer, call: fx.Node) -> tuple[float | None, bool]:
     source = call.args[0]
-    if layer.kind == "other" or not is_call(source, quantized.dequantize_per_tensor):
+    if layer.kind in ("other", "recurrent") or not is_call(source, quantized.dequantize_per_tensor):
         return None, False
     assert isinstance(source, fx.Node)
     scale = float(source.args[1])

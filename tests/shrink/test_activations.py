@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from packlight.graph import is_call, quantized
+from packlight.network import Network
 from packlight.runtimes import onnx as onnx_file
 from packlight.runtimes.onnxruntime import Session
 from packlight.shrink import activations
@@ -33,6 +35,26 @@ def test_the_last_layers_output_stays_float():
     network = blocks()
     names = {name for place in find_places(network, find_layers(network)) for name in place.nodes}
     assert not names & {"linear", "softmax"}
+
+
+class Twice(nn.Module):
+    """A weight that two calls share."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        return torch.tanh(self.layer(torch.tanh(self.layer(x))))
+
+
+def test_convolutions_that_share_a_weight_are_all_rounded_and_steps_of_a_loop_are_not():
+    for layer, shape, rounded in (
+        (nn.Conv2d(3, 3, 1), (1, 3, 4, 4), 3),
+        (nn.Linear(3, 3), (1, 3), 0),
+    ):
+        network = Network.from_module(Twice(layer), (torch.randn(shape),))
+        assert len(find_places(network, find_layers(network))) == rounded
 
 
 def test_what_a_mean_reads_is_rounded_where_the_mean_is():

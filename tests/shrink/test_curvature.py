@@ -15,6 +15,8 @@ from packlight.shrink.layers import find_layers
 from tests.networks import images, plain
 from tests.reference import shrinking
 
+F = nn.functional
+
 
 def samples(network, count):
     return [(value[None],) for value in images(count, seed=7)]
@@ -115,6 +117,43 @@ def test_blocks_of_columns_are_the_diagonal_of_the_whole(monkeypatch):
         )
         start = stop
     assert start == whole[name].moments[0].shape[1]
+
+
+class Loop(nn.Module):
+    """A layer called once for every step, or all steps in one call."""
+
+    def __init__(self, cell: bool) -> None:
+        super().__init__()
+        self.cell = cell
+        self.layer = nn.RNN(3, 4, batch_first=True)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):
+        if not self.cell:
+            return self.head(self.layer(x)[0][:, -1])
+        layer, state = self.layer, x.new_zeros(len(x), 4)
+        for step in range(x.shape[1]):
+            inputs = F.linear(x[:, step], layer.weight_ih_l0, layer.bias_ih_l0)
+            states = F.linear(state, layer.weight_hh_l0, layer.bias_hh_l0)
+            state = torch.tanh(inputs + states)
+        return self.head(state)
+
+
+@pytest.mark.parametrize("cell", [True, False])
+def test_the_inputs_of_a_loop_are_those_of_all_its_steps(cell):
+    torch.manual_seed(0)
+    module = Loop(cell)
+    network = Network.from_module(module, (torch.randn(2, 6, 3),))
+    data = [(torch.randn(1, 6, 3),) for _ in range(5)]
+    layers, found = collected(network, data, curvature.projection_loss([1.0]))
+    inputs, states, _ = (found[layer.name] for layer in layers)
+    X = torch.cat([x[0] for (x,) in data]).double().numpy()
+    H = np.concatenate([module.layer(x)[0][0].detach().double().numpy() for (x,) in data])
+    if cell:  # a call's states are those that it reads; one for all steps gives them
+        H = np.concatenate([np.vstack([np.zeros(4), h[:-1]]) for h in np.split(H, 5)])
+    assert inputs.mean[0] == pytest.approx(X.mean(0), abs=1e-6)
+    assert states.mean[0] == pytest.approx(H.mean(0), abs=1e-6)
+    assert states.sensitivity > 0
 
 
 def test_a_layer_the_loss_ignores_has_no_sensitivity():

@@ -167,6 +167,29 @@ def test_a_layer_whose_inputs_are_not_seen_keeps_its_solution():
     assert found[2] is not alone[2]
 
 
+class Spoken(nn.Module):
+    """A convolution over time, a recurrent layer, and a layer that is called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(3, 6, 3)
+        self.layer = nn.GRU(6, 5, batch_first=True)
+        self.twice = nn.Linear(5, 5)
+
+    def forward(self, image):
+        y, _ = self.layer(torch.relu(self.conv(image.mean(3))).transpose(1, 2))
+        return self.twice(torch.tanh(self.twice(y[:, -1])))
+
+
+def test_layers_that_read_what_they_gave_keep_their_solutions():
+    network, assembly, prepared, samples = _ready(Spoken())
+    coarseness = 4 * float(np.median([one.finest for one in prepared]))
+    alone = [grid_search.solve(one, coarseness) for one in prepared]
+    _, found = following.solve_in_order(network, assembly, prepared, alone, coarseness, samples)
+    kept = {one.layer.weight for one, a, b in zip(prepared, alone, found, strict=True) if a is b}
+    assert kept == {"layer.weight_hh_l0", "twice.weight"}
+
+
 def test_inputs_that_are_no_numbers_leave_the_factors_as_they_were():
     _, _, prepared, samples = _ready(Plain())
     sums = following._Sums(prepared[0])

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from packlight.fuse import fuse
 from packlight.network import Network
 from packlight.shrink.layers import find_layers, weight_array
 
@@ -74,19 +75,40 @@ def test_a_transposed_convolution_has_one_scale_per_output_channel():
     np.testing.assert_array_equal(layer.channels(per_row), np.arange(5.0))
 
 
-def test_a_recurrent_layer_is_found_but_not_solved():
-    class Reader(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.lstm = nn.LSTM(3, 4)
+class Reader(nn.Module):
+    def __init__(self, layer: type[nn.RNNBase], **options) -> None:
+        super().__init__()
+        self.layer = layer(3, 4, batch_first=True, **options)
 
-        def forward(self, x):
-            return self.lstm(x)[0]
+    def forward(self, x):
+        return self.layer(x)[0]
 
-    network = Network.from_module(Reader(), (torch.randn(5, 2, 3),), dynamic_batch=False)
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_a_recurrent_layer_reads_its_inputs_and_its_states(kind):
+    torch.manual_seed(0)
+    module = Reader(kind, bidirectional=True)
+    x = torch.randn(2, 5, 3)
+    network = Network.from_module(module, (x,))
     layers = find_layers(network)
-    assert [layer.weight for layer in layers] == ["lstm.weight_ih_l0", "lstm.weight_hh_l0"]
-    assert not any(layer.solvable for layer in layers)
+    names = [f"layer.{name}" for name, _ in module.layer.named_parameters() if "weight" in name]
+    assert [layer.weight for layer in layers] == names
+    assert [layer.bias for layer in layers] == [name.replace("weight", "bias") for name in names]
+    inputs, states, _, back = layers
+    result = module.layer(x)
+    np.testing.assert_array_equal(inputs.windows(x)[0], x.reshape(10, 3))
+    for layer, start in ((states, 0), (back, 4)):
+        wanted = result[0][:, :, start : start + 4].reshape(10, 4).detach()
+        np.testing.assert_array_equal(layer.windows(result)[0].detach(), wanted)
+    assert all(
+        layer.stored(layer.rows(np.ones(layer.shape))).shape == layer.shape for layer in layers
+    )
+
+
+def test_weights_of_several_recurrent_layers_in_one_call_are_not_seen():
+    network = Network.from_module(Reader(nn.GRU, num_layers=2), (torch.randn(2, 5, 3),))
+    assert [layer.kind for layer in find_layers(network)] == ["other"] * 4
+    assert [layer.kind for layer in find_layers(fuse(network).network)] == ["recurrent"] * 4
 
 
 def test_a_shared_weight_is_found_once():
@@ -100,4 +122,5 @@ def test_a_shared_weight_is_found_once():
 
     network = Network.from_module(Twice(), (torch.randn(2, 4),))
     (layer,) = find_layers(network)
+    assert len(layer.calls) == 2
     assert layer.bias is None  # read twice, so it can not be bent for one reader
