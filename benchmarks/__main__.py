@@ -38,9 +38,7 @@ FULL: tuple[tuple[str, ...], ...] = (
     ("weigh", "--docs", "docs"),
     ("lossy", "--docs", "docs"),
     ("runtimes", "--docs", "docs"),
-    ("at_a_glance", "--docs", "docs"),
 )
-CACHED = ("lossless", "weigh", "lossy", "runtimes")  # that install peers
 
 
 def main() -> None:
@@ -57,8 +55,8 @@ def main() -> None:
     for module, *arguments in FULL if options.full else SHORT:
         print(f"\n== {' '.join([module, *arguments])}", flush=True)
         start = time.monotonic()
-        cache = ["--cache", str(options.cache)] if module in CACHED else []
-        command = [sys.executable, "-m", f"benchmarks.{module}", *arguments, *cache]
+        command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
+        command += ["--cache", str(options.cache)]
         codes.append(subprocess.run(command, check=False).returncode)
         print(f"== exit code {codes[-1]}, {time.monotonic() - start:.0f} seconds", flush=True)
     sys.exit(next((code for code in codes if code), 0))

@@ -2,7 +2,7 @@
 
     python -m benchmarks.at_a_glance --docs docs
 
-Taken from the records that `lossless` and `lossy` keep there; nothing is measured.
+Taken from the records that `lossless` and `lossy` keep there, who call it; nothing is measured.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import history
+from benchmarks import at_a_glance, history
 from benchmarks.lossless_pages import OURS, markdown, publish
 from benchmarks.peers import BLOSC2, NNCODEC, SCRIPTS, ZIPNN, NotInstalled, Peer, environment
 from benchmarks.subjects import SHARED, Subject, job, subjects
@@ -99,6 +99,7 @@ def main() -> None:
     if options.docs:
         history.keep("lossless", record, options.docs)
         publish([*kept, record], options.docs)
+        at_a_glance.publish(options.docs)
     if any(change.is_regression for change in grown):
         sys.exit(GREW)
 

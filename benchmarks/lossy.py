@@ -34,7 +34,7 @@ import onnxruntime
 from rich.console import Console
 
 import packlight
-from benchmarks import compressors, history, lossy_pages
+from benchmarks import at_a_glance, compressors, history, lossy_pages
 from benchmarks.lossy_judges import Judges
 from benchmarks.peers import PEERS, Made, Peer, make
 from benchmarks.peers.child import sentence
@@ -78,6 +78,7 @@ def main() -> None:
         if options.docs:
             history.keep(f"lossy-{subject.model.stem}", record, options.docs)
             lossy_pages.publish(results, options.docs)
+            at_a_glance.publish(options.docs)
 
 
 def _options() -> argparse.Namespace:
