@@ -223,8 +223,7 @@ class _Training:
         self.work = 1.0  # of a step, in steps of the whole network
         self.done = 0.0  # share of the plan's work
         self.narrowings = 0
-        self.inputs = list(lesson.inputs)
-        self._lay_out()
+        self.order = fastest_order(student.module)
         self.most = student.bits()
         self.rest = cost(student.nothing())  # bits of the file beside what the student counts
         self.measured = 0
@@ -313,15 +312,7 @@ class _Training:
         if whole:  # the original runs as before
             work = (BACKWARD * macs + whole) / (BACKWARD * whole + whole)
             self.work = max(work, LEAST_WORK)
-        self._lay_out()
-
-    def _lay_out(self) -> None:
-        """Convolutions train a third faster with channels last."""
-        order = fastest_order(self.student.module)
-        self.inputs = [
-            value.contiguous(memory_format=order) if value.ndim == 4 else value
-            for value in self.inputs
-        ]
+        self.order = fastest_order(student.module)
 
     def _few(self) -> tuple[Tensor, ...]:
         return tuple(value[: self.plan.batch] for value in self.lesson.inputs)
@@ -335,10 +326,14 @@ class _Training:
 
     def _learn(self) -> None:
         chosen = self._next()
-        samples = tuple(value[chosen] for value in self.inputs)
+        samples = tuple(value[chosen] for value in self.lesson.inputs)
         if len(samples) == 1:
             distortion = self.plan.distortion.fading(self.done)
             samples = (distortion(samples[0], self.generator),)
+        # not before: what is distorted lies in the usual order again
+        samples = tuple(
+            value.to(memory_format=self.order) if value.ndim == 4 else value for value in samples
+        )
         with torch.no_grad():
             wanted = self.lesson.teacher(*samples)
         outputs = self.student(*samples)

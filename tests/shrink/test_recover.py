@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from packlight.coding import rate
 from packlight.fuse import fuse
+from packlight.network import Network
 from packlight.shrink import augment, discrete, recover
 from packlight.shrink.augment import Distortion
 from packlight.shrink.layers import find_layers, value_of_name
@@ -150,6 +152,21 @@ def test_labels_are_learnt_from_beside_the_original(network):
             learnt[labels is None] = float((taught(INPUTS)[0].argmax(1) == wrong).float().mean())
     assert learnt[True] < 0.02
     assert learnt[False] > 0.2
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_lie_with_channels_last_however_they_are_distorted(channels, monkeypatch):
+    module = nn.Sequential(nn.Conv2d(channels, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(784, 3))
+    x = torch.randn(8, channels, 16, 16)
+    network = Network.from_module(module, (x,))
+    seen = []
+    call = Student.__call__
+    monkeypatch.setattr(
+        Student, "__call__", lambda one, x: seen.append(x.stride(1)) or call(one, x)
+    )
+    lesson, plan = recover.Lesson(network, (x,), LOSS), recover.Plan(1e5, 3, 4, Distortion(1.0), 0)
+    recover.recover(network, find_layers(network), lesson, plan, _cost)
+    assert seen == [1, 1, 1]
 
 
 def test_the_budget_shrinks_in_equal_ratios_to_what_is_asked():
