@@ -8,7 +8,7 @@ torch's usual order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -27,6 +27,12 @@ def fastest_order(module: nn.Module) -> torch.memory_format:
         if pointwise and strided and weight_shape[1] < LEAST_CHANNELS:
             return torch.contiguous_format
     return torch.channels_last
+
+
+def laid_out(values: Iterable[Tensor], order: torch.memory_format) -> tuple[Tensor, ...]:
+    """Values whose pictures lie in an order; a graph keeps its first pictures' order to the end."""
+    # `contiguous` would leave the strides of a picture of one channel, and with them the order
+    return tuple(one.to(memory_format=order) if one.ndim == 4 else one for one in values)
 
 
 def in_usual_order(value: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from packlight.learning.memory_order import fastest_order
+from packlight.learning.memory_order import fastest_order, laid_out
 from packlight.network import Network
 from packlight.shrink.augment import Distortion
 from packlight.shrink.grid_search import Solved
@@ -331,9 +331,7 @@ class _Training:
             distortion = self.plan.distortion.fading(self.done)
             samples = (distortion(samples[0], self.generator),)
         # not before: what is distorted lies in the usual order again
-        samples = tuple(
-            value.to(memory_format=self.order) if value.ndim == 4 else value for value in samples
-        )
+        samples = laid_out(samples, self.order)
         with torch.no_grad():
             wanted = self.lesson.teacher(*samples)
         outputs = self.student(*samples)
