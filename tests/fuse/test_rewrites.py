@@ -11,7 +11,7 @@ from torch import nn
 from packlight.fuse import fuse
 from packlight.fuse.moves import compose_moves
 from packlight.fuse.repeats import drop_repeats
-from packlight.graph import aten, is_call, quantized
+from packlight.graph import RECURRENT, aten, is_call, quantized
 from packlight.network import Network
 from packlight.shrink.layers import find_layers
 from tests.networks import images, settled
@@ -183,4 +183,25 @@ def test_weights_cut_into_gates_and_joined_again_are_weights():
     network = fused(Network.from_module(Gated().eval(), (images(2),)))
     assert count(network, aten.chunk, aten.split, aten.cat) == 0
     assert count(network, operator.getitem) == 1  # of what the layer gives
-    assert {(12, 3), (12, 4)} <= {layer.shape for layer in find_layers(network)}
+    layers = {layer.shape: layer for layer in find_layers(network)}
+    assert {(12, 3), (12, 4)} <= {*layers}
+    assert layers[12, 4].weight == "r"
+    assert layers[12, 3].weight in ("w", "w_1")  # something else is made of it, too
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True}, {"bias": False}])
+def test_layers_in_one_recurrent_call_are_taken_apart(kind, options):
+    class Deep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = kind(3, 4, 3, batch_first=True, **options)
+
+        def forward(self, image):
+            y, states = self.layer(image.mean(3).transpose(1, 2))
+            return y, *(states if isinstance(states, tuple) else [states])
+
+    torch.manual_seed(0)
+    network = fused(Network.from_module(Deep().eval(), (images(2),)))
+    assert count(network, *RECURRENT) == 3
+    assert {layer.kind for layer in find_layers(network)} == {"recurrent"}
