@@ -33,7 +33,7 @@ from packlight.shrink.layers import Layer
 from packlight.shrink.student import Student, left_of
 from packlight.shrink.thinning import macs_by_weight
 
-SHRUNK, ROUNDED, SETTLED = 0.65, 0.35, 0.9
+SHRUNK, ROUNDED, SETTLED = 0.5, 0.3, 0.9
 MEASURED = tuple(np.arange(0.3, 0.9, 0.05).tolist())  # when the file is packed to see its cost
 NARROWED = tuple(np.arange(0.1, 0.9, 0.05).tolist())  # when dead channels are taken out
 BACKWARD = 3  # a step costs this many times what running costs
