@@ -138,12 +138,12 @@ class _Windows(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 4, 1)
-        self.mix = nn.Linear(4, 4)
+        self.mix, self.again = nn.Linear(4, 4), nn.Linear(4, 4)
 
     def forward(self, image):
         x = self.stem(image).permute(0, 2, 3, 1)
         x = x.reshape(-1, 2, 8, 4, 4, 4).permute(0, 1, 3, 2, 4, 5).reshape(-1, 32, 4)
-        x = self.mix(torch.relu(self.mix(x)))
+        x = self.again(torch.relu(self.mix(x)))
         return x.reshape(-1, 2, 4, 8, 4, 4).permute(0, 5, 1, 3, 2, 4).reshape(-1, 4, 16, 16)
 
 

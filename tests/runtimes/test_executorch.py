@@ -145,7 +145,7 @@ class _Mixed(nn.Module):
 
 def test_layers_that_no_static_kernel_takes_give_the_graph_s_answers(at_once):
     network = quantised(
-        Network.from_module(settled(_Mixed()), (images(2),)), images(64), ["conv2d"]
+        Network.from_module(settled(_Mixed()), (images(2),)), images(64), ["conv2d", "sin_1"]
     )
     lowered = pte.lower(network)
     assert lowered.outside == ()
