@@ -23,7 +23,7 @@ from packlight.learning.averages import Average, copied, put_state
 from packlight.learning.batch_norms import over_all_processes
 from packlight.learning.checkpoints import Checkpoints
 from packlight.learning.distributed import Batch, World, joined
-from packlight.learning.memory_order import fastest_order, put_in_usual_order
+from packlight.learning.memory_order import fastest_order, laid_out, put_in_usual_order
 from packlight.learning.schedule import share_of_rate
 from packlight.progress import Progress
 
@@ -239,7 +239,7 @@ class _Training:
         torch.manual_seed((plan.seed * plan.steps + self.step) * world.size + world.rank)
         batch, share = world.slice_of(self.batch_of(self.step))
         self.module.train()
-        value = self.loss(self.module, tuple(map(self._ordered, batch))) * share
+        value = self.loss(self.module, laid_out(batch, self.order)) * share
         self.optimizer.zero_grad()
         value.backward()
         gradients = [p.grad for p in self.parameters if p.grad is not None]
@@ -252,9 +252,6 @@ class _Training:
         self.average.follow()
         self.losses.append(float(total))
         self.step += 1
-
-    def _ordered(self, value: Tensor) -> Tensor:
-        return value.contiguous(memory_format=self.order) if value.ndim == 4 else value
 
     def _diverged(self, value: float) -> str:
         what = "the gradient of the loss" if math.isfinite(value) else "the loss"

@@ -173,7 +173,7 @@ def _layers(module: fx.GraphModule) -> Iterator[Layer]:
         if read.kind in ("other", "recurrent") or label in names:
             label = name
         names.add(label)
-        bias = read.bias
+        bias = None if read.kind == "other" else read.bias
         own_bias = bias is not None and is_weight(bias) and len(bias.users) == 1
         yield Layer(
             name=label,
@@ -213,10 +213,8 @@ def _weights(module: fx.GraphModule, node: fx.Node) -> Iterator[_Read]:
     elif is_call(node, *_TRANSPOSED) and is_weight(node.args[1]):
         groups = int(argument(node, 6, "groups", 1))
         # one scale per output channel exists only where no two groups share the axis
-        kind, bias = (
-            ("conv_transpose", argument(node, 2, "bias")) if groups == 1 else ("other", None)
-        )
-        yield _Read(kind, node.args[1], 1, groups, bias)
+        kind = "conv_transpose" if groups == 1 else "other"
+        yield _Read(kind, node.args[1], 1, groups, argument(node, 2, "bias"))
     elif is_call(node, aten.linear) and is_weight(node.args[1]):
         yield _Read("linear", node.args[1], bias=argument(node, 2, "bias"))
     elif is_call(node, aten.matmul, aten.mm) and is_weight(node.args[1]):

@@ -57,6 +57,7 @@ class Student:
         self.layers = layers
         self.whole, self.places = whole or layers, places or {}
         ends = _ends(network)
+        # that go with the last weight of their row; a gate without weights still is one
         self.biases = {
             layer.bias: layer.weight
             for layer in layers

@@ -38,8 +38,10 @@ WEIGHTS = {
 def body(unit: int) -> onnx.GraphProto:
     """A step of a plain recurrent layer, as TensorFlow's exporter writes it; `unit` to the next."""
 
-    def value(name: str, kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
-        return helper.make_tensor_value_info(name, kind, None)
+    def value(
+        name: str, kind: int = TensorProto.FLOAT, shape: list[int] | None = None
+    ) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, kind, shape)
 
     step = [
         node("Gather", "x at", "now"),
@@ -63,8 +65,8 @@ def body(unit: int) -> onnx.GraphProto:
         step,
         "step",
         [
-            helper.make_tensor_value_info("i", TensorProto.INT64, []),
-            helper.make_tensor_value_info("going", TensorProto.BOOL, []),
+            value("i", TensorProto.INT64, []),
+            value("going", TensorProto.BOOL, []),
             value("at", TensorProto.INT64),
             value("h"),
             value("weight"),

@@ -157,7 +157,7 @@ class Shapes:
         for tensor in body.initializer:
             self.store.add(tensor.name, tensor)
             self._constant(tensor.name)
-        label = node.name or node.output[0]
+        label, nodes = node.name or node.output[0], _needed(body)
         limit, going, *carried = [*node.input, "", ""][: max(len(node.input), 2)]
         most = self._number(node, limit) if limit else MAX_STEPS + 1
         stacks: list[list[str]] = [[] for _ in body.output[1 + len(carried) :]]
@@ -172,7 +172,7 @@ class Shapes:
                 self._constant(name)
             given = [count, true, *carried]
             renamed = dict(zip((value.name for value in body.input), given, strict=True))
-            for inner in _needed(body):
+            for inner in nodes:
                 copy = NodeProto()
                 copy.CopyFrom(inner)
                 copy.name = f"{label}/{step}/{inner.name}" if inner.name else ""
