@@ -60,6 +60,12 @@ def pair(value: Any) -> tuple[int, int]:
     return (int(numbers[0]), int(numbers[-1]))
 
 
+def per_dimension(value: Any, rank: int) -> list[int]:
+    """One number per dimension, as operators take it: a number, one in a list, or all of them."""
+    numbers = list(value) if isinstance(value, (list, tuple)) else [value]
+    return [int(number) for number in numbers] * (rank if len(numbers) == 1 else 1)
+
+
 def value_of(module: fx.GraphModule, node: fx.Node) -> Tensor:
     """The tensor that a `get_attr` node reads."""
     owner, _, leaf = str(node.target).rpartition(".")

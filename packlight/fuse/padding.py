@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from torch import fx
 
-from packlight.graph import argument, aten, is_call, pads_with_zeros
+from packlight.graph import argument, aten, is_call, pads_with_zeros, per_dimension
 from packlight.network import Network
 
 _DIMENSIONS = {aten.conv1d: 1, aten.conv2d: 2, aten.conv3d: 3}
@@ -32,13 +32,13 @@ def fold_padding(network: Network) -> int:
         if amounts is None:
             continue
         rank = len(amounts)
-        old = _each(argument(layer, 4, "padding", [0]), rank)
+        old = per_dimension(argument(layer, 4, "padding", 0), rank)
         total = [more + own for more, own in zip(amounts, old, strict=True)]
         before = (
             pad.args[0],
             layer.args[1],
             argument(layer, 2, "bias"),
-            _each(argument(layer, 3, "stride", [1]), rank),
+            per_dimension(argument(layer, 3, "stride", 1), rank),
             total,
         )
         layer.args = (*before, *layer.args[5:])
@@ -62,8 +62,3 @@ def _amounts(pad: fx.Node, layer: fx.Node) -> list[int] | None:
         return None
     inside = before[:rank] + [0] * (rank - len(before))
     return inside[::-1]
-
-
-def _each(value: list[int], rank: int) -> list[int]:
-    """One number for every dimension."""
-    return [*value] if len(value) == rank else [value[0]] * rank

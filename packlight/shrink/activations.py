@@ -7,6 +7,7 @@ the least expected squared error; `insert` writes the Q/DQ pairs into the graph.
 Rules for places:
 1. the input of every convolution, linear layer and matmul with a quantised weight, but not where
    matmuls share it, as the steps of a loop do: what goes around would be rounded in every step;
+   nor that of a convolution over three dimensions, for which phones have no integer kernels;
 2. the output of every such convolution, after its ReLU or clamp, unless it only passes on to the
    network's outputs: those stay float;
 3. what a place is made from by moving values around (max-pooling, padding with zeros,
@@ -98,13 +99,14 @@ def find_places(network: Network, layers: Sequence[Layer]) -> list[Place]:
     wanted: set[fx.Node] = set()
     for layer in layers:
         matmul = layer.kind in ("linear", "matmul") and len(layer.calls) == 1
-        for call in layer.calls if layer.kind == "conv" or matmul else ():
+        convolution = layer.kind == "conv" and len(layer.shape) < 5
+        for call in layer.calls if convolution or matmul else ():
             read = layer.read_by(call)
             if not _is_float(read):
                 continue
             wanted.add(read)
             wanted.update(source for source in _averaged(read) if _is_float(source))
-            if layer.kind == "conv":
+            if convolution:
                 end = _after_clamp(call)
                 if not _only_reaches_outputs(end, outputs):
                     wanted.add(end)

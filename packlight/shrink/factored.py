@@ -21,7 +21,15 @@ import torch
 from torch import fx
 
 from packlight.errors import BadInput
-from packlight.graph import add_weight, argument, is_symbolic, is_weight, set_value, value_of
+from packlight.graph import (
+    add_weight,
+    argument,
+    is_symbolic,
+    is_weight,
+    per_dimension,
+    set_value,
+    value_of,
+)
 from packlight.network import Network
 from packlight.shrink import factorize
 from packlight.shrink.curvature import Curvature
@@ -223,11 +231,7 @@ def _geometries(layer: Layer, factors: Factors) -> list[_Geometry]:
 
 def _numbers(value: Any, dims: int) -> list[int] | str:
     """One number per dimension, or "same"."""
-    if value == "same":
-        return "same"
-    if value == "valid" or isinstance(value, int):
-        return [0 if value == "valid" else value] * dims
-    return [int(one) for one in value] * (dims if len(value) == 1 else 1)
+    return "same" if value == "same" else per_dimension(0 if value == "valid" else value, dims)
 
 
 def _insert(module: fx.GraphModule, layer: Layer, weight: fx.Node, factors: Factors) -> None:

@@ -24,6 +24,7 @@ from packlight.coding.packing import decompress
 from packlight.errors import BadInput, BudgetNotMet
 from packlight.files import replace_file, sha256
 from packlight.fuse import fuse
+from packlight.memory import freed_memory_kept
 from packlight.network import Network
 from packlight.plain import to_json
 from packlight.progress import Progress
@@ -257,7 +258,7 @@ def fit(
         stages=stages,
         base=earlier,
     )
-    with executing.workers(jobs, cluster, stages.folder) as job.workers:
+    with freed_memory_kept(), executing.workers(jobs, cluster, stages.folder) as job.workers:
         outcome = job.run()
     if stages.resumed:
         progress.say(f"resumed: {', '.join(stages.resumed)} had been finished before")

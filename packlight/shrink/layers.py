@@ -26,16 +26,16 @@ from packlight.graph import (
     is_call,
     is_weight,
     layer_name,
-    pair,
+    per_dimension,
     value_of,
 )
 from packlight.network import Network
 from packlight.types import Array
 
-_CONVOLUTIONS = (aten.conv1d, aten.conv2d)
-_TRANSPOSED = (aten.conv_transpose1d, aten.conv_transpose2d)
+_CONVOLUTIONS = (aten.conv1d, aten.conv2d, aten.conv3d)
+_TRANSPOSED = (aten.conv_transpose1d, aten.conv_transpose2d, aten.conv_transpose3d)
 _LOOKUPS = (aten.embedding, aten.lstm, aten.gru, aten.rnn_tanh, aten.rnn_relu, aten.einsum)
-_OTHER = (*_LOOKUPS, aten.conv3d, aten.conv_transpose3d, aten.bmm)
+_OTHER = (*_LOOKUPS, aten.bmm)
 
 
 @dataclass(frozen=True)
@@ -257,24 +257,27 @@ def _is_codebook(module: fx.GraphModule, node: fx.Node) -> bool:
 def _windows(node: fx.Node, value: Tensor, groups: int) -> Tensor:
     """Unfold (N, C, *size) into the convolution's windows, (G, N * positions, C / G * taps)."""
     kernel = node.args[1].meta["val"].shape[2:]
-    if value.ndim == 3:  # one dimension is two with a height of 1
-        value, kernel = value.unsqueeze(2), (1, *kernel)
-    stride, dilation = (pair(argument(node, i, name, 1)) for i, name in ((3, "stride"), (5, "d")))
+    rank = len(kernel)
+    stride = per_dimension(argument(node, 3, "stride", 1), rank)
+    dilation = per_dimension(argument(node, 5, "dilation", 1), rank)
+    spans = [gap * (size - 1) + 1 for gap, size in zip(dilation, kernel, strict=True)]
     padding = argument(node, 4, "padding", 0)
-    if isinstance(padding, str):
-        padding = (
-            0
-            if padding == "valid"
-            else [d * (k - 1) // 2 for d, k in zip(dilation, kernel, strict=True)]
-        )
-    if len(node.args[1].meta["val"].shape) == 3:
-        stride, dilation, padding = (
-            (neutral, one[-1]) for neutral, one in ((1, stride), (1, dilation), (0, pair(padding)))
-        )
-    columns = F.unfold(value, kernel, dilation, pair(padding), stride)
-    samples, _, positions = columns.shape
-    split = columns.reshape(samples, groups, -1, positions)
-    return split.permute(1, 0, 3, 2).reshape(groups, samples * positions, -1)
+    if padding == "same":
+        before = [(span - 1) // 2 for span in spans]
+        after = [span // 2 for span in spans]
+    else:
+        before = after = per_dimension(0 if padding == "valid" else padding, rank)
+    # the last dimension comes first
+    ends = [end for both in zip(reversed(before), reversed(after), strict=True) for end in both]
+    windows = F.pad(value, ends).unflatten(1, (groups, -1))
+    for place, (span, step, gap) in enumerate(zip(spans, stride, dilation, strict=True)):
+        windows = windows.unfold(3 + place, span, step)[..., ::gap]
+    samples, _, channels, *others = range(windows.ndim)
+    positions, taps = others[:rank], others[rank:]
+    # a column's inputs lie in one piece, as pixels of a row do: far less to copy than by windows
+    columns = windows.permute(1, channels, *taps, samples, *positions)
+    shape = (groups, columns.shape[1] * kernel.numel(), -1)
+    return columns.reshape(shape).transpose(1, 2)
 
 
 def weight_array(network: Network, name: str) -> Array:

@@ -48,10 +48,11 @@ class Twice(nn.Module):
         return torch.tanh(self.layer(torch.tanh(self.layer(x))))
 
 
-def test_convolutions_that_share_a_weight_are_all_rounded_and_steps_of_a_loop_are_not():
+def test_convolutions_that_share_a_weight_are_all_rounded_but_neither_loops_nor_volumes():
     for layer, shape, rounded in (
         (nn.Conv2d(3, 3, 1), (1, 3, 4, 4), 3),
         (nn.Linear(3, 3), (1, 3), 0),
+        (nn.Conv3d(3, 3, 1), (1, 3, 2, 4, 4), 0),
     ):
         network = Network.from_module(Twice(layer), (torch.randn(shape),))
         assert len(find_places(network, find_layers(network))) == rounded

@@ -29,6 +29,8 @@ CASES = {
     "dilation": (nn.Conv2d(4, 6, 3, dilation=2, padding=2), (2, 4, 9, 8)),
     "groups": (nn.Conv2d(4, 6, 3, groups=2, bias=False), (2, 4, 9, 8)),
     "depthwise": (nn.Conv2d(4, 8, 3, groups=4, padding="same"), (2, 4, 9, 8)),
+    "same": (nn.Conv2d(4, 6, (4, 2), dilation=(1, 3), padding="same"), (2, 4, 9, 8)),
+    "conv3d": (nn.Conv3d(4, 6, (2, 3, 1), (1, 2, 1), (1, 0, 2), groups=2), (2, 4, 5, 9, 8)),
     "conv1d": (nn.Conv1d(4, 6, 5, stride=2, padding=2), (2, 4, 17)),
     "linear": (nn.Linear(7, 3), (2, 5, 7)),
     "matmul": (Call(), (2, 5, 7)),
