@@ -53,6 +53,9 @@ from packlight.types import Array
 MAX_COLUMNS = 4608  # a larger H is kept as blocks along its diagonal; 4608^2 floats are 85 MB
 GRADIENT_SHARE = 0.5  # of E[G^T G] in the blend
 CHUNKS = 16  # of samples, at most: so many processes can share the work
+FEW = 1 / 3  # of a gradient's rows and columns: of a lower rank, two factors are less work
+ALL = 1 - 1e-4  # of a gradient's norm
+TOGETHER = 128  # rows: with fewer, writing the sum takes longer than computing it
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,14 @@ class Curvature:
         sensitivity: s, a non-negative number.
         of_bias: the same of a bias, whose input is 1: E||g||^2 / channels, g the gradient of one
             sample's loss with respect to all of them; 0 where nothing is known.
+        positions: at which a sample's inputs are read; 0 where nothing is known.
     """
 
     moments: tuple[Array, ...]
     mean: Array
     sensitivity: float
     of_bias: float = 0.0
+    positions: int = 0
 
 
 Loss = Callable[[tuple[Tensor, ...], torch.Generator], Tensor]
@@ -250,6 +255,8 @@ class _Sums:
         sizes = [block.stop - block.start for block in self.blocks]
         self.products = [Moments(self.groups, size) for size in sizes]
         self.gradients = [torch.zeros(self.groups, size, size) for size in sizes]
+        self.seen = _Rows([moments.sum for moments in self.products], self.blocks)
+        self.pulls = _Rows(self.gradients, self.blocks)
         self.total = torch.zeros(self.groups, self.columns, dtype=torch.float64)
         self.shift: Tensor | None = None
         self.positions = 0
@@ -265,20 +272,19 @@ class _Sums:
             windows = windows - self.shift.unsqueeze(-2)
         self.positions += windows.shape[1]
         self.total += windows.sum(1)  # float32 is enough for one sample, shifted
-        for block, products in zip(self.blocks, self.products, strict=True):
-            part = windows[:, :, block]
-            products.sum.baddbmm_(part.transpose(1, 2), part)
+        self.seen.add(windows)
 
     def add_gradient(self, gradient: Tensor) -> None:
         rows = rows_of(self.layer, gradient)
         self.samples += 1
-        self.energy += float(rows.double().square().sum())
-        for block, products in zip(self.blocks, self.gradients, strict=True):
-            part = rows[:, :, block]
-            products.baddbmm_(part.transpose(1, 2), part)
+        self.energy += float(torch.linalg.vector_norm(rows, dtype=torch.float64)) ** 2
+        factors = in_factors(rows, self.positions // self.samples)
+        self.pulls.add(rows if factors is None else factors[1])  # the others are orthonormal
 
     def part(self) -> _Part:
         """The sums so far, shifted to their mean."""
+        self.seen.join()
+        self.pulls.join()
         if self.shift is not None:
             mean = self.total / max(self.positions, 1)
             for block, products in zip(self.blocks, self.products, strict=True):
@@ -343,7 +349,41 @@ class _Sums:
         sensitivity = energy / (self.rows * trace) if trace > 0 else 0.0
         mean = centre if self.shift is None else centre + self.shift.double()
         of_bias = self.bias_energy / max(self.samples, 1)
-        return Curvature(tuple(moments), mean.numpy(), sensitivity, of_bias)
+        positions = self.positions // max(self.samples, 1)
+        return Curvature(tuple(moments), mean.numpy(), sensitivity, of_bias, positions)
+
+
+class _Rows:
+    """Rows on their way into a sum of their products, few of which wait for more.
+
+    Args:
+        sums: (G, m, m) of each block of columns, added to in place.
+        blocks: of columns.
+    """
+
+    def __init__(self, sums: Sequence[Tensor], blocks: Sequence[slice]) -> None:
+        self._sums, self._blocks = sums, blocks
+        self._waiting: list[Tensor] = []
+
+    def add(self, rows: Tensor) -> None:
+        """Take in (G, k, n)."""
+        if rows.shape[1] >= TOGETHER:
+            self._sum(rows)
+            return
+        self._waiting.append(rows.clone())  # what it is a view of may change
+        if sum(one.shape[1] for one in self._waiting) >= TOGETHER:
+            self.join()
+
+    def join(self) -> None:
+        """Add what waits."""
+        if self._waiting:
+            self._sum(torch.cat(self._waiting, 1))
+            self._waiting = []
+
+    def _sum(self, rows: Tensor) -> None:
+        for block, products in zip(self._blocks, self._sums, strict=True):
+            part = rows[:, :, block]
+            products.baddbmm_(part.transpose(1, 2), part)
 
 
 class Moments:
@@ -389,6 +429,28 @@ def _square(matrices: Tensor) -> Tensor:
 def rows_of(layer: Layer, gradient: Tensor) -> Tensor:
     """(G, R, n) float32, a gradient with respect to a layer's weight."""
     return torch.from_numpy(np.ascontiguousarray(layer.rows(gradient.numpy()))).float()
+
+
+def in_factors(rows: Tensor, positions: int) -> tuple[Tensor, Tensor] | None:
+    """A gradient as a product of (G, R, k) with orthonormal columns and (G, k, n).
+
+    Every position adds the product of one column and one row, so k are as many as there are.
+
+    Args:
+        rows: (G, R, n), of one sample.
+        positions: of its inputs; 0 where nothing is known.
+    Returns:
+        None where that would be no less work, or where it is not all, as of a weight that is also
+        read in other ways.
+    """
+    if not 0 < positions <= FEW * min(rows.shape[1:]):
+        return None
+    # what any so many sums of its columns span is all that it spans
+    sums = torch.randn(rows.shape[2], positions, generator=torch.Generator().manual_seed(0))
+    basis = torch.linalg.qr(rows @ sums)[0]
+    others = basis.transpose(1, 2) @ rows
+    whole = torch.linalg.vector_norm(others) >= ALL * torch.linalg.vector_norm(rows)
+    return (basis, others) if whole else None
 
 
 def _add_outer(matrices: Tensor, left: Tensor, right: Tensor) -> None:

@@ -44,6 +44,7 @@ class Prepared:
         top: the largest level.
         of_bias: how sensitive the loss is to a bias; 0 where nothing is known.
         rows: how the loss listens to them together, or None.
+        positions: at which a sample's inputs are read; 0 where nothing is known.
     """
 
     layer: Layer
@@ -56,6 +57,7 @@ class Prepared:
     top: int = quantize.LEVELS
     of_bias: float = 0.0
     rows: quantize.Rows | None = None
+    positions: int = 0
 
     @property
     def sensitivity(self) -> float:
@@ -147,9 +149,18 @@ def _prepare(
     mean = np.zeros((groups, columns))
     if curvature is not None and layer.centred:
         mean = curvature.mean
-    unit = 1.0 / np.sqrt(sensitivity * spread)
-    of_bias = curvature.of_bias if curvature else 0.0
-    return Prepared(layer, weights, bias, mean, factors, spread, unit, top, of_bias)
+    return Prepared(
+        layer=layer,
+        weights=weights,
+        bias=bias,
+        mean=mean,
+        factors=factors,
+        spread=spread,
+        unit=1.0 / float(np.sqrt(sensitivity * spread)),
+        top=top,
+        of_bias=curvature.of_bias if curvature else 0.0,
+        positions=curvature.positions if curvature else 0,
+    )
 
 
 def bound(prepared: Prepared, moments: Sequence[Array]) -> Prepared:

@@ -32,11 +32,12 @@ from packlight.shrink.curvature import (
     Moments,
     Samples,
     chunks_of,
+    in_factors,
     require_gradients,
     rows_of,
 )
 from packlight.shrink.grid_search import Prepared
-from packlight.shrink.layers import Layer, find_layers, value_of_name
+from packlight.shrink.layers import find_layers, value_of_name
 from packlight.shrink.quantize import Factor
 from packlight.shrink.workers import HERE, Shared, Workers
 from packlight.types import Array
@@ -64,7 +65,8 @@ def collect(
     Returns:
         layer name -> (G, b, b) float32 for each block of rows, not yet scaled.
     """
-    errors = {one.layer.name: [_errors(f) for f in one.factors] for one in prepared if one.factors}
+    seen = [one for one in prepared if one.factors]
+    errors = {one.layer.name: ([_errors(f) for f in one.factors], one.positions) for one in seen}
     sums: dict[str, list[Moments]] = {}
     shared = workers.share((network, errors, loss, seed))
     for count, parts in workers.in_order(_sums_of, shared, chunks_of(samples)):
@@ -91,7 +93,7 @@ def _errors(factor: Factor) -> Array:
 
 
 def _sums_of(
-    shared: Shared[tuple[Network, dict[str, list[Array]], Loss, int]], chunk: Chunk
+    shared: Shared[tuple[Network, dict[str, tuple[list[Array], int]], Loss, int]], chunk: Chunk
 ) -> tuple[int, dict[str, list[Array]]]:
     """How many samples a chunk has, and every layer's sums over them."""
     network, errors, loss, seed = shared.value
@@ -100,7 +102,10 @@ def _sums_of(
     layers = [layer for layer in find_layers(network) if layer.name in errors]
     require_gradients(network, layers)
     weights = [value_of_name(network, layer.weight) for layer in layers]
-    handed = {name: [torch.from_numpy(one) for one in parts] for name, parts in errors.items()}
+    handed = {
+        name: ([torch.from_numpy(one) for one in parts], positions)
+        for name, (parts, positions) in errors.items()
+    }
     sums: dict[str, list[Tensor]] = {}
     for arrays in samples:
         value = loss(flat(network(*map(torch.tensor, arrays))), generator)
@@ -110,7 +115,7 @@ def _sums_of(
         for layer, gradient in zip(layers, gradients, strict=True):
             if gradient is None:
                 continue
-            blocks = _products(_pull(layer, gradient, handed[layer.name]))
+            blocks = _products(rows_of(layer, gradient), *handed[layer.name])
             if layer.name in sums:
                 for total, block in zip(sums[layer.name], blocks, strict=True):
                     total += block
@@ -119,15 +124,27 @@ def _sums_of(
     return len(samples), {name: [one.numpy() for one in parts] for name, parts in sums.items()}
 
 
-def _pull(layer: Layer, gradient: Tensor, errors: Sequence[Tensor]) -> Tensor:
+def _products(rows: Tensor, errors: Sequence[Tensor], positions: int) -> list[Tensor]:
+    """(G, b, b) G S G^T of each block of rows; the blocks are alike, but for the last.
+
+    Args:
+        rows: (G, R, n) G, of one sample.
+        errors: of each block of columns.
+        positions: of its inputs.
+    """
+    blocks = -(-rows.shape[1] // MAX_ROWS)
+    size = -(-rows.shape[1] // blocks)
+    factors = in_factors(rows, positions)
+    if factors is None:
+        return [part @ part.transpose(1, 2) for part in _pull(rows, errors).split(size, 1)]
+    basis, rows = factors
+    pull = _pull(rows, errors)
+    inner = pull @ pull.transpose(1, 2)
+    return [part @ inner @ part.transpose(1, 2) for part in basis.split(size, 1)]
+
+
+def _pull(rows: Tensor, errors: Sequence[Tensor]) -> Tensor:
     """(G, R, n) G E^T: how a sample's loss moves with the independent errors of each row."""
-    parts = rows_of(layer, gradient).split([one.shape[1] for one in errors], 2)
+    parts = rows.split([one.shape[1] for one in errors], 2)
     pairs = zip(parts, errors, strict=True)
     return torch.cat([part @ one.transpose(1, 2) for part, one in pairs], 2)
-
-
-def _products(pull: Tensor) -> list[Tensor]:
-    """(G, b, b) of each block of rows with itself; the blocks are alike, but for the last."""
-    rows = pull.shape[1]
-    blocks = -(-rows // MAX_ROWS)
-    return [part @ part.transpose(1, 2) for part in pull.split(-(-rows // blocks), 1)]
