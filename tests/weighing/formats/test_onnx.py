@@ -277,6 +277,26 @@ def test_the_steps_of_a_loop_are_listed(opset: int, tmp_path: Path) -> None:
     assert sum(row.parameter_count for row in table.rows) == 16  # the weight is one
 
 
+def test_a_range_as_long_as_a_size_is_known(tmp_path: Path) -> None:
+    nodes = [
+        node("Shape", "x", "s"),
+        node("Gather", "s last", "n"),  # without dimensions
+        node("Cast", "n", "f", to=TensorProto.FLOAT),
+        node("Range", "zero f one", "places"),
+        node("Add", "x places", "moved"),
+        node("MatMul", "moved w", "y"),
+    ]
+    weights = {
+        "last": np.array(-1),
+        "zero": np.zeros((), np.float32),
+        "one": np.ones((), np.float32),
+        "w": normal(6, 4),
+    }
+    table = weighed(tmp_path, nodes, ["N", 3, 6], weights)
+    assert table.rows[-1].shape == (3, 4)  # beside the batch
+    assert table.rows[-1].macs == 3 * 6 * 4
+
+
 @pytest.mark.parametrize(("limit", "going"), [("", "true"), ("sum", ""), ("n", "")])
 def test_a_loop_without_a_known_end_is_refused_by_name(
     limit: str, going: str, tmp_path: Path
