@@ -222,7 +222,8 @@ class _Watcher(fx.Interpreter):
             for layer in self._readers.get(node, ()):
                 read = layer.read_by(node)
                 value = result if read is node else self.env[read]
-                self._sums[layer.name].add_input(layer.windows(value, node))
+                sums = self._sums[layer.name]
+                sums.add_input(layer.windows(value, node, turn=sums.turn))
         return result
 
 
@@ -259,12 +260,14 @@ class _Sums:
         self.pulls = _Rows(self.gradients, self.blocks)
         self.total = torch.zeros(self.groups, self.columns, dtype=torch.float64)
         self.shift: Tensor | None = None
+        self.turn = 0
         self.positions = 0
         self.samples = 0
         self.energy = 0.0
         self.bias_energy = 0.0
 
     def add_input(self, windows: Tensor) -> None:
+        self.turn += 1
         if self.layer.centred:
             # what is summed is small if the mean is nearly gone; float32 then loses nothing
             if self.shift is None:

@@ -133,15 +133,17 @@ class _Sums:
     """A layer's inputs before and after, summed over either half of the samples."""
 
     def __init__(self, prepared: Prepared) -> None:
-        self.prepared = prepared
+        self.prepared, self._turn = prepared, 0
         groups, _, columns = prepared.weights.shape
         self.halves = [_Half(groups, columns), _Half(groups, columns)]
 
     def add(self, before: Tensor, after: Tensor) -> None:
         """Take in what the layer reads for a batch, in the original and in the other network."""
         layer = self.prepared.layer
-        self.halves[0].add(layer.windows(before), layer.windows(after))
+        before, after = (layer.windows(value, turn=self._turn) for value in (before, after))
+        self.halves[0].add(before, after)
         self.halves.reverse()
+        self._turn += 1
 
     def aimed(self) -> Prepared:
         """The layer with the rows that its new inputs want, as if they were its own."""

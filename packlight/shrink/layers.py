@@ -10,8 +10,9 @@ Sizes: G groups, R rows per group, n columns per group.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,9 @@ _CONVOLUTIONS = (aten.conv1d, aten.conv2d, aten.conv3d)
 _TRANSPOSED = (aten.conv_transpose1d, aten.conv_transpose2d, aten.conv_transpose3d)
 _LOOKUPS = (aten.embedding, aten.lstm, aten.gru, aten.rnn_tanh, aten.rnn_relu, aten.einsum)
 _OTHER = (*_LOOKUPS, aten.bmm)
+
+#: positions of one sample, for all columns and for each, that tell as much as any more of them
+ENOUGH, EACH_COLUMN = 256, 16
 
 
 @dataclass(frozen=True)
@@ -134,19 +138,21 @@ class Layer:
         )
         return rows.reshape(self.groups, -1)
 
-    def windows(self, value: Any, call: fx.Node | None = None) -> Tensor:
+    def windows(self, value: Any, call: fx.Node | None = None, turn: int | None = None) -> Tensor:
         """The inputs that the rows see: (G, positions, n) float32.
 
         Args:
             value: of `read_by` of a call.
             call: which of its calls; default: the first.
+            turn: of a convolution's positions, far more than columns, take some, and others in
+                every turn; default: all.
         """
         if self.states is not None:
             # a step's states are those that the step before gives: all but the first and the last
             value = value[0].narrow(-1, self.states, self.shape[1])
         value = value.float()
         if self.kind == "conv":
-            return _windows(call or self.node, value, self.groups)
+            return _windows(call or self.node, value, self.groups, turn)
         if self.kind == "conv_transpose":
             channels = value.shape[1]
             flat = value.reshape(value.shape[0], self.groups, channels // self.groups, -1)
@@ -254,7 +260,7 @@ def _is_codebook(module: fx.GraphModule, node: fx.Node) -> bool:
     return is_weight(rows) and value_of(module, rows).dtype == torch.uint8
 
 
-def _windows(node: fx.Node, value: Tensor, groups: int) -> Tensor:
+def _windows(node: fx.Node, value: Tensor, groups: int, turn: int | None) -> Tensor:
     """Unfold (N, C, *size) into the convolution's windows, (G, N * positions, C / G * taps)."""
     kernel = node.args[1].meta["val"].shape[2:]
     rank = len(kernel)
@@ -272,12 +278,26 @@ def _windows(node: fx.Node, value: Tensor, groups: int) -> Tensor:
     windows = F.pad(value, ends).unflatten(1, (groups, -1))
     for place, (span, step, gap) in enumerate(zip(spans, stride, dilation, strict=True)):
         windows = windows.unfold(3 + place, span, step)[..., ::gap]
+    if turn is not None:
+        size, columns = windows.shape[3 : 3 + rank], value.shape[1] // groups * kernel.numel()
+        skip = _skip(size, max(ENOUGH, EACH_COLUMN * columns))
+        for place in range(rank):
+            first = (turn // skip**place) % skip
+            windows = windows.movedim(3 + place, 0)[first::skip].movedim(0, 3 + place)
     samples, _, channels, *others = range(windows.ndim)
     positions, taps = others[:rank], others[rank:]
     # a column's inputs lie in one piece, as pixels of a row do: far less to copy than by windows
-    columns = windows.permute(1, channels, *taps, samples, *positions)
-    shape = (groups, columns.shape[1] * kernel.numel(), -1)
-    return columns.reshape(shape).transpose(1, 2)
+    turned = windows.permute(1, channels, *taps, samples, *positions)
+    shape = (groups, turned.shape[1] * kernel.numel(), -1)
+    return turned.reshape(shape).transpose(1, 2)
+
+
+def _skip(size: Sequence[int], enough: int) -> int:
+    """The largest step between positions that leaves enough of them: odd, as strides are even."""
+    skip = 1
+    while prod(one // (skip + 2) for one in size) >= enough:
+        skip += 2
+    return skip
 
 
 def weight_array(network: Network, name: str) -> Array:

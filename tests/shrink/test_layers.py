@@ -56,6 +56,36 @@ def test_rows_times_windows_is_the_output(name):
     torch.testing.assert_close(made.reshape(wanted.shape), wanted, atol=1e-5, rtol=1e-5)
 
 
+def test_turns_take_all_of_many_windows_once():
+    torch.manual_seed(0)
+    x = torch.randn(2, 4, 52, 53)
+    module = nn.Conv2d(4, 4, 3, padding=1, groups=4)
+    (layer,) = find_layers(Network.from_module(module, (x,), dynamic_batch=False))
+    every = layer.windows(x)
+    parts = [layer.windows(x, turn=turn) for turn in range(9)]  # a third of either dimension
+    assert sum(part.shape[1] for part in parts) == every.shape[1]
+    assert all(part.shape[1] < every.shape[1] / 8 for part in parts)
+    taken = torch.cat(parts, 1)
+    for group in range(4):
+        rows = [sorted(map(tuple, one[group].tolist())) for one in (every, taken)]
+        assert rows[0] == rows[1]
+    torch.testing.assert_close(layer.windows(x, turn=9), parts[0])
+
+
+@pytest.mark.parametrize(
+    ("module", "shape"),
+    [
+        (nn.Conv2d(4, 8, 3, groups=4), (1, 4, 40, 40)),  # few positions
+        (nn.Conv2d(64, 8, 1), (1, 64, 52, 52)),  # many, but many columns
+        (nn.Linear(7, 3), (2000, 7)),
+    ],
+)
+def test_turns_take_all_windows_that_are_wanted(module, shape):
+    x = torch.randn(shape)
+    (layer,) = find_layers(Network.from_module(module, (x,), dynamic_batch=False))
+    torch.testing.assert_close(layer.windows(x, turn=3), layer.windows(x))
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_stored_is_the_inverse_of_rows(name):
     module, shape = CASES[name]
