@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,15 +112,13 @@ def solve_in_order(
             tick()
     if not groups:
         return aimed, found
-    with tempfile.TemporaryDirectory(dir=folder) as work, torch.no_grad():
+    with tempfile.TemporaryDirectory(dir=folder) as work, torch.no_grad(), _Lanes() as lanes:
         pair = SideBySide(network, assembly.network, groups, batches, Path(work))
         places = {node: place for place, node in enumerate(assembly.network.module.graph.nodes)}
         for read in sorted(groups, key=lambda nodes: places[nodes[1]]):
             members = groups[read]
             sums = {index: _Sums(prepared[index]) for index in members}
-            for x, y in pair.at(read):
-                for index in members:
-                    sums[index].add(x, y)
+            lanes.follow(pair.at(read), list(sums.values()))
             for index in members:
                 one = aimed[index] = sums[index].aimed()
                 solution = found[index] = solve(one, coarseness)
@@ -129,21 +128,50 @@ def solve_in_order(
     return aimed, found
 
 
+class _Lanes:
+    """Two threads, each of which sums a half of the samples while the networks run on.
+
+    What a half comes to does not depend on when that is.
+    """
+
+    def __enter__(self) -> _Lanes:
+        self._threads = [ThreadPoolExecutor(1) for _ in range(2)]
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        for thread in self._threads:
+            thread.shutdown(cancel_futures=True)
+
+    def follow(self, batches: Iterable[tuple[Tensor, Tensor]], layers: Sequence[_Sums]) -> None:
+        """Sum what layers read, in the original and in the other network, batch after batch."""
+        running: list[Future[None]] = []
+        for turn, (before, after) in enumerate(batches):
+            if len(running) == 2:
+                running.pop(0).result()  # memory holds no more than a batch of each half
+            thread = self._threads[turn % 2]
+            running.append(thread.submit(_add, layers, before, after, turn))
+        for last in running:
+            last.result()
+
+
+def _add(layers: Sequence[_Sums], before: Tensor, after: Tensor, turn: int) -> None:
+    for one in layers:
+        one.add(before, after, turn)
+
+
 class _Sums:
     """A layer's inputs before and after, summed over either half of the samples."""
 
     def __init__(self, prepared: Prepared) -> None:
-        self.prepared, self._turn = prepared, 0
+        self.prepared = prepared
         groups, _, columns = prepared.weights.shape
         self.halves = [_Half(groups, columns), _Half(groups, columns)]
 
-    def add(self, before: Tensor, after: Tensor) -> None:
+    def add(self, before: Tensor, after: Tensor, turn: int) -> None:
         """Take in what the layer reads for a batch, in the original and in the other network."""
         layer = self.prepared.layer
-        before, after = (layer.windows(value, turn=self._turn) for value in (before, after))
-        self.halves[0].add(before, after)
-        self.halves.reverse()
-        self._turn += 1
+        before, after = (layer.windows(value, turn=turn) for value in (before, after))
+        self.halves[turn % 2].add(before, after)
 
     def aimed(self) -> Prepared:
         """The layer with the rows that its new inputs want, as if they were its own."""

@@ -193,8 +193,8 @@ def test_layers_that_read_what_they_gave_keep_their_solutions():
 def test_inputs_that_are_no_numbers_leave_the_factors_as_they_were():
     _, _, prepared, samples = _ready(Plain())
     sums = following._Sums(prepared[0])
-    for (value,) in samples:
-        sums.add(value, torch.full_like(value, np.nan))
+    for turn, (value,) in enumerate(samples):
+        sums.add(value, torch.full_like(value, np.nan), turn)
     assert sums.aimed().factors is prepared[0].factors
 
 
