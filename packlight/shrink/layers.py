@@ -275,11 +275,12 @@ def _windows(node: fx.Node, value: Tensor, groups: int, turn: int | None) -> Ten
         before = after = per_dimension(0 if padding == "valid" else padding, rank)
     # the last dimension comes first
     ends = [end for both in zip(reversed(before), reversed(after), strict=True) for end in both]
-    windows = F.pad(value, ends).unflatten(1, (groups, -1))
+    batch = value if value.ndim == rank + 2 else value.unsqueeze(0)
+    windows = F.pad(batch, ends).unflatten(1, (groups, -1))
     for place, (span, step, gap) in enumerate(zip(spans, stride, dilation, strict=True)):
         windows = windows.unfold(3 + place, span, step)[..., ::gap]
     if turn is not None:
-        size, columns = windows.shape[3 : 3 + rank], value.shape[1] // groups * kernel.numel()
+        size, columns = windows.shape[3 : 3 + rank], batch.shape[1] // groups * kernel.numel()
         skip = _skip(size, max(ENOUGH, EACH_COLUMN * columns))
         for place in range(rank):
             first = (turn // skip**place) % skip

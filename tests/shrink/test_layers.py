@@ -31,6 +31,7 @@ CASES = {
     "depthwise": (nn.Conv2d(4, 8, 3, groups=4, padding="same"), (2, 4, 9, 8)),
     "same": (nn.Conv2d(4, 6, (4, 2), dilation=(1, 3), padding="same"), (2, 4, 9, 8)),
     "conv3d": (nn.Conv3d(4, 6, (2, 3, 1), (1, 2, 1), (1, 0, 2), groups=2), (2, 4, 5, 9, 8)),
+    "no batch": (nn.Conv2d(4, 6, 3), (4, 9, 8)),
     "conv1d": (nn.Conv1d(4, 6, 5, stride=2, padding=2), (2, 4, 17)),
     "linear": (nn.Linear(7, 3), (2, 5, 7)),
     "matmul": (Call(), (2, 5, 7)),
@@ -46,12 +47,10 @@ def test_rows_times_windows_is_the_output(name):
     rows = torch.from_numpy(layer.rows(weight_array(network, layer.weight))).float()
     made = torch.einsum("grn,gpn->grp", rows, layer.windows(x))  # (G, R, positions)
     (wanted,) = network(x)
+    rank = len(layer.shape) - 2  # of positions
     if layer.bias is not None:
-        bias = module.bias
-        wanted = wanted - (
-            bias if layer.kind == "linear" else bias.reshape(-1, *[1] * (x.ndim - 2))
-        )
-    channel = 1 if layer.kind == "conv" else -1
+        wanted = wanted - module.bias.reshape(-1, *[1] * rank)
+    channel = -1 - rank
     wanted = wanted.movedim(channel, 0).reshape(made.shape[0] * made.shape[1], -1)
     torch.testing.assert_close(made.reshape(wanted.shape), wanted, atol=1e-5, rtol=1e-5)
 
