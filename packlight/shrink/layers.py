@@ -10,7 +10,7 @@ Sizes: G groups, R rows per group, n columns per group.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -280,11 +280,7 @@ def _windows(node: fx.Node, value: Tensor, groups: int, turn: int | None) -> Ten
     for place, (span, step, gap) in enumerate(zip(spans, stride, dilation, strict=True)):
         windows = windows.unfold(3 + place, span, step)[..., ::gap]
     if turn is not None:
-        size, columns = windows.shape[3 : 3 + rank], batch.shape[1] // groups * kernel.numel()
-        skip = _skip(size, max(ENOUGH, EACH_COLUMN * columns))
-        for place in range(rank):
-            first = (turn // skip**place) % skip
-            windows = windows.movedim(3 + place, 0)[first::skip].movedim(0, 3 + place)
+        windows = _of_turn(windows, rank, turn)
     samples, _, channels, *others = range(windows.ndim)
     positions, taps = others[:rank], others[rank:]
     # a column's inputs lie in one piece, as pixels of a row do: far less to copy than by windows
@@ -293,12 +289,15 @@ def _windows(node: fx.Node, value: Tensor, groups: int, turn: int | None) -> Ten
     return turned.reshape(shape).transpose(1, 2)
 
 
-def _skip(size: Sequence[int], enough: int) -> int:
-    """The largest step between positions that leaves enough of them: odd, as strides are even."""
-    skip = 1
-    while prod(one // (skip + 2) for one in size) >= enough:
+def _of_turn(windows: Tensor, rank: int, turn: int) -> Tensor:
+    """Of (N, G, C / G, *positions, *taps), as many positions as tell enough, equally far apart."""
+    channels, *sizes = windows.shape[2:]
+    enough = max(ENOUGH, EACH_COLUMN * channels * prod(sizes[rank:]))
+    skip = 1  # and odd, as what repeats along an image mostly does so every second pixel
+    while prod(size // (skip + 2) for size in sizes[:rank]) >= enough:
         skip += 2
-    return skip
+    taken = [slice(turn // skip**place % skip, None, skip) for place in range(rank)]
+    return windows[(..., *taken, *[slice(None)] * rank)]
 
 
 def weight_array(network: Network, name: str) -> Array:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
@@ -39,7 +38,7 @@ class Graph:
     def add(self, values: Array, stem: str) -> str:
         """A new constant; its name."""
         name = self._unused(f"{stem}_tuned")
-        tensor = numpy_helper.from_array(np.ascontiguousarray(values), name)
+        tensor = numpy_helper.from_array(values, name)
         self.model.graph.initializer.append(tensor)
         self._weights[name] = tensor
         return name

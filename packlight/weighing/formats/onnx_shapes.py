@@ -257,7 +257,7 @@ class Shapes:
                 node,
                 {name: self._types[name] for name in inputs},
                 {
-                    name: numpy_helper.from_array(np.asarray(self.data[name], order="C"), name)
+                    name: numpy_helper.from_array(self.data[name], name)
                     for name in inputs
                     if name in self.data
                 },
