@@ -17,9 +17,11 @@ from packlight.shrink.budget import Budget
 from packlight.shrink.moves import REACH, Form
 
 GROWTH = 2.0  # factor between trials until the answer is bracketed
+FARTHEST = 2.0**16  # where sizes hardly change
 CLOSE_SIZE = 0.995  # of the bound: a file this near to it is near enough
 CLOSE_COARSENESS = 1.03  # between the last two trials
 TRIALS = 18
+FLATTEST = 0.01  # of the lines that are followed no farther than to what is known
 INNER = 0.02  # of the way between two trials: nearer to either is no news
 FINEST_PART = 64  # of the start: what is finer is no different from the finest
 LOOKS = 4  # trials of `go_on`
@@ -153,9 +155,12 @@ def _foretells(budget: Budget) -> bool:
     return budget.target_size is not None and budget.target_installed_size is None
 
 
-def _foretold(budget: Budget, visited: list[Visit]) -> float | None:
+def _foretold(budget: Budget, visited: list[Visit], flattest: float = 0.2) -> float | None:
     """Where the packed file should be as large as it may be: a line through the last two trials.
 
+    Args:
+        budget, visited: as above.
+        flattest: a line that is flatter leads too far.
     Returns:
         None where other sizes are bounded, of which nothing is foretold.
     """
@@ -165,7 +170,7 @@ def _foretold(budget: Budget, visited: list[Visit]) -> float | None:
     if len(visited) > 1 and visited[-2].coarseness > 0:
         before = visited[-2]
         sizes = np.log(before.packed_bytes / last.packed_bytes)
-        power = float(np.clip(sizes / np.log(last.coarseness / before.coarseness), 0.2, 2.0))
+        power = float(np.clip(sizes / np.log(last.coarseness / before.coarseness), flattest, 2.0))
     wanted = budget.target_size * (1 + CLOSE_SIZE) / 2
     return float(last.coarseness * (last.packed_bytes / wanted) ** (1 / power))
 
@@ -185,7 +190,7 @@ def _finest_that_fits(
         return budget.fits(point.visit.packed_bytes, point.visit.bytes)
 
     def between(low: float, high: float, usual: float) -> float:
-        return float(np.clip(_foretold(budget, visited) or usual, low, high))
+        return float(np.clip(_foretold(budget, visited, FLATTEST) or usual, low, high))
 
     finest = at(0.0)
     if fits(finest):
@@ -201,22 +206,24 @@ def _finest_that_fits(
         if not smaller and too_fine > last and coarse == most:
             return min(best, following, key=lambda point: point.visit.packed_bytes), True
         best = following
-    low = too_fine or start / GROWTH
+    stride = GROWTH
+    low = too_fine or coarse / stride
     for trial in range(TRIALS):
         if _close(best, budget) or (too_fine and coarse / low < 1.002):
             break
-        middle = low
-        if too_fine:
-            middle, inner = float(np.sqrt(low * coarse)), (coarse / low) ** INNER
-            if trial % 3 < 2:  # a line may lead to the same end again and again
-                middle = between(low * inner, coarse / inner, middle)
+        middle, inner = float(np.sqrt(low * coarse)), (coarse / low) ** INNER
+        if not too_fine:
+            middle = between(low, coarse / inner, low)
+        elif trial % 3 < 2:  # a line may lead to the same end again and again
+            middle = between(low * inner, coarse / inner, middle)
         point = at(middle)
         if not fits(point):
             low = too_fine = middle
             continue
         best, coarse = point, middle
-        if not too_fine:  # even this fits: finer still
-            low = middle / GROWTH
+        if not too_fine:  # even this fits: finer still, by more and more
+            stride = min(stride**2, FARTHEST)
+            low = middle / stride
     return best, True
 
 

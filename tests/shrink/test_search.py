@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from packlight.errors import BadInput
@@ -44,6 +47,22 @@ def test_a_size_is_foretold_from_those_before(start):
     made = Made()
     search(made.build, made.drop, Budget(target_size=20_000), start)
     assert len(made.asked) <= 8
+
+
+def test_layers_that_are_at_their_finest_long_before_others_do_not_delay_it():
+    class Uneven(Made):
+        """Half of it is as fine as it gets at 1, the rest a little at a time from there on."""
+
+        def build(self, coarseness: float) -> Point:
+            point = super().build(coarseness)
+            packed = 100_000 - int(50_000 * min(coarseness, 1.0))
+            packed -= int(20_000 * np.clip(1 + np.log2(max(coarseness, 1e-9)) / 14, 0, 1))
+            return replace(point, visit=replace(point.visit, packed_bytes=packed))
+
+    made = Uneven()
+    found = search(made.build, made.drop, Budget(target_size=95_000), start=1.0)
+    assert 0.99 * 95_000 <= found.point.visit.packed_bytes <= 95_000
+    assert len(made.asked) <= 9
 
 
 def test_a_generous_size_gets_the_finest_grid_at_once():
