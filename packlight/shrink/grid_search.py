@@ -265,7 +265,9 @@ def damage_of(prepared: Prepared, lost: Array) -> float:
         part = lost[:, :, start + factor.order]
         start += len(factor.order)
         # H = U^-1 U^-T, so dW H dW^T is the squared length of U^-T dW^T
-        errors.append(np.linalg.solve(factor.upper.swapaxes(1, 2), part.swapaxes(1, 2)))
+        upper = torch.from_numpy(factor.upper)
+        solved = torch.linalg.solve_triangular(upper, torch.from_numpy(part), upper=True, left=False)
+        errors.append(solved.transpose(1, 2).numpy())
     if not prepared.factors:
         errors.append(lost.swapaxes(1, 2))
     rows = prepared.rows

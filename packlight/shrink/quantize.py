@@ -207,22 +207,24 @@ def round_next(
     """
     count = rest.shape[2]
     U = factor.upper
+    later = torch.from_numpy(rest), torch.from_numpy(U)  # to be added to without a copy
     for start in range(first, end, BLOCK):
         stop = min(start + BLOCK, end)
-        errors = np.zeros((*rest.shape[:2], stop - start))
-        for column in range(start, stop):
+        # a column's weights side by side
+        columns = np.ascontiguousarray(rest[:, :, start:stop].swapaxes(1, 2))
+        errors = np.zeros_like(columns)
+        for place, column in enumerate(range(start, stop)):
             diagonal = U[:, column, column][:, None]
-            weight = rest[:, :, column]
+            passed = U[:, None, start:column, column] @ errors[:, :place]
+            weight = columns[:, place] - passed[:, 0]
             level = choose(weight / step, np.square(step / diagonal))
-            levels[:, :, column] = level
-            error = (weight - level * step) / diagonal
-            errors[:, :, column - start] = error
-            if column + 1 < stop:
-                rest[:, :, column + 1 : stop] -= (
-                    error[:, :, None] * U[:, None, column, column + 1 : stop]
-                )
+            errors[:, place] = (weight - level * step) / diagonal
+            columns[:, place] = level
+        levels[:, :, start:stop] = columns.swapaxes(1, 2)
         if stop < count:
-            rest[:, :, stop:] -= errors @ U[:, start:stop, stop:]
+            after, upper = (value[:, :, stop:] for value in later)
+            handed = torch.from_numpy(errors).transpose(1, 2)
+            after.baddbmm_(handed, upper[:, start:stop], alpha=-1)
 
 
 def round_blocks(weights: Array, factors: Sequence[Factor], step: Array, choose: Choose) -> Array:
