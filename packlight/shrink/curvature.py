@@ -44,17 +44,15 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from packlight.graph import set_value
-from packlight.network import Network, flat
-from packlight.shrink.layers import Layer, find_layers, value_of_name
+from packlight.network import Network
+from packlight.shrink.gradients import Gradient, Pulls
+from packlight.shrink.layers import Layer, find_layers
 from packlight.shrink.workers import HERE, Shared, Workers
 from packlight.types import Array
 
 MAX_COLUMNS = 4608  # a larger H is kept as blocks along its diagonal; 4608^2 floats are 85 MB
 GRADIENT_SHARE = 0.5  # of E[G^T G] in the blend
 CHUNKS = 16  # of samples, at most: so many processes can share the work
-FEW = 1 / 3  # of a gradient's rows and columns: of a lower rank, two factors are less work
-ALL = 1 - 1e-4  # of a gradient's norm
 TOGETHER = 128  # rows: with fewer, writing the sum takes longer than computing it
 
 
@@ -68,14 +66,12 @@ class Curvature:
         sensitivity: s, a non-negative number.
         of_bias: the same of a bias, whose input is 1: E||g||^2 / channels, g the gradient of one
             sample's loss with respect to all of them; 0 where nothing is known.
-        positions: at which a sample's inputs are read; 0 where nothing is known.
     """
 
     moments: tuple[Array, ...]
     mean: Array
     sensitivity: float
     of_bias: float = 0.0
-    positions: int = 0
 
 
 Loss = Callable[[tuple[Tensor, ...], torch.Generator], Tensor]
@@ -181,50 +177,21 @@ def _sums_of(
     network, names, loss, seed = shared.value
     number, samples = chunk
     generator = torch.Generator().manual_seed(seed * CHUNKS + number)
-    found = find_layers(network)
-    require_gradients(network, found)
-    layers = [layer for layer in found if layer.name in names]
-    weights = [value_of_name(network, layer.weight) for layer in layers]
-    biases = {layer.name: value_of_name(network, layer.bias) for layer in layers if layer.bias}
+    layers = [layer for layer in find_layers(network) if layer.name in names]
     sums = {layer.name: _Sums(layer) for layer in layers}
-    readers: dict[fx.Node, list[Layer]] = {}
-    for layer in layers:
-        for call in layer.calls if layer.solvable else ():
-            readers.setdefault(call, []).append(layer)
-    interpreter = _Watcher(network.module, readers, sums)
-    for arrays in samples:
-        outputs = flat(interpreter.run(*map(torch.tensor, arrays)))
-        value = loss(outputs, generator)
-        if not value.requires_grad:
-            continue
-        both = torch.autograd.grad(value, [*weights, *biases.values()], allow_unused=True)
-        for layer, gradient in zip(layers, both[: len(weights)], strict=True):
-            if gradient is not None:
-                sums[layer.name].add_gradient(gradient)
-        for name, gradient in zip(biases, both[len(weights) :], strict=True):
-            if gradient is not None:
-                sums[name].bias_energy += float(gradient.double().square().mean())
+
+    def look(layer: Layer, call: fx.Node, value: Any) -> None:
+        mine = sums[layer.name]
+        mine.add_input(layer.windows(value, call, turn=mine.turn))
+
+    pulls = Pulls(network, layers, look)
+    for sample in samples:
+        gradients, of_biases = pulls.of(loss(pulls.outputs(sample), generator))
+        for name, gradient in gradients.items():
+            sums[name].add_gradient(gradient)
+        for name, of_bias in of_biases.items():
+            sums[name].bias_energy += float(of_bias.double().square().mean())
     return {name: total.part() for name, total in sums.items()}
-
-
-class _Watcher(fx.Interpreter):
-    """Runs the graph and hands every watched layer's inputs to its sums."""
-
-    def __init__(
-        self, module: fx.GraphModule, readers: dict[fx.Node, list[Layer]], sums: dict[str, _Sums]
-    ) -> None:
-        super().__init__(module)
-        self._readers, self._sums = readers, sums
-
-    def run_node(self, node: fx.Node) -> Any:
-        result = super().run_node(node)
-        with torch.no_grad():
-            for layer in self._readers.get(node, ()):
-                read = layer.read_by(node)
-                value = result if read is node else self.env[read]
-                sums = self._sums[layer.name]
-                sums.add_input(layer.windows(value, node, turn=sums.turn))
-        return result
 
 
 @dataclass(frozen=True)
@@ -277,12 +244,10 @@ class _Sums:
         self.total += windows.sum(1)  # float32 is enough for one sample, shifted
         self.seen.add(windows)
 
-    def add_gradient(self, gradient: Tensor) -> None:
-        rows = rows_of(self.layer, gradient)
+    def add_gradient(self, gradient: Gradient) -> None:
         self.samples += 1
-        self.energy += float(torch.linalg.vector_norm(rows, dtype=torch.float64)) ** 2
-        factors = in_factors(rows, self.positions // self.samples)
-        self.pulls.add(rows if factors is None else factors[1])  # the others are orthonormal
+        self.energy += gradient.energy
+        self.pulls.add(gradient.others)  # of two factors, the other is orthonormal
 
     def part(self) -> _Part:
         """The sums so far, shifted to their mean."""
@@ -352,8 +317,7 @@ class _Sums:
         sensitivity = energy / (self.rows * trace) if trace > 0 else 0.0
         mean = centre if self.shift is None else centre + self.shift.double()
         of_bias = self.bias_energy / max(self.samples, 1)
-        positions = self.positions // max(self.samples, 1)
-        return Curvature(tuple(moments), mean.numpy(), sensitivity, of_bias, positions)
+        return Curvature(tuple(moments), mean.numpy(), sensitivity, of_bias)
 
 
 class _Rows:
@@ -429,46 +393,9 @@ def _square(matrices: Tensor) -> Tensor:
     return norms.square()
 
 
-def rows_of(layer: Layer, gradient: Tensor) -> Tensor:
-    """(G, R, n) float32, a gradient with respect to a layer's weight."""
-    return torch.from_numpy(np.ascontiguousarray(layer.rows(gradient.numpy()))).float()
-
-
-def in_factors(rows: Tensor, positions: int) -> tuple[Tensor, Tensor] | None:
-    """A gradient as a product of (G, R, k) with orthonormal columns and (G, k, n).
-
-    Every position adds the product of one column and one row, so k are as many as there are.
-
-    Args:
-        rows: (G, R, n), of one sample.
-        positions: of its inputs; 0 where nothing is known.
-    Returns:
-        None where that would be no less work, or where it is not all, as of a weight that is also
-        read in other ways.
-    """
-    if not 0 < positions <= FEW * min(rows.shape[1:]):
-        return None
-    # what any so many sums of its columns span is all that it spans
-    sums = torch.randn(rows.shape[2], positions, generator=torch.Generator().manual_seed(0))
-    basis = torch.linalg.qr(rows @ sums)[0]
-    others = basis.transpose(1, 2) @ rows
-    whole = torch.linalg.vector_norm(others) >= ALL * torch.linalg.vector_norm(rows)
-    return (basis, others) if whole else None
-
-
 def _add_outer(matrices: Tensor, left: Tensor, right: Tensor) -> None:
     matrices.baddbmm_(left.float()[:, :, None], right.float()[:, None, :])
 
 
 def _trace(matrices: Tensor) -> float:
     return float(matrices.diagonal(dim1=1, dim2=2).clamp_min(0).sum())
-
-
-def require_gradients(network: Network, layers: Sequence[Layer]) -> None:
-    """Make sure that exactly the layers' weights and biases ask for gradients."""
-    names = {name for layer in layers for name in (layer.weight, layer.bias) if name}
-    for name, value in [*network.module.named_parameters(), *network.module.named_buffers()]:
-        if name in names and not isinstance(value, torch.nn.Parameter):
-            set_value(network.module, name, value)
-    for name, parameter in network.module.named_parameters():
-        parameter.requires_grad_(name in names)

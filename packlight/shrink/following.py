@@ -256,7 +256,8 @@ def moved(rows: Tensor, products: Tensor, gaps: Tensor, ridge: float) -> Tensor:
     added = torch.where(mean > 0, ridge * mean, 1.0)
     eye = torch.eye(products.shape[1], dtype=products.dtype)
     damped = products + added[:, None, None] * eye
-    return torch.linalg.solve(damped, (rows @ gaps).transpose(1, 2)).transpose(1, 2)
+    lower, _ = torch.linalg.cholesky_ex(damped)  # of what is not finite, it is not either
+    return torch.cholesky_solve((rows @ gaps).transpose(1, 2), lower).transpose(1, 2)
 
 
 def best_ridge(rows: Tensor, parts: Sequence[tuple[Tensor, Tensor]]) -> float:

@@ -44,7 +44,6 @@ class Prepared:
         top: the largest level.
         of_bias: how sensitive the loss is to a bias; 0 where nothing is known.
         rows: how the loss listens to them together, or None.
-        positions: at which a sample's inputs are read; 0 where nothing is known.
     """
 
     layer: Layer
@@ -57,7 +56,6 @@ class Prepared:
     top: int = quantize.LEVELS
     of_bias: float = 0.0
     rows: quantize.Rows | None = None
-    positions: int = 0
 
     @property
     def sensitivity(self) -> float:
@@ -159,7 +157,6 @@ def _prepare(
         unit=1.0 / float(np.sqrt(sensitivity * spread)),
         top=top,
         of_bias=curvature.of_bias if curvature else 0.0,
-        positions=curvature.positions if curvature else 0,
     )
 
 
@@ -266,7 +263,9 @@ def damage_of(prepared: Prepared, lost: Array) -> float:
         start += len(factor.order)
         # H = U^-1 U^-T, so dW H dW^T is the squared length of U^-T dW^T
         upper = torch.from_numpy(factor.upper)
-        solved = torch.linalg.solve_triangular(upper, torch.from_numpy(part), upper=True, left=False)
+        solved = torch.linalg.solve_triangular(
+            upper, torch.from_numpy(part), upper=True, left=False
+        )
         errors.append(solved.transpose(1, 2).numpy())
     if not prepared.factors:
         errors.append(lost.swapaxes(1, 2))

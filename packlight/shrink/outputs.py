@@ -24,20 +24,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from packlight.network import Network, flat
-from packlight.shrink.curvature import (
-    CHUNKS,
-    Chunk,
-    Loss,
-    Moments,
-    Samples,
-    chunks_of,
-    in_factors,
-    require_gradients,
-    rows_of,
-)
+from packlight.network import Network
+from packlight.shrink.curvature import CHUNKS, Chunk, Loss, Moments, Samples, chunks_of
+from packlight.shrink.gradients import Gradient, Pulls
 from packlight.shrink.grid_search import Prepared
-from packlight.shrink.layers import find_layers, value_of_name
+from packlight.shrink.layers import find_layers
 from packlight.shrink.quantize import Factor
 from packlight.shrink.workers import HERE, Shared, Workers
 from packlight.types import Array
@@ -66,7 +57,7 @@ def collect(
         layer name -> (G, b, b) float32 for each block of rows, not yet scaled.
     """
     seen = [one for one in prepared if one.factors]
-    errors = {one.layer.name: ([_errors(f) for f in one.factors], one.positions) for one in seen}
+    errors = {one.layer.name: [_errors(factor) for factor in one.factors] for one in seen}
     sums: dict[str, list[Moments]] = {}
     shared = workers.share((network, errors, loss, seed))
     for count, parts in workers.in_order(_sums_of, shared, chunks_of(samples)):
@@ -93,52 +84,40 @@ def _errors(factor: Factor) -> Array:
 
 
 def _sums_of(
-    shared: Shared[tuple[Network, dict[str, tuple[list[Array], int]], Loss, int]], chunk: Chunk
+    shared: Shared[tuple[Network, dict[str, list[Array]], Loss, int]], chunk: Chunk
 ) -> tuple[int, dict[str, list[Array]]]:
     """How many samples a chunk has, and every layer's sums over them."""
     network, errors, loss, seed = shared.value
     number, samples = chunk
     generator = torch.Generator().manual_seed(ANEW + seed * CHUNKS + number)
     layers = [layer for layer in find_layers(network) if layer.name in errors]
-    require_gradients(network, layers)
-    weights = [value_of_name(network, layer.weight) for layer in layers]
-    handed = {
-        name: ([torch.from_numpy(one) for one in parts], positions)
-        for name, (parts, positions) in errors.items()
-    }
+    handed = {name: [torch.from_numpy(one) for one in parts] for name, parts in errors.items()}
     sums: dict[str, list[Tensor]] = {}
-    for arrays in samples:
-        value = loss(flat(network(*map(torch.tensor, arrays))), generator)
-        if not value.requires_grad:
-            continue
-        gradients = torch.autograd.grad(value, weights, allow_unused=True)
-        for layer, gradient in zip(layers, gradients, strict=True):
-            if gradient is None:
-                continue
-            blocks = _products(rows_of(layer, gradient), *handed[layer.name])
-            if layer.name in sums:
-                for total, block in zip(sums[layer.name], blocks, strict=True):
+    pulls = Pulls(network, layers)
+    for sample in samples:
+        gradients, _ = pulls.of(loss(pulls.outputs(sample), generator))
+        for name, gradient in gradients.items():
+            blocks = _products(gradient, handed[name])
+            if name in sums:
+                for total, block in zip(sums[name], blocks, strict=True):
                     total += block
             else:
-                sums[layer.name] = blocks
+                sums[name] = blocks
     return len(samples), {name: [one.numpy() for one in parts] for name, parts in sums.items()}
 
 
-def _products(rows: Tensor, errors: Sequence[Tensor], positions: int) -> list[Tensor]:
+def _products(gradient: Gradient, errors: Sequence[Tensor]) -> list[Tensor]:
     """(G, b, b) G S G^T of each block of rows; the blocks are alike, but for the last.
 
     Args:
-        rows: (G, R, n) G, of one sample.
+        gradient: of one sample.
         errors: of each block of columns.
-        positions: of its inputs.
     """
-    blocks = -(-rows.shape[1] // MAX_ROWS)
-    size = -(-rows.shape[1] // blocks)
-    factors = in_factors(rows, positions)
-    if factors is None:
-        return [part @ part.transpose(1, 2) for part in _pull(rows, errors).split(size, 1)]
-    basis, rows = factors
-    pull = _pull(rows, errors)
+    pull, basis = _pull(gradient.others, errors), gradient.basis
+    rows = (pull if basis is None else basis).shape[1]
+    size = -(-rows // -(-rows // MAX_ROWS))
+    if basis is None:
+        return [part @ part.transpose(1, 2) for part in pull.split(size, 1)]
     inner = pull @ pull.transpose(1, 2)
     return [part @ inner @ part.transpose(1, 2) for part in basis.split(size, 1)]
 

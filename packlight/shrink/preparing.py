@@ -124,7 +124,6 @@ def curvatures(job: Job, network: Network, stage: str) -> dict[str, Curvature]:
                 "mean": torch.from_numpy(value.mean),
                 "sensitivity": value.sensitivity,
                 "of_bias": value.of_bias,
-                "positions": value.positions,
             }
             for name, value in found.items()
         }
@@ -136,7 +135,6 @@ def curvatures(job: Job, network: Network, stage: str) -> dict[str, Curvature]:
             value["mean"].numpy(),
             value["sensitivity"],
             value["of_bias"],
-            value["positions"],
         )
         for name, value in stored.items()
     }

@@ -52,7 +52,7 @@ TOP = LEVELS // 2  # the largest index along a trellis
 STEP_BITS = 8  # significant bits of a step: the rest of a float32 would be packed for nothing
 DAMPING = 0.01  # of the mean moment, added to every moment so that H can be inverted
 BLOCK = 64  # columns updated together
-RATE_PASSES = 2  # the histogram that prices levels is estimated, used, and estimated again
+ENOUGH = 1 << 18  # weights tell how often each level is taken
 
 
 def short(step: float | Array) -> Array:
@@ -321,12 +321,17 @@ def quantize(
     Returns:
         (G, R, n) int8.
     """
-    levels = np.clip(np.rint(weights / step[:, :, None]), -top, top).astype(np.int8)
-    for left in reversed(range(RATE_PASSES if price > 0 else 1)):
-        shared = None if left else rows  # what is left of the first pass is only its histogram
-        choose = priced(levels, price, along_trellis=along_trellis, top=top, rows=shared)
-        levels = round_blocks(weights, factors, step, choose).astype(np.int8)
-    return levels
+
+    def rounded(part: slice, like: Array, rows: Rows | None) -> Array:
+        choose = priced(like, price, along_trellis=along_trellis, top=top, rows=rows)
+        return round_blocks(weights[:, part], factors, step[:, part], choose).astype(np.int8)
+
+    # what is left of the first pass is only its histogram, which some rows tell well enough
+    some = slice(None, None, max(weights.size // ENOUGH, 1))
+    levels = np.clip(np.rint(weights[:, some] / step[:, some, None]), -top, top).astype(np.int8)
+    if price > 0:
+        levels = rounded(some, levels, None)
+    return rounded(slice(None), levels, rows)
 
 
 def priced(

@@ -45,7 +45,6 @@ def test_one_coarseness_for_all_is_as_good_as_the_best_of_all_choices(gains):
     network = fuse(Network.from_module(settled(Four(gains)), (_samples(2),))).network
     watched = network.copy()
     layers = find_layers(watched)
-    curvature.require_gradients(watched, layers)
     singles = [(x[None],) for x in _samples(200)]
     found = curvature.collect(watched, layers, singles, curvature.classifier_loss(False))
     prepared = grid_search.prepare(network, layers, found)

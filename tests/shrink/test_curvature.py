@@ -24,7 +24,6 @@ def samples(network, count):
 
 def collected(network, data, loss):
     layers = find_layers(network)
-    curvature.require_gradients(network, layers)
     return layers, curvature.collect(network, layers, data, loss, seed=3)
 
 
@@ -201,24 +200,3 @@ def test_many_samples_are_believed():
     layers, found = collected(network, data, curvature.classifier_loss(False))
     own = np.linalg.eigvalsh(found[layers[0].name].moments[0][0])
     assert own[0] < 0.01 * own.mean()
-
-
-@pytest.mark.parametrize("positions", [1, 4])
-def test_a_gradient_in_factors_is_the_gradient(positions):
-    torch.manual_seed(0)
-    rows = torch.randn(2, 12, positions) @ torch.randn(2, positions, 20)
-    basis, others = curvature.in_factors(rows, positions)
-    assert basis.shape == (2, 12, positions)
-    eye = torch.eye(positions).expand(2, -1, -1)
-    torch.testing.assert_close(basis.transpose(1, 2) @ basis, eye, atol=1e-5, rtol=0)
-    torch.testing.assert_close(basis @ others, rows, atol=1e-4, rtol=1e-4)
-    assert curvature.in_factors(torch.zeros(2, 12, 20), positions) is not None
-
-
-def test_a_gradient_is_not_put_in_factors_where_that_is_more_work_or_less_than_all():
-    torch.manual_seed(0)
-    rows = torch.randn(1, 12, 5) @ torch.randn(1, 5, 20)
-    assert curvature.in_factors(rows, 5) is None  # of 12 rows
-    assert curvature.in_factors(rows, 4) is None  # somebody else reads the weight too
-    assert curvature.in_factors(rows, 0) is None
-    assert curvature.in_factors(rows * torch.nan, 3) is None

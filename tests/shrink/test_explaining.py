@@ -16,7 +16,6 @@ def test_the_layer_that_was_rounded_too_far_comes_first_with_what_mending_it_cos
     network = fuse(plain()).network
     watched = network.copy()
     layers = find_layers(watched)
-    curvature.require_gradients(watched, layers)
     x = images(32, seed=2)
     singles = [(one[None],) for one in x]
     found = curvature.collect(watched, layers, singles, curvature.classifier_loss(False))

@@ -23,7 +23,6 @@ def network() -> Network:
 def curvatures(network):
     watched = network.copy()
     layers = find_layers(watched)
-    curvature.require_gradients(watched, layers)
     singles = [(x[None],) for x in images(24, seed=1)]
     return curvature.collect(watched, layers, singles, curvature.classifier_loss(False))
 

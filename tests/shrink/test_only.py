@@ -22,7 +22,7 @@ from packlight.report import html
 from packlight.runtimes.onnxruntime import Session
 from packlight.shrink import grid_search
 from packlight.shrink.budget import Budget
-from packlight.shrink.curvature import classifier_loss, collect, require_gradients
+from packlight.shrink.curvature import classifier_loss, collect
 from packlight.shrink.factoring import Options, options, worth_it
 from packlight.shrink.float_moves import prune, share
 from packlight.shrink.layers import find_layers
@@ -63,7 +63,6 @@ def prepared():
     network = plain()
     layers = find_layers(network)
     watched = network.copy()
-    require_gradients(watched, find_layers(watched))
     singles = [(one[None],) for one in images(40, seed=2)]
     curvatures = collect(watched, find_layers(watched), singles, classifier_loss(False))
     return grid_search.prepare(network, layers, curvatures), curvatures

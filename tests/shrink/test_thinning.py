@@ -22,7 +22,6 @@ def measured(network: Network, samples: torch.Tensor):
     """The network's curvature on samples."""
     watched = network.copy()
     layers = find_layers(watched)
-    curvature.require_gradients(watched, layers)
     loss = curvature.classifier_loss(False)
     return curvature.collect(watched, layers, [(value[None],) for value in samples], loss)
 
