@@ -45,7 +45,7 @@ import torch
 from torch import Tensor, fx
 
 from packlight.network import Network
-from packlight.shrink.gradients import Gradient, Pulls
+from packlight.shrink.gradients import Gradient, Pulls, require_gradients
 from packlight.shrink.layers import Layer, find_layers
 from packlight.shrink.workers import HERE, Shared, Workers
 from packlight.types import Array
@@ -53,6 +53,7 @@ from packlight.types import Array
 MAX_COLUMNS = 4608  # a larger H is kept as blocks along its diagonal; 4608^2 floats are 85 MB
 GRADIENT_SHARE = 0.5  # of E[G^T G] in the blend
 CHUNKS = 16  # of samples, at most: so many processes can share the work
+WIDE = 1 / 8  # of the columns: more rows are worth a sum of their own, for half of the work
 TOGETHER = 128  # rows: with fewer, writing the sum takes longer than computing it
 
 
@@ -149,8 +150,10 @@ def collect(
         layer name -> Curvature; without moments where a layer is not solvable.
     """
     sums = {layer.name: _Sums(layer) for layer in layers}
+    require_gradients(network, layers)  # before threads do it at once
     shared = workers.share((network, list(sums), loss, seed))
-    for parts in workers.in_order(_sums_of, shared, chunks_of(samples)):
+    size = sum(one.nbytes for one in sums.values())
+    for parts in workers.in_order(_sums_of, shared, chunks_of(samples), size):
         for name, part in parts.items():
             sums[name].add(part)
         tick()
@@ -232,6 +235,11 @@ class _Sums:
         self.samples = 0
         self.energy = 0.0
         self.bias_energy = 0.0
+
+    @property
+    def nbytes(self) -> int:
+        """Of what is summed."""
+        return sum(value.nbytes for value in self.gradients) * 2
 
     def add_input(self, windows: Tensor) -> None:
         self.turn += 1
@@ -350,7 +358,18 @@ class _Rows:
     def _sum(self, rows: Tensor) -> None:
         for block, products in zip(self._blocks, self._sums, strict=True):
             part = rows[:, :, block]
-            products.baddbmm_(part.transpose(1, 2), part)
+            if len(part) == 1 and part.shape[1] > WIDE * part.shape[2]:
+                products += squared(part)
+            else:
+                products.baddbmm_(part.transpose(1, 2), part)
+
+
+def squared(rows: Tensor) -> Tensor:
+    """(G, k, n) X -> (G, n, n) X^T X; a BLAS that is told so only computes half of it."""
+    if len(rows) > 1:
+        return rows.transpose(1, 2) @ rows
+    (own,) = rows.numpy()
+    return torch.from_numpy(np.dot(own.T, own))[None]
 
 
 class Moments:

@@ -1,4 +1,4 @@
-"""Where the independent pieces of a fit run: here, in other processes, or on a Ray cluster.
+"""Where the independent pieces of a fit run: on threads, in processes, or on a Ray cluster.
 
 solves of layers      each layer at one coarseness
 curvature             each chunk of samples
@@ -14,9 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from packlight.errors import BadInput, PacklightError
 from packlight.shrink.processes import Processes
 from packlight.shrink.ray_cluster import LOCAL, RayCluster
+from packlight.shrink.threads import Threads
 from packlight.shrink.workers import HERE, Workers
 
 
@@ -42,7 +45,7 @@ def workers(jobs: int, cluster: str | None, folder: Path) -> Iterator[Workers]:
     """The place where the pieces of one fit run.
 
     Args:
-        jobs: processes; 1 is this one alone.
+        jobs: processes; 1 is this one alone, with a thread for every core that torch may use.
         cluster: a Ray cluster's address, instead.
         folder: for what is shared, as long as it takes.
     Raises:
@@ -54,6 +57,8 @@ def workers(jobs: int, cluster: str | None, folder: Path) -> Iterator[Workers]:
         place = RayCluster(cluster)
     elif jobs > 1:
         place = Processes(jobs, folder)
+    elif torch.get_num_threads() > 1:
+        place = Threads(torch.get_num_threads())
     finished = False
     try:
         yield place

@@ -85,7 +85,8 @@ def prune(prepared: Prepared, coarseness: float, pattern: Pattern = FREE) -> Cha
 
     if not prepared.factors:
         return _changed(prepared, prepared.layer.stored(choose(weights, np.ones(1))))
-    rounded = quantize.round_blocks(weights, prepared.factors, np.ones(weights.shape[:2]), choose)
+    ones = np.ones(weights.shape[:2])
+    rounded, _ = quantize.round_blocks(weights, prepared.factors, ones, choose)
     return _changed(prepared, _refitted(prepared, rounded != 0))
 
 

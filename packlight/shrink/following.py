@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,9 +31,10 @@ from torch import Tensor, fx
 from packlight.network import Network
 from packlight.shrink import grid_search, quantize, weights
 from packlight.shrink.assembly import Assembly, Integers, Quantizing
-from packlight.shrink.curvature import GRADIENT_SHARE
+from packlight.shrink.curvature import GRADIENT_SHARE, squared
 from packlight.shrink.grid_search import Prepared, Solved
-from packlight.shrink.side_by_side import SideBySide
+from packlight.shrink.side_by_side import SideBySide, Stretch
+from packlight.shrink.workers import PATIENCE
 
 #: of the mean moment of a layer's inputs; smaller ones are only good for the samples looked at, as
 #: the layers before were rounded for the same ones
@@ -129,34 +130,35 @@ def solve_in_order(
 
 
 class _Lanes:
-    """Two threads, each of which sums a half of the samples while the networks run on.
+    """Two threads, each of which runs a half of the samples on, and sums it.
 
     What a half comes to does not depend on when that is.
     """
 
     def __enter__(self) -> _Lanes:
-        self._threads = [ThreadPoolExecutor(1) for _ in range(2)]
+        self._threads = ThreadPoolExecutor(2)
+        self._ended = False
         return self
 
     def __exit__(self, *problem: object) -> None:
-        for thread in self._threads:
-            thread.shutdown(cancel_futures=True)
+        self._ended = True
+        self._threads.shutdown()
 
-    def follow(self, batches: Iterable[tuple[Tensor, Tensor]], layers: Sequence[_Sums]) -> None:
+    def follow(self, runs: Sequence[Stretch], layers: Sequence[_Sums]) -> None:
         """Sum what layers read, in the original and in the other network, batch after batch."""
-        running: list[Future[None]] = []
-        for turn, (before, after) in enumerate(batches):
-            if len(running) == 2:
-                running.pop(0).result()  # memory holds no more than a batch of each half
-            thread = self._threads[turn % 2]
-            running.append(thread.submit(_add, layers, before, after, turn))
-        for last in running:
-            last.result()
+        halves = [self._threads.submit(self._half, runs, layers, first) for first in range(2)]
+        while wait(halves, PATIENCE).not_done:
+            pass  # a single long wait would miss a Ctrl-C that comes as it begins
+        for half in halves:
+            half.result()
 
-
-def _add(layers: Sequence[_Sums], before: Tensor, after: Tensor, turn: int) -> None:
-    for one in layers:
-        one.add(before, after, turn)
+    def _half(self, runs: Sequence[Stretch], layers: Sequence[_Sums], first: int) -> None:
+        for turn in range(first, len(runs), 2):
+            if self._ended:
+                return
+            before, after = runs[turn]()
+            for one in layers:
+                one.add(before, after, turn)
 
 
 class _Sums:
@@ -213,9 +215,9 @@ class _Half:
         self.count += x.shape[1]
         self.old += x.sum(1)
         self.new += y.sum(1)
-        self.products += y.transpose(1, 2) @ y
+        self.products += squared(y)
         self.gaps += (x - y).transpose(1, 2) @ y
-        self.before += x.transpose(1, 2) @ x
+        self.before += squared(x)
 
     def join(self, other: _Half) -> None:
         """Take in another's sums."""

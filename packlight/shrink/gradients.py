@@ -63,7 +63,7 @@ class Pulls(fx.Interpreter):
         self, network: Network, layers: Sequence[Layer], look: Look = lambda *seen: None
     ) -> None:
         super().__init__(network.module)
-        _require_gradients(network, layers)
+        require_gradients(network, layers)
         self._network, self._layers, self._look = network, layers, look
         self._calls: dict[fx.Node, list[Layer]] = {}
         for layer in layers:
@@ -185,7 +185,7 @@ def _rows_of(layer: Layer, gradient: Tensor) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(layer.rows(gradient.numpy()))).float()
 
 
-def _require_gradients(network: Network, layers: Sequence[Layer]) -> None:
+def require_gradients(network: Network, layers: Sequence[Layer]) -> None:
     """Make sure that exactly the layers' weights and biases ask for gradients."""
     names = {name for layer in layers for name in (layer.weight, layer.bias) if name}
     for name, value in [*network.module.named_parameters(), *network.module.named_buffers()]:

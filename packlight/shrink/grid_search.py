@@ -19,7 +19,7 @@ from packlight.network import Network
 from packlight.shrink import quantize
 from packlight.shrink.curvature import Curvature
 from packlight.shrink.layers import Layer, weight_array
-from packlight.shrink.workers import HERE, Each, Workers
+from packlight.shrink.workers import HERE, Each, Workers, one_thread
 from packlight.types import Array
 
 BIT_PRICE = 0.05  # loss that one bit is worth, in units of c^2
@@ -130,7 +130,8 @@ def prepare(
     positive = [value for value in known if value > 0]
     # a layer that no sample's gradient reached is taken for the least sensitive, not for free
     floor = min(positive, default=1.0) * 1e-2
-    return [_prepare(network, layer, curvatures.get(layer.name), floor, top) for layer in layers]
+    with one_thread():
+        return [_prepare(network, one, curvatures.get(one.name), floor, top) for one in layers]
 
 
 def _prepare(
@@ -167,7 +168,8 @@ def bound(prepared: Prepared, moments: Sequence[Array]) -> Prepared:
         prepared: whose rows do not.
         moments: of its outputs, as from `outputs.collect`.
     """
-    rows = quantize.between_rows(moments)
+    with one_thread():
+        rows = quantize.between_rows(moments)
     if rows is None or rows.spread > STRANGERS:
         return prepared
     spread, unit = prepared.spread * rows.spread, prepared.unit / np.sqrt(rows.spread)
@@ -186,7 +188,7 @@ def solve(prepared: Prepared, coarseness: float) -> Solved:
     layer, weights = prepared.layer, prepared.weights
     step, along_trellis = steps_of(prepared, coarseness)
     if prepared.factors:
-        levels = quantize.quantize(
+        levels, errors = quantize.quantize(
             *(weights, prepared.factors, step),
             price=price_of(prepared, coarseness),
             along_trellis=along_trellis,
@@ -196,12 +198,13 @@ def solve(prepared: Prepared, coarseness: float) -> Solved:
     else:
         scaled = weights / step[:, :, None]
         levels = np.clip(np.rint(scaled), -prepared.top, prepared.top).astype(np.int8)
+        errors = [weights - levels * step[:, :, None]]
     lost = weights - levels * step[:, :, None]
     return Solved(
         levels=layer.stored(levels),
         scale=layer.channels(step).astype(np.float32),
         bias=bias_after(prepared, lost),
-        damage=damage_of(prepared, lost),
+        damage=_damage(prepared, errors),
         bias_step=bias_step(prepared, coarseness),
     )
 
@@ -262,13 +265,14 @@ def damage_of(prepared: Prepared, lost: Array) -> float:
         part = lost[:, :, start + factor.order]
         start += len(factor.order)
         # H = U^-1 U^-T, so dW H dW^T is the squared length of U^-T dW^T
-        upper = torch.from_numpy(factor.upper)
-        solved = torch.linalg.solve_triangular(
-            upper, torch.from_numpy(part), upper=True, left=False
-        )
-        errors.append(solved.transpose(1, 2).numpy())
-    if not prepared.factors:
-        errors.append(lost.swapaxes(1, 2))
+        upper, moved = torch.from_numpy(factor.upper), torch.from_numpy(part)
+        moved = torch.linalg.solve_triangular(upper, moved, upper=True, left=False)
+        errors.append(moved.numpy())
+    return _damage(prepared, errors if prepared.factors else [lost])
+
+
+def _damage(prepared: Prepared, errors: Sequence[Array]) -> float:
+    """The same of errors as `quantize.round_columns` counts them."""
     rows = prepared.rows
-    costs = [float(np.square(one).sum()) if rows is None else rows.cost(one) for one in errors]
+    costs = [float(np.vdot(one, one)) if rows is None else rows.cost(one) for one in errors]
     return sum(costs) * prepared.sensitivity

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from packlight.network import Network
 from packlight.shrink.curvature import CHUNKS, Chunk, Loss, Moments, Samples, chunks_of
-from packlight.shrink.gradients import Gradient, Pulls
+from packlight.shrink.gradients import Gradient, Pulls, require_gradients
 from packlight.shrink.grid_search import Prepared
 from packlight.shrink.layers import find_layers
 from packlight.shrink.quantize import Factor
@@ -59,6 +59,7 @@ def collect(
     seen = [one for one in prepared if one.factors]
     errors = {one.layer.name: [_errors(factor) for factor in one.factors] for one in seen}
     sums: dict[str, list[Moments]] = {}
+    require_gradients(network, [one.layer for one in seen])  # before threads do it at once
     shared = workers.share((network, errors, loss, seed))
     for count, parts in workers.in_order(_sums_of, shared, chunks_of(samples)):
         for name, blocks in parts.items():

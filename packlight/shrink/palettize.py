@@ -177,8 +177,8 @@ def handed_on(
     spread = np.repeat(codebook.books, codebook.vector, axis)
     books = layer.rows(np.ascontiguousarray(np.broadcast_to(spread, layer.shape)))[:, :, 0]
     choose = _from_codebook(codebook, books, price)
-    values = layer.stored(quantize.round_blocks(weights, factors, np.ones(books.shape), choose))
-    return _assigned(values, codebook.centres, axis, codebook.group_size)
+    values, _ = quantize.round_blocks(weights, factors, np.ones(books.shape), choose)
+    return _assigned(layer.stored(values), codebook.centres, axis, codebook.group_size)
 
 
 def importance_of(layer: Layer, curvature: Curvature) -> Array:

@@ -138,11 +138,11 @@ class Rows:
         return float(np.exp(logs / len(self.below)))
 
     def cost(self, errors: Array) -> float:
-        """sum_j e_j^T B e_j over columns of errors, (G, n, R)."""
+        """sum_j e_j^T B e_j over columns of errors, (G, R, n)."""
         total, start = 0.0, 0
         for block in self.moments:
-            part = errors[:, :, start : start + block.shape[1]]
-            total += float(np.sum(part @ block * part))
+            part = errors[:, start : start + block.shape[1]]
+            total += float(np.vdot(block @ part, part))
             start += block.shape[1]
         return total
 
@@ -175,7 +175,9 @@ def between_rows(moments: Sequence[Array]) -> Rows | None:
     return Rows(tuple(blocks), np.ascontiguousarray(below))
 
 
-def round_columns(weights: Array, factor: Factor, step: Array, choose: Choose) -> Array:
+def round_columns(
+    weights: Array, factor: Factor, step: Array, choose: Choose
+) -> tuple[Array, Array]:
     """Round every column, handing its errors on.
 
     Args:
@@ -184,14 +186,15 @@ def round_columns(weights: Array, factor: Factor, step: Array, choose: Choose) -
         step: (G, R) the grid's step of each row.
         choose: the levels of one column.
     Returns:
-        (G, R, n) float64 levels; level x step approximates the weights.
+        (G, R, n) float64 levels: level x step approximates the weights. And (G, R, n) errors, as
+        of `round_next`: the sum of their squares is what the rows lose, dW H dW^T.
     """
     rest = weights[:, :, factor.order].astype(np.float64)
     levels = np.zeros(rest.shape)
     round_next(rest, levels, factor, step, choose, 0, rest.shape[2])
     restored = np.empty_like(levels)
     restored[:, :, factor.order] = levels
-    return restored
+    return restored, rest
 
 
 def round_next(
@@ -201,13 +204,15 @@ def round_next(
 
     Args:
         rest: (G, R, n) the weights in the factor's order; those before `first` are not looked at.
+            In place of those that are rounded come their errors, in units of what errors cost: once
+            the columns after them have made good what they can, their squares are what is lost.
         levels: (G, R, n) in the same order, where the levels go.
         factor, step, choose: as above.
         first, end: which columns, counted in the factor's order.
     """
     count = rest.shape[2]
     U = factor.upper
-    later = torch.from_numpy(rest), torch.from_numpy(U)  # to be added to without a copy
+    all_of = torch.from_numpy(rest), torch.from_numpy(U)  # to be added to without a copy
     for start in range(first, end, BLOCK):
         stop = min(start + BLOCK, end)
         # a column's weights side by side
@@ -221,26 +226,33 @@ def round_next(
             errors[:, place] = (weight - level * step) / diagonal
             columns[:, place] = level
         levels[:, :, start:stop] = columns.swapaxes(1, 2)
+        rest[:, :, start:stop] = errors.swapaxes(1, 2)
         if stop < count:
-            after, upper = (value[:, :, stop:] for value in later)
+            after, upper = (value[:, :, stop:] for value in all_of)
             handed = torch.from_numpy(errors).transpose(1, 2)
             after.baddbmm_(handed, upper[:, start:stop], alpha=-1)
 
 
-def round_blocks(weights: Array, factors: Sequence[Factor], step: Array, choose: Choose) -> Array:
+def round_blocks(
+    weights: Array, factors: Sequence[Factor], step: Array, choose: Choose
+) -> tuple[Array, list[Array]]:
     """`round_columns` of a layer whose H is kept as blocks along its diagonal.
 
     Args:
         weights: (G, R, n).
         factors: one per block of columns, in order; together they cover the n columns.
         step, choose: as above.
+    Returns:
+        (G, R, n) float64 levels, and each block's errors.
     """
-    pieces, start = [], 0
+    pieces, errors, start = [], [], 0
     for factor in factors:
         part = weights[:, :, start : start + len(factor.order)]
-        pieces.append(round_columns(part, factor, step, choose))
+        levels, lost = round_columns(part, factor, step, choose)
+        pieces.append(levels)
+        errors.append(lost)
         start += len(factor.order)
-    return np.concatenate(pieces, axis=2)
+    return np.concatenate(pieces, axis=2), errors
 
 
 def on_grid(
@@ -307,7 +319,7 @@ def quantize(
     along_trellis: bool = False,
     top: int = LEVELS,
     rows: Rows | None = None,
-) -> Array:
+) -> tuple[Array, list[Array]]:
     """Levels of a whole layer, the price of a level learnt from the layer itself.
 
     Args:
@@ -319,18 +331,19 @@ def quantize(
         top: the largest level; along the trellis it is 2 * TOP.
         rows: how they make good each other's errors; default: not at all.
     Returns:
-        (G, R, n) int8.
+        (G, R, n) int8, and each block's errors, as of `round_blocks`.
     """
 
-    def rounded(part: slice, like: Array, rows: Rows | None) -> Array:
+    def rounded(part: slice, like: Array, rows: Rows | None) -> tuple[Array, list[Array]]:
         choose = priced(like, price, along_trellis=along_trellis, top=top, rows=rows)
-        return round_blocks(weights[:, part], factors, step[:, part], choose).astype(np.int8)
+        found, errors = round_blocks(weights[:, part], factors, step[:, part], choose)
+        return found.astype(np.int8), errors
 
     # what is left of the first pass is only its histogram, which some rows tell well enough
     some = slice(None, None, max(weights.size // ENOUGH, 1))
     levels = np.clip(np.rint(weights[:, some] / step[:, some, None]), -top, top).astype(np.int8)
     if price > 0:
-        levels = rounded(some, levels, None)
+        levels, _ = rounded(some, levels, None)
     return rounded(slice(None), levels, rows)
 
 

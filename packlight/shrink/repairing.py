@@ -131,7 +131,8 @@ def _fitted(
         for stop in sorted(groups, key=lambda nodes: order[nodes[1]]):
             readers = [(originals[layer.weight], layer) for layer in groups[stop]]
             gathered = [_Sums(*pair, _written(pair[0], places)) for pair in readers]
-            for one, other in both.at(stop):
+            for run in both.at(stop):
+                one, other = run()
                 for sums in gathered:
                     sums.add(one, other)
             for sums in gathered:

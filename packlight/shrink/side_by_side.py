@@ -6,7 +6,8 @@ ahead of where it is. What still flows is kept on disk meanwhile, so memory hold
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,10 @@ from packlight.network import Network
 
 Values = dict[str, Any]
 """What still flows through a graph, by the name of the node that made it."""
+Advance = Callable[[Values], tuple[Values, Tensor]]
+"""Runs one batch up to a node, and gives what flows on and the node's value."""
+Stretch = Callable[[], tuple[Tensor, Tensor]]
+"""Runs one batch on in both networks, and gives the values wanted."""
 
 
 class SideBySide:
@@ -45,16 +50,21 @@ class SideBySide:
             self._files.append(folder / f"{number}.pt")
             _keep([run.begun(sample) for run in self._runs], self._files[-1])
 
-    def at(self, stop: tuple[fx.Node, fx.Node]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Run all batches up to a pair of nodes; their values, batch after batch."""
+    def at(self, stop: tuple[fx.Node, fx.Node]) -> list[Stretch]:
+        """What runs each batch up to a pair of nodes; all have to be called before the next stop,
+        once each, on any thread."""
         advances = [run.to(node) for run, node in zip(self._runs, stop, strict=True)]
-        for file in self._files:
-            held = torch.load(file, weights_only=False)
-            (before, old), (after, new) = (
-                advance(values) for advance, values in zip(advances, held, strict=True)
-            )
-            _keep([before, after], file)
-            yield old, new
+        return [partial(_stretch, advances, file) for file in self._files]
+
+
+def _stretch(advances: Sequence[Advance], file: Path) -> tuple[Tensor, Tensor]:
+    with torch.no_grad():
+        held = torch.load(file, weights_only=False)
+        (before, old), (after, new) = (
+            advance(values) for advance, values in zip(advances, held, strict=True)
+        )
+        _keep([before, after], file)
+    return old, new
 
 
 def _keep(values: list[Values], file: Path) -> None:
@@ -92,16 +102,15 @@ class _Run:
         names = [node.name for node in self._network.placeholders()]
         return dict(zip(names, sample, strict=True))
 
-    def to(self, node: fx.Node) -> Callable[[Values], tuple[Values, Tensor]]:
-        """What runs one batch up to a node, and gives what flows on and the node's value."""
+    def to(self, node: fx.Node) -> Advance:
+        """What runs the batches up to a node."""
         stop = max(self._place[node] + 1, self._at)
         stretch = [
             one
             for one in self._nodes[self._at : stop]
             if one in self._flowing and one.op != "placeholder"
         ]
-        interpreter = fx.Interpreter(self._network.module)
-        constants = self._constants(interpreter, stretch)
+        constants = self._constants(stretch)
         self._at = stop
         self._wanted.discard(node)
         # inputs may stand anywhere in a graph, and all have their values from the beginning
@@ -110,6 +119,7 @@ class _Run:
         by_name = {one.name: one for one in self._nodes}
 
         def advance(values: Values) -> tuple[Values, Tensor]:
+            interpreter = self._interpreter()
             interpreter.env = {by_name[name]: value for name, value in values.items()} | constants
             for one in stretch:
                 interpreter.env[one] = interpreter.run_node(one)
@@ -122,7 +132,10 @@ class _Run:
         later = any(self._place[user] >= self._at for user in node.users)
         return node in self._flowing and (later or node in self._wanted)
 
-    def _constants(self, interpreter: fx.Interpreter, stretch: list[fx.Node]) -> dict[fx.Node, Any]:
+    def _interpreter(self) -> fx.Interpreter:
+        return fx.Interpreter(self._network.module, garbage_collect_values=False)
+
+    def _constants(self, stretch: list[fx.Node]) -> dict[fx.Node, Any]:
         """The values of nodes that a stretch reads and no sample changes."""
         needed: set[fx.Node] = set()
         ahead = list(stretch)
@@ -131,7 +144,7 @@ class _Run:
                 if source not in self._flowing and source not in needed:
                     needed.add(source)
                     ahead.append(source)
-        interpreter.env = {}
+        interpreter = self._interpreter()
         for node in sorted(needed, key=self._place.__getitem__):
             interpreter.env[node] = interpreter.run_node(node)
         return dict(interpreter.env)

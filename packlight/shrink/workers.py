@@ -12,12 +12,14 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, wait
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any, Generic, Protocol, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
 PATIENCE = 0.5  # seconds after which a wait looks up
+ROOM = 2_000_000_000  # bytes of results that are on their way at once
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -47,7 +49,11 @@ class Workers(Executor):
         """Send a value ahead; the handle that comes back goes into calls."""
 
     def in_order(
-        self, function: Callable[[Shared[T], Any], R], shared: Shared[T], items: Iterable[Any]
+        self,
+        function: Callable[[Shared[T], Any], R],
+        shared: Shared[T],
+        items: Iterable[Any],
+        size: int = 0,
     ) -> Iterator[R]:
         """Call a function on every item, and yield results in the order of the items.
 
@@ -55,14 +61,22 @@ class Workers(Executor):
             function: takes what is shared and an item; a function of a module.
             shared: from `share`.
             items: read no further ahead of the results than keeps everyone busy.
+            size: bytes of a result: many large ones are not waited for at once.
         """
         waiting: deque[Future[R]] = deque()
-        for item in items:
-            waiting.append(self.submit(function, shared, item))
-            if len(waiting) > self.count:  # one waits for whoever is free first
+        # one more than there are, for whoever is free first
+        most = min(self.count + 1, max(ROOM // max(size, 1), 1))
+        with self.busy():
+            for item in items:
+                waiting.append(self.submit(function, shared, item))
+                if len(waiting) >= most:
+                    yield self.result(waiting.popleft())
+            while waiting:
                 yield self.result(waiting.popleft())
-        while waiting:
-            yield self.result(waiting.popleft())
+
+    def busy(self) -> AbstractContextManager[None]:
+        """Entered for as long as calls run."""
+        return nullcontext()
 
     def result(self, future: Future[R]) -> R:
         """Wait for a result; a single long wait would miss a Ctrl-C that comes as it begins."""
@@ -89,11 +103,13 @@ class Each(Generic[T]):
 
     def __call__(self, function: Callable[..., R], *args: Any) -> list[R]:
         """function(item, *args) of every item, in the order of the items."""
-        calls = {
-            index: self._workers.submit(_of_item, function, self._shared, index, args)
-            for index in self._order
-        }
-        return [self._workers.result(calls[index]) for index in sorted(calls)]
+        workers = self._workers
+        with workers.busy():
+            calls = {
+                index: workers.submit(_of_item, function, self._shared, index, args)
+                for index in self._order
+            }
+            return [workers.result(calls[index]) for index in sorted(calls)]
 
 
 def _of_item(
@@ -110,7 +126,7 @@ class Here(Workers):
 
     def share(self, value: T) -> Shared[T]:
         """The value itself."""
-        return _Held(value)
+        return Held(value)
 
     def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
         """Call a function now."""
@@ -125,19 +141,29 @@ class Here(Workers):
 HERE = Here()
 
 
-class _Held(Generic[T]):
+class Held(Generic[T]):
+    """What needs not be sent."""
+
     def __init__(self, value: T) -> None:
         self.value = value
 
 
 def on_one_thread(function: Callable[..., R], /, *args: Any, **kwargs: Any) -> R:
     """Call a function whose result must not depend on how many cores there are."""
-    if "torch" not in sys.modules:  # what computes has brought it; others need not wait for it
+    with one_thread():
         return function(*args, **kwargs)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let nothing compute on several threads by itself."""
+    if "torch" not in sys.modules:  # what computes has brought it; others need not wait for it
+        yield
+        return
     from packlight.learning.threads import threads_for
 
     with threads_for(0), _libraries().limit(limits=1, user_api="blas"):
-        return function(*args, **kwargs)
+        yield
 
 
 @cache

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -26,7 +27,8 @@ from packlight.shrink import activations, curvature, executing, float_moves, gri
 from packlight.shrink.layers import find_layers
 from packlight.shrink.processes import Processes
 from packlight.shrink.ray_cluster import LOCAL, RayCluster
-from packlight.shrink.workers import HERE
+from packlight.shrink.threads import Threads
+from packlight.shrink.workers import ROOM, Here
 from tests.networks import blocks, images, plain
 
 
@@ -38,12 +40,14 @@ def ray_as_quick_as_others():
         yield
 
 
-@pytest.fixture(scope="module", params=["processes", "ray"])
+@pytest.fixture(scope="module", params=["threads", "processes", "ray"])
 def away(request, tmp_path_factory):
     """Workers that are not here."""
     if request.param == "ray":
         pytest.importorskip("ray", reason="Ray is not installed (packlight[ray])")
         workers = RayCluster(LOCAL)
+    elif request.param == "threads":
+        workers = Threads(3)
     else:
         workers = Processes(2, tmp_path_factory.mktemp("shared"))
     yield workers
@@ -129,15 +133,32 @@ def fitted(tmp_path_factory):
             **where,
         )
 
-    return fit, fit("here")
+    with torch_threads(1):
+        return fit, fit("here")
 
 
-@pytest.mark.parametrize("where", [{"jobs": 2}, {"cluster": LOCAL}], ids=["processes", "ray"])
-def test_the_files_written_are_the_same_and_nothing_else_is(fitted, where):
+@contextmanager
+def torch_threads(count: int):
+    """So many threads for torch, as on a machine with so many cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("where", "threads"),
+    [({}, 3), ({"jobs": 2}, 1), ({"cluster": LOCAL}, 1)],
+    ids=["threads", "processes", "ray"],
+)
+def test_the_files_written_are_the_same_and_nothing_else_is(fitted, where, threads):
     if "cluster" in where:
         pytest.importorskip("ray", reason="Ray is not installed (packlight[ray])")
     fit, here = fitted
-    there = fit("-".join(where), **where)
+    with torch_threads(threads):
+        there = fit("-".join(where) or "threads", **where)
     assert here.model.read_bytes() == there.model.read_bytes()
     assert here.packed.read_bytes() == there.packed.read_bytes()
     for part in ("explain", "visited", "layers", "accuracy"):
@@ -270,7 +291,88 @@ def test_without_ray_the_extra_that_brings_it_is_named(monkeypatch):
         RayCluster(LOCAL)
 
 
-def test_one_job_starts_no_process(tmp_path):
-    with executing.workers(1, None, tmp_path) as workers:
-        assert workers is HERE
+@pytest.mark.parametrize(("cores", "place"), [(1, Here), (3, Threads)])
+def test_one_job_starts_no_process(cores, place, tmp_path):
+    with torch_threads(cores), executing.workers(1, None, tmp_path) as workers:
+        assert type(workers) is place
+        assert workers.count == (0 if cores == 1 else cores)
         assert not list(tmp_path.iterdir())
+
+
+def test_what_runs_on_a_thread_computes_on_it_alone_and_others_as_before():
+    workers = Threads(2)
+    with torch_threads(2):
+        shared = workers.share(None)
+        assert list(workers.in_order(_threads_of, shared, range(4))) == [1] * 4
+        assert torch.get_num_threads() == 2
+    workers.shutdown()
+
+
+def _threads_of(shared, item):
+    return torch.get_num_threads()
+
+
+def test_large_results_are_not_waited_for_at_once():
+    class Counting(Threads):
+        """Counts the calls whose results have not been taken."""
+
+        waiting, most = 0, 0
+
+        def submit(self, *call):
+            self.waiting += 1
+            self.most = max(self.most, self.waiting)
+            return super().submit(*call)
+
+        def result(self, future):
+            self.waiting -= 1
+            return super().result(future)
+
+    for size, most in ((0, 4), (ROOM // 2, 2), (2 * ROOM, 1)):
+        workers = Counting(3)
+        shared = workers.share(list(range(9)))
+        assert list(workers.in_order(_value_at, shared, range(9), size)) == list(range(9))
+        assert workers.most == most
+        workers.shutdown()
+
+
+THREADS = """
+import signal, sys, time
+from pathlib import Path
+import torch
+from packlight.shrink import executing
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+torch.set_num_threads(2)
+
+def long(shared, item):
+    while True:
+        time.sleep(0.01)
+
+try:
+    with executing.workers(1, None, Path(sys.argv[1])) as workers:
+        print("begun", flush=True)
+        list(workers.in_order(long, workers.share(None), range(9)))
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def test_threads_end_in_the_middle_of_what_they_do(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(THREADS)
+    fit = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert fit.stdout is not None
+    assert fit.stdout.readline() == "begun\n"
+    time.sleep(0.5)
+    fit.send_signal(signal.SIGINT)
+    try:
+        _, told = fit.communicate(timeout=60)
+    finally:
+        fit.kill()
+    assert fit.returncode == 130
+    assert not told

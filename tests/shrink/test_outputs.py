@@ -112,6 +112,10 @@ def test_a_bound_layer_is_as_sensitive_and_its_damage_is_what_its_outputs_tell()
     assert np.trace(B) == pytest.approx(4)
     damage = one.sensitivity * np.trace(B @ lost[0] @ H @ lost[0].T)
     assert grid_search.damage_of(bound, lost) == pytest.approx(damage)
+    solved = grid_search.solve(bound, 3 * bound.finest)
+    step = solved.scale[0]
+    left = bound.weights - bound.layer.rows(solved.levels.astype(np.float64)) * step
+    assert solved.damage == pytest.approx(grid_search.damage_of(bound, left))
     unseen = replace(bound, factors=[])
     damage = one.sensitivity * np.trace(B @ lost[0] @ lost[0].T)
     assert grid_search.damage_of(unseen, lost) == pytest.approx(damage)

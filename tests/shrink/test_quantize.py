@@ -36,7 +36,10 @@ def test_rounding_matches_the_published_elimination(groups, rows, columns, price
     step = np.full((groups, rows), 0.3)
     bits = rate.marginal(np.rint(weights / 0.3))
     factor = quantize.factorize(moments)
-    levels = quantize.round_columns(weights, factor, step, quantize.on_grid(price, bits))
+    levels, errors = quantize.round_columns(weights, factor, step, quantize.on_grid(price, bits))
+    lost = weights - levels * step[:, :, None]
+    loss = np.einsum("grn,gnm,grm->", lost, damped(moments), lost)
+    assert np.square(errors).sum() == pytest.approx(loss)
     for group in range(groups):
         expected = obs.round_columns(
             weights[group], damped(moments)[group], factor.order, step[group], price, bits
@@ -58,7 +61,7 @@ def test_uncorrelated_inputs_are_rounded_to_nearest():
     weights = np.random.default_rng(0).normal(size=(1, 4, 20))
     factor = quantize.factorize(np.eye(20)[None])
     step = np.full((1, 4), 0.1)
-    levels = quantize.round_columns(weights, factor, step, quantize.on_grid(0.0, FLAT))
+    levels, _ = quantize.round_columns(weights, factor, step, quantize.on_grid(0.0, FLAT))
     np.testing.assert_array_equal(levels, np.rint(weights / 0.1))
 
 
@@ -68,7 +71,7 @@ def test_feedback_beats_plain_rounding_on_correlated_inputs():
         weights = np.random.default_rng(seed).normal(size=(1, 8, 40))
         moments = correlated(1, 40, seed)
         step = np.full((1, 8), 0.5)
-        solved = quantize.quantize(weights, [quantize.factorize(moments)], step, price=0.0)
+        solved, _ = quantize.quantize(weights, [quantize.factorize(moments)], step, price=0.0)
         plain = np.rint(weights / 0.5)
         errors = [weights - levels * 0.5 for levels in (solved, plain)]
         damage = [np.einsum("grn,gnm,grm->", e, moments, e) for e in errors]
@@ -80,8 +83,8 @@ def test_a_price_on_bits_lowers_the_entropy_and_costs_little():
     weights = np.random.default_rng(1).laplace(size=(1, 16, 64))
     factors = [quantize.factorize(correlated(1, 64, 1))]
     step = np.full((1, 16), 1.0)
-    free = quantize.quantize(weights, factors, step, price=0.0)
-    priced = quantize.quantize(weights, factors, step, price=0.3)
+    free, _ = quantize.quantize(weights, factors, step, price=0.0)
+    priced, _ = quantize.quantize(weights, factors, step, price=0.3)
     assert rate.estimate(priced) < rate.estimate(free)
 
 
@@ -90,15 +93,15 @@ def test_columns_in_blocks_use_one_factor_each():
     parts = [correlated(1, 20, 5), correlated(1, 10, 6)]
     factors = [quantize.factorize(part) for part in parts]
     step = np.full((1, 3), 0.2)
-    together = quantize.quantize(weights, factors, step, price=0.0)
-    first = quantize.quantize(weights[:, :, :20], factors[:1], step, price=0.0)
+    together, _ = quantize.quantize(weights, factors, step, price=0.0)
+    first, _ = quantize.quantize(weights[:, :, :20], factors[:1], step, price=0.0)
     np.testing.assert_array_equal(together[:, :, :20], first)
 
 
 def test_dead_inputs_do_no_harm():
     moments = np.zeros((1, 6, 6))
     moments[0, 2, 2] = 1.0
-    levels = quantize.quantize(
+    levels, _ = quantize.quantize(
         np.ones((1, 2, 6)), [quantize.factorize(moments)], np.full((1, 2), 0.25), price=0.0
     )
     assert (levels == 4).all()
@@ -186,7 +189,7 @@ def test_shared_rows_lose_less_of_what_they_are_to_hold(along_trellis):
     factors, step = [quantize.factorize(H)], np.full((1, 24), 0.5)
     losses = []
     for rows in (quantize.between_rows([B]), None):
-        levels = quantize.quantize(
+        levels, _ = quantize.quantize(
             weights, factors, step, price=0.0, along_trellis=along_trellis, rows=rows
         )
         lost = weights - levels * step[:, :, None]
@@ -206,7 +209,9 @@ def test_the_trellis_holds_the_same_error_in_fewer_bits():
     ends = []
     for step, along_trellis in ((1.0, False), (0.6, True)):
         steps = np.full((1, 256), step)
-        levels = quantize.quantize(weights, factors, steps, price=0.05, along_trellis=along_trellis)
+        levels, _ = quantize.quantize(
+            weights, factors, steps, price=0.05, along_trellis=along_trellis
+        )
         error = weights - levels * step
         damage = np.einsum("grn,gnm,grm->", error, damped(moments), error)
         ends.append((damage, rate.estimate(levels[0])))
@@ -219,7 +224,7 @@ def test_levels_along_the_trellis_are_on_it_in_every_group_and_block():
     generator = np.random.default_rng(6)
     weights = generator.normal(size=(3, 8, 30))
     factors = [quantize.factorize(correlated(3, size, size)) for size in (20, 10)]
-    levels = quantize.quantize(
+    levels, _ = quantize.quantize(
         weights, factors, np.full((3, 8), 0.3), price=0.01, along_trellis=True
     )
     assert trellis.indices(levels.reshape(24, 30)) is not None

@@ -27,7 +27,7 @@ def rounded(rows=6, columns=10, seed=0, price=0.0, along_trellis=False):
     weights = np.random.default_rng(seed).normal(size=(1, rows, columns))
     factors = [quantize.factorize(correlated(columns, seed)[None])]
     steps = np.full((1, rows), STEP)
-    levels = quantize.quantize(weights, factors, steps, price=price, along_trellis=along_trellis)
+    levels, _ = quantize.quantize(weights, factors, steps, price=price, along_trellis=along_trellis)
     return weights, factors, steps, levels.astype(np.float64)
 
 
