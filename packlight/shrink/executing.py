@@ -41,13 +41,14 @@ def check(jobs: Any, cluster: str | None) -> None:
 
 
 @contextmanager
-def workers(jobs: int, cluster: str | None, folder: Path) -> Iterator[Workers]:
+def workers(jobs: int, cluster: str | None, folder: Path, threads: int = 1) -> Iterator[Workers]:
     """The place where the pieces of one fit run.
 
     Args:
-        jobs: processes; 1 is this one alone, with a thread for every core that torch may use.
+        jobs: processes; 1 is this one alone.
         cluster: a Ray cluster's address, instead.
         folder: for what is shared, as long as it takes.
+        threads: of this process, at most; no more than torch may use.
     Raises:
         BadInput: the cluster can not be reached.
         PacklightError: a process was ended from outside.
@@ -57,8 +58,8 @@ def workers(jobs: int, cluster: str | None, folder: Path) -> Iterator[Workers]:
         place = RayCluster(cluster)
     elif jobs > 1:
         place = Processes(jobs, folder)
-    elif torch.get_num_threads() > 1:
-        place = Threads(torch.get_num_threads())
+    elif min(threads, torch.get_num_threads()) > 1:
+        place = Threads(min(threads, torch.get_num_threads()))
     finished = False
     try:
         yield place

@@ -35,7 +35,7 @@ from packlight.shrink.budget import Budget
 from packlight.shrink.flipped import pictures
 from packlight.shrink.job import Job, Outcome
 from packlight.shrink.layers import find_layers
-from packlight.shrink.measuring import EvalFn
+from packlight.shrink.measuring import BATCH, EvalFn
 from packlight.shrink.moves import ACTIVATIONS, DEFAULT
 from packlight.shrink.moves import parse as parse_moves
 from packlight.shrink.prune import FREE, Pattern
@@ -43,9 +43,10 @@ from packlight.shrink.record import describe
 from packlight.shrink.revising import read as read_earlier
 from packlight.shrink.stages import Stages, output_folder
 from packlight.shrink.teaching import EFFORTS
-from packlight.weighing import weigh
+from packlight.weighing import LayerTable, weigh
 
 STEER_MACS = 5e11  # that one look at the steering samples may take: some ten seconds
+VALUES = 4e9  # bytes that threads may hold at once
 STEER_SAMPLES = (500, 10_000)  # and how many they are at least and at most
 
 
@@ -258,7 +259,9 @@ def fit(
         stages=stages,
         base=earlier,
     )
-    with freed_memory_kept(), executing.workers(jobs, cluster, stages.folder) as job.workers:
+    threads = _threads(network, weighed)
+    place = executing.workers(jobs, cluster, stages.folder, threads)
+    with freed_memory_kept(), place as job.workers:
         outcome = job.run()
     if stages.resumed:
         progress.say(f"resumed: {', '.join(stages.resumed)} had been finished before")
@@ -330,6 +333,15 @@ def _steering(macs: int | None) -> int:
     """How many samples steer: the drop on few of them is mostly chance."""
     least, most = STEER_SAMPLES
     return int(np.clip(STEER_MACS / max(macs or 0, 1), least, most))
+
+
+def _threads(network: Network, weighed: LayerTable) -> int:
+    """How many threads may hold values at once: a batch of samples, or all values of one."""
+    memory = weighed.memory
+    if memory is None:
+        return 1
+    batch = (network.batch or BATCH) * memory.timeline.peak / weighed.batch
+    return max(int(VALUES / max(batch, 2 * memory.activation_bytes, 1)), 1)
 
 
 def _name(network: Network) -> str:

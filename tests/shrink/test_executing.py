@@ -12,6 +12,7 @@ import sys
 import textwrap
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,6 +22,7 @@ import pytest
 import torch
 
 import packlight
+import packlight.shrink.fit as fitting
 from packlight.errors import BadInput, MissingExtra, PacklightError
 from packlight.fuse import fuse
 from packlight.shrink import activations, curvature, executing, float_moves, grid_search
@@ -29,6 +31,7 @@ from packlight.shrink.processes import Processes
 from packlight.shrink.ray_cluster import LOCAL, RayCluster
 from packlight.shrink.threads import Threads
 from packlight.shrink.workers import ROOM, Here
+from packlight.weighing import weigh
 from tests.networks import blocks, images, plain
 
 
@@ -293,10 +296,20 @@ def test_without_ray_the_extra_that_brings_it_is_named(monkeypatch):
 
 @pytest.mark.parametrize(("cores", "place"), [(1, Here), (3, Threads)])
 def test_one_job_starts_no_process(cores, place, tmp_path):
-    with torch_threads(cores), executing.workers(1, None, tmp_path) as workers:
+    with torch_threads(cores), executing.workers(1, None, tmp_path, 8) as workers:
         assert type(workers) is place
         assert workers.count == (0 if cores == 1 else cores)
         assert not list(tmp_path.iterdir())
+
+
+def test_no_more_threads_than_their_values_have_room(monkeypatch):
+    network = plain()
+    weighed = weigh(network)
+    each = max(16 * weighed.memory.peak, 2 * weighed.memory.activation_bytes)
+    for room, threads in ((0.5, 1), (2.5, 2), (9.0, 9)):
+        monkeypatch.setattr(fitting, "VALUES", room * each)
+        assert fitting._threads(network, weighed) == threads
+    assert fitting._threads(network, replace(weighed, memory=None)) == 1
 
 
 def test_what_runs_on_a_thread_computes_on_it_alone_and_others_as_before():
@@ -349,7 +362,7 @@ def long(shared, item):
         time.sleep(0.01)
 
 try:
-    with executing.workers(1, None, Path(sys.argv[1])) as workers:
+    with executing.workers(1, None, Path(sys.argv[1]), 2) as workers:
         print("begun", flush=True)
         list(workers.in_order(long, workers.share(None), range(9)))
 except KeyboardInterrupt:
