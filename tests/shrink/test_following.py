@@ -144,6 +144,9 @@ def test_what_one_half_of_the_samples_tells_but_not_the_other_is_not_believed():
     mixed = [(products, chance[0] + chance[1]), (products, chance[0] - chance[1])]
     assert min(following.RIDGES) < following.best_ridge(rows, mixed)
     assert following.best_ridge(rows, alike[:1]) == np.inf
+    many = rows.repeat(1, following.TELLING, 1)  # of which some are asked
+    for parts in (apart, alike, mixed):
+        assert following.best_ridge(many, parts) == following.best_ridge(rows, parts)
 
 
 @pytest.mark.parametrize("module", [Plain(), Blocks()])
