@@ -70,7 +70,7 @@ class Pulls(fx.Interpreter):
             for call in layer.calls if layer.solvable else ():
                 self._calls.setdefault(call, []).append(layer)
         self._shapes = {layer.name: _shape(layer) for layer in layers}
-        self._linear = {layer.name for layer in layers if _linear(network, layer)}
+        self._linear = _linear(network, layers)
         self._seen: dict[str, list[tuple[Tensor, Tensor]]] = {}  # of those, what goes in and out
         self._positions: dict[str, int] = {}
 
@@ -129,15 +129,14 @@ class Pulls(fx.Interpreter):
         return 0 < self._positions.get(layer.name, 0) <= FEW * min(rows, columns)
 
 
-def _linear(network: Network, layer: Layer) -> bool:
-    """Whether a layer's outputs are its inputs times the weight, which nobody else reads."""
-    users = {
-        user
-        for node in network.module.graph.nodes
-        if node.op == "get_attr" and node.target == layer.weight
-        for user in node.users
-    }
-    return layer.kind in ("linear", "matmul") and users <= set(layer.calls)
+def _linear(network: Network, layers: Sequence[Layer]) -> set[str]:
+    """The layers whose outputs are their inputs times the weight, which nobody else reads."""
+    readers: dict[str, set[fx.Node]] = {}
+    for node in network.module.graph.nodes:
+        if node.op == "get_attr":
+            readers.setdefault(node.target, set()).update(node.users)
+    linear = [layer for layer in layers if layer.kind in ("linear", "matmul")]
+    return {layer.name for layer in linear if readers[layer.weight] <= set(layer.calls)}
 
 
 def _shape(layer: Layer) -> tuple[int, ...]:

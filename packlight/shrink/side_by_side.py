@@ -1,7 +1,7 @@
 """Two networks that run over the same samples, a stretch at a time, from one layer to the next.
 
 Each network runs once, however many layers are looked at, and the second one's weights may change
-ahead of where it is. What still flows is kept on disk meanwhile, so memory holds one batch.
+ahead of where it is. What still flows is kept meanwhile: on disk, where it would fill the memory.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, fx
 
 from packlight.errors import BadInput
-from packlight.network import Network
+from packlight.network import Network, flat
+
+IN_MEMORY = 1_000_000_000  # bytes of what flows
 
 Values = dict[str, Any]
 """What still flows through a graph, by the name of the node that made it."""
@@ -45,37 +47,57 @@ class SideBySide:
     ) -> None:
         old, new = zip(*stops, strict=True)
         self._runs = _Run(first, old), _Run(second, new)
-        self._files = []
-        for number, sample in enumerate(batches):
-            self._files.append(folder / f"{number}.pt")
-            _keep([run.begun(sample) for run in self._runs], self._files[-1])
+        self._flows = [
+            _Flow(folder / f"{number}.pt", [run.begun(sample) for run in self._runs])
+            for number, sample in enumerate(batches)
+        ]
 
     def at(self, stop: tuple[fx.Node, fx.Node]) -> list[Stretch]:
         """What runs each batch up to a pair of nodes; all have to be called before the next stop,
         once each, on any thread."""
         advances = [run.to(node) for run, node in zip(self._runs, stop, strict=True)]
-        return [partial(_stretch, advances, file) for file in self._files]
+        room = IN_MEMORY // max(len(self._flows), 1)
+        return [partial(flow.on, advances, room) for flow in self._flows]
 
 
-def _stretch(advances: Sequence[Advance], file: Path) -> tuple[Tensor, Tensor]:
-    with torch.no_grad():
-        held = torch.load(file, weights_only=False)
-        (before, old), (after, new) = (
-            advance(values) for advance, values in zip(advances, held, strict=True)
-        )
-        _keep([before, after], file)
-    return old, new
+class _Flow:
+    """What still flows of one batch, in both networks.
 
+    Args:
+        file: keeps it while it is large.
+        values: at the beginning.
+    """
 
-def _keep(values: list[Values], file: Path) -> None:
-    try:
-        torch.save(values, file)
-    except (OSError, RuntimeError) as problem:
-        reason = str(problem).splitlines()[0]
-        raise BadInput(
-            f"what flows between layers does not fit into {file.parent}: {reason}; make room, or "
-            "give another output folder with -o"
-        ) from problem
+    def __init__(self, file: Path, values: list[Values]) -> None:
+        self._file = file
+        self._keep(values, 0)
+
+    def on(self, advances: Sequence[Advance], room: int) -> tuple[Tensor, Tensor]:
+        """Run it on in both networks: the values wanted. The rest may take `room` in memory."""
+        held = self._held
+        if held is None:
+            held = torch.load(self._file, weights_only=False)
+            self._file.unlink()
+        with torch.no_grad():
+            (before, old), (after, new) = (
+                advance(values) for advance, values in zip(advances, held, strict=True)
+            )
+        self._keep([before, after], room)
+        return old, new
+
+    def _keep(self, values: list[Values], room: int) -> None:
+        size = sum(value.nbytes for value in flat(values) if isinstance(value, Tensor))
+        self._held = values if size <= room else None
+        if self._held is not None:
+            return
+        try:
+            torch.save(values, self._file)
+        except (OSError, RuntimeError) as problem:
+            reason = str(problem).splitlines()[0]
+            raise BadInput(
+                f"what flows between layers does not fit into {self._file.parent}: {reason}; make "
+                "room, or give another output folder with -o"
+            ) from problem
 
 
 class _Run:
