@@ -13,7 +13,7 @@ from packlight.errors import BadInput
 from packlight.fuse import fuse
 from packlight.network import Network
 from packlight.runtimes import onnx as onnx_file
-from packlight.shrink import activations, curvature, following, grid_search
+from packlight.shrink import activations, curvature, following, grid_search, side_by_side
 from packlight.shrink.assembly import assemble
 from packlight.shrink.budget import Budget
 from packlight.shrink.layers import find_layers
@@ -199,6 +199,35 @@ def test_inputs_that_are_no_numbers_leave_the_factors_as_they_were():
     for turn, (value,) in enumerate(samples):
         sums.add(value, torch.full_like(value, np.nan), turn)
     assert sums.aimed().factors is prepared[0].factors
+
+
+def test_what_flows_is_the_same_in_memory_and_on_disk(monkeypatch):
+    network, assembly, prepared, samples = _ready(Blocks())
+    coarseness = 4 * float(np.median([one.finest for one in prepared]))
+    alone = [grid_search.solve(one, coarseness) for one in prepared]
+    written, save = [], torch.save
+    monkeypatch.setattr(
+        torch, "save", lambda values, file: [written.append(file), save(values, file)]
+    )
+    ways = []
+    for room in (0, 10**9):
+        monkeypatch.setattr(side_by_side, "IN_MEMORY", room)
+        written.clear()
+        _, found = following.solve_in_order(network, assembly, prepared, alone, coarseness, samples)
+        ways.append((len(written), found))
+    (many, on_disk), (few, in_memory) = ways
+    assert few == len(samples) < many  # only as they begin
+    for a, b in zip(on_disk, in_memory, strict=True):
+        np.testing.assert_array_equal(a.levels, b.levels)
+        np.testing.assert_array_equal(a.bias, b.bias)
+
+
+def test_an_error_in_one_half_of_the_samples_arrives():
+    network, assembly, prepared, samples = _ready(Plain())
+    alone = [grid_search.solve(one, 1.0) for one in prepared]
+    odd = [(samples[0][0][:, :2],) if turn == 1 else batch for turn, batch in enumerate(samples)]
+    with pytest.raises(RuntimeError):
+        following.solve_in_order(network, assembly, prepared, alone, 1.0, odd)
 
 
 def test_a_full_disk_is_told_in_a_sentence_and_leaves_nothing(monkeypatch, tmp_path):
