@@ -16,6 +16,7 @@ KEPT = 1_000_000_000  # bytes, of what lies free at the end of the heap
 # of glibc's malloc.h, with what they are if nobody sets them
 _TRIM_THRESHOLD, _USUAL_TRIM_THRESHOLD = -1, 128 * 1024
 _MMAP_MAX, _USUAL_MMAP_MAX = -4, 65_536
+_ARENA_MAX = -8
 
 _inside = 0  # how many are keeping it
 
@@ -48,3 +49,13 @@ def _gnu() -> Any:
     except (AttributeError, OSError, TypeError):
         return None
     return library
+
+
+def one_heap() -> None:
+    """Let all threads share one heap, for good: for a process of our own, before it has threads.
+
+    Otherwise each has one of pieces of 64 MB, which go back to the system whenever they are empty.
+    """
+    library = _gnu()
+    if library is not None:
+        library.mallopt(_ARENA_MAX, 1)

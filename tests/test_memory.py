@@ -43,3 +43,44 @@ def test_freed_memory_is_kept_and_then_given_back():
     assert kept < usual / 4
     assert held > 1 << 25 > given_back
     assert after > kept
+
+
+HEAPS = """
+import ctypes, re, sys, threading
+from packlight.cli import main
+
+sys.argv = ["packlight", "--version"]
+if {ours}:
+    try:
+        main()
+    except SystemExit:
+        pass
+meet = threading.Barrier(5)
+
+def take():
+    held = b"." * (1 << 16)
+    meet.wait()
+    meet.wait()
+
+for _ in range(4):
+    threading.Thread(target=take).start()
+meet.wait()
+library = ctypes.CDLL(None)
+library.fopen.restype = ctypes.c_void_p
+file = ctypes.c_void_p(library.fopen({file!r}.encode(), b"w"))
+library.malloc_info(0, file)
+library.fclose(file)
+meet.wait()
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only the GNU C library is told")
+def test_the_command_line_has_one_heap_for_all_threads(tmp_path):
+    heaps = []
+    for ours in (True, False):
+        file = tmp_path / "heaps.xml"
+        script = HEAPS.format(ours=ours, file=str(file))
+        subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+        heaps.append(file.read_text().count("<heap nr="))
+    assert heaps[0] == 1
+    assert heaps[1] > 1

@@ -118,7 +118,9 @@ for command in (
 def main() -> None:
     """Run the command line; errors become one sentence and an exit code."""
     from packlight.errors import PacklightError
+    from packlight.memory import one_heap
 
+    one_heap()
     try:
         code = cli.main(prog_name="packlight", standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
