@@ -147,7 +147,8 @@ def fit(
         eval_fn: takes a function that runs a network (arrays in, a tuple of arrays out) and
             returns a score, larger is better; judges instead of accuracy.
         example_inputs, constants: as in `packlight.load`.
-        jobs: processes that share the work; the result is the same.
+        jobs: processes that share the work; the result is the same. 1 is this one alone, with a
+            thread for every core that torch may use.
         cluster: shares it over a Ray cluster instead: "ray://host:port", or "ray://local".
         progress: told of every stage.
         command: what the user typed, for the report.

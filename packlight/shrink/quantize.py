@@ -212,10 +212,9 @@ def round_next(
     """
     count = rest.shape[2]
     U = factor.upper
-    all_of = torch.from_numpy(rest), torch.from_numpy(U)  # to be added to without a copy
+    free, upper = torch.from_numpy(rest), torch.from_numpy(U)  # to be added to without a copy
     for start in range(first, end, BLOCK):
         stop = min(start + BLOCK, end)
-        # a column's weights side by side
         columns = np.ascontiguousarray(rest[:, :, start:stop].swapaxes(1, 2))
         errors = np.zeros_like(columns)
         for place, column in enumerate(range(start, stop)):
@@ -228,9 +227,8 @@ def round_next(
         levels[:, :, start:stop] = columns.swapaxes(1, 2)
         rest[:, :, start:stop] = errors.swapaxes(1, 2)
         if stop < count:
-            after, upper = (value[:, :, stop:] for value in all_of)
-            handed = torch.from_numpy(errors).transpose(1, 2)
-            after.baddbmm_(handed, upper[:, start:stop], alpha=-1)
+            lost = torch.from_numpy(errors).transpose(1, 2)
+            free[:, :, stop:].baddbmm_(lost, upper[:, start:stop, stop:], alpha=-1)
 
 
 def round_blocks(
