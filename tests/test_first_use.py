@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import packlight
 from packlight import weighing
@@ -97,6 +98,20 @@ def test_with_verbose_it_is_also_a_traceback(monkeypatch, model, capsys):
     told = capsys.readouterr().err
     assert told.startswith("Traceback")
     assert "this is a fault of packlight" in told.splitlines()[-1]
+
+
+@pytest.mark.parametrize("by_torch", [False, True])
+def test_too_little_memory_is_no_fault_of_packlight(monkeypatch, model, capsys, by_torch):
+    def full(*_, **__):
+        if by_torch:
+            torch.empty(1 << 60, dtype=torch.uint8)
+        raise MemoryError
+
+    monkeypatch.setattr(weighing, "weigh", full)
+    assert run("weigh", model) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("packlight: there is not enough memory")
+    assert len(told.splitlines()) == 1
 
 
 def test_a_full_disk_is_no_fault_of_packlight(monkeypatch, model, capsys):

@@ -67,9 +67,9 @@ class _Unforeseen(click.ClickException):
 
 
 def _told(problem: Exception) -> str:
-    if isinstance(problem, MemoryError):
-        return "packlight: there is not enough memory; give a smaller file, or close other programs"
     said = (str(problem).strip().splitlines() or ["no more is known"])[0]
+    if isinstance(problem, MemoryError) or "DefaultCPUAllocator" in said:  # torch's
+        return "packlight: there is not enough memory; give a smaller file, or close other programs"
     if isinstance(problem, OSError) and problem.strerror:
         return f"packlight: the system refuses: {said}"
     return (
