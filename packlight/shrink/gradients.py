@@ -5,9 +5,9 @@ of one, times the inputs that they read. Of few positions it is less work as a p
 
     G = basis @ others,     basis (R, k) with orthonormal columns, others (k, n),
 
-k as many as there are positions. Of a layer that is linear, whose weight nobody else reads, both
-come from what pulls at its outputs: its own gradient, which may hold a hundred million numbers for
-one image, is never written out.
+k little more than there are positions. Of a layer that is linear, whose weight nobody else reads,
+both come from what pulls at its outputs: its own gradient, which may hold a hundred million numbers
+for one image, is never written out.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from packlight.types import Array
 
 FEW = 1 / 3  # of a gradient's rows and columns: of a lower rank, two factors are less work
 ALL = 1 - 1e-4  # of a gradient's norm
+SPARE = 4  # columns
 
 Look = Callable[[Layer, fx.Node, Any], None]
 """A layer, a call of it, and the value that the call multiplies with the weight."""
@@ -172,8 +173,9 @@ def in_factors(rows: Tensor, positions: int) -> Gradient | None:
     Returns:
         None where that is not all, as of a weight that is also read in other ways.
     """
-    # what any so many sums of its columns span is all that it spans
-    sums = torch.randn(rows.shape[2], positions, generator=torch.Generator().manual_seed(0))
+    # any so many sums of its columns span all that it spans; and some more, as two may be alike
+    count = min(positions + SPARE, *rows.shape[1:])
+    sums = torch.randn(rows.shape[2], count, generator=torch.Generator().manual_seed(0))
     basis = torch.linalg.qr(rows @ sums)[0]
     found = Gradient(basis.transpose(1, 2) @ rows, basis)
     return found if found.energy >= ALL**2 * Gradient(rows).energy else None
