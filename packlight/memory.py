@@ -42,15 +42,6 @@ def freed_memory_kept() -> Iterator[None]:
             library.malloc_trim(0)
 
 
-def _gnu() -> Any:
-    try:
-        library = ctypes.CDLL(None)
-        library.gnu_get_libc_version  # noqa: B018 - others number what they set otherwise
-    except (AttributeError, OSError, TypeError):
-        return None
-    return library
-
-
 def one_heap() -> None:
     """Let all threads share one heap, for good: for a process of our own, before it has threads.
 
@@ -59,3 +50,12 @@ def one_heap() -> None:
     library = _gnu()
     if library is not None:
         library.mallopt(_ARENA_MAX, 1)
+
+
+def _gnu() -> Any:
+    try:
+        library = ctypes.CDLL(None)
+        library.gnu_get_libc_version  # noqa: B018 - others number what they set otherwise
+    except (AttributeError, OSError, TypeError):
+        return None
+    return library

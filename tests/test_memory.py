@@ -46,7 +46,7 @@ def test_freed_memory_is_kept_and_then_given_back():
 
 
 HEAPS = """
-import ctypes, re, sys, threading
+import ctypes, sys, threading
 from packlight.cli import main
 
 sys.argv = ["packlight", "--version"]

@@ -216,8 +216,7 @@ class _Sums:
 
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
-        probe = layer.rows(np.empty(layer.shape, dtype=np.bool_))
-        self.groups, self.rows, self.columns = probe.shape
+        self.groups, self.rows, self.columns = layer.matrix
         self.blocks = [
             slice(start, min(start + MAX_COLUMNS, self.columns))
             for start in range(0, self.columns, MAX_COLUMNS)

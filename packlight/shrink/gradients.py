@@ -70,7 +70,7 @@ class Pulls(fx.Interpreter):
         for layer in layers:
             for call in layer.calls if layer.solvable else ():
                 self._calls.setdefault(call, []).append(layer)
-        self._shapes = {layer.name: _shape(layer) for layer in layers}
+        self._shapes = {layer.name: layer.matrix for layer in layers}
         self._linear = _linear(network, layers)
         self._seen: dict[str, list[tuple[Tensor, Tensor]]] = {}  # of those, what goes in and out
         self._positions: dict[str, int] = {}
@@ -102,8 +102,9 @@ class Pulls(fx.Interpreter):
         if not value.requires_grad:
             return {}, {}
         few = {layer.name for layer in self._layers if self._few(layer)}
-        products = [one for one in self._layers if one.name in few.intersection(self._seen)]
-        wholes = [one for one in self._layers if one.name not in few.intersection(self._seen)]
+        unwritten = few & self._seen.keys()
+        products = [layer for layer in self._layers if layer.name in unwritten]
+        wholes = [layer for layer in self._layers if layer.name not in unwritten]
         biased = [layer for layer in self._layers if layer.bias]
         outputs = [out for layer in products for _, out in self._seen[layer.name]]
         weights = [value_of_name(self._network, layer.weight) for layer in wholes]
@@ -114,7 +115,7 @@ class Pulls(fx.Interpreter):
             pairs = [(next(found), read) for read, _ in self._seen[layer.name]]
             pulls = [(pull, read) for pull, read in pairs if pull is not None]
             if pulls:
-                gradients[layer.name] = _product(layer, pulls)
+                gradients[layer.name] = _product(pulls)
         for layer in wholes:
             gradient = next(found)
             if gradient is not None:
@@ -140,11 +141,6 @@ def _linear(network: Network, layers: Sequence[Layer]) -> set[str]:
     return {layer.name for layer in linear if readers[layer.weight] <= set(layer.calls)}
 
 
-def _shape(layer: Layer) -> tuple[int, ...]:
-    """(G, R, n)."""
-    return layer.rows(np.empty(layer.shape, np.bool_)).shape
-
-
 def _positions(layer: Layer, value: Any, result: Any) -> int:
     """At how many positions a call reads its inputs."""
     if layer.kind == "conv":
@@ -155,11 +151,12 @@ def _positions(layer: Layer, value: Any, result: Any) -> int:
     return int(inputs.numel()) // max(int(inputs.shape[-1]), 1)
 
 
-def _product(layer: Layer, pulls: Sequence[tuple[Tensor, Tensor]]) -> Gradient:
+def _product(pulls: Sequence[tuple[Tensor, Tensor]]) -> Gradient:
     """G of what pulls at the outputs of a layer's calls, and of their inputs."""
-    _, rows, columns = _shape(layer)
-    outputs = torch.cat([pull.reshape(-1, rows) for pull, _ in pulls]).float()
-    inputs = torch.cat([read.reshape(-1, columns) for _, read in pulls]).float()
+    outputs, inputs = (
+        torch.cat([value.reshape(-1, value.shape[-1]) for value in values]).float()
+        for values in zip(*pulls, strict=True)
+    )
     basis, left = torch.linalg.qr(outputs.T)
     return Gradient((left @ inputs)[None], basis[None])
 

@@ -96,6 +96,11 @@ class Layer:
         """The node whose value one of its calls multiplies the weight with."""
         return call if self.states is not None else call.args[0]
 
+    @property
+    def matrix(self) -> tuple[int, ...]:
+        """(G, R, n), the shape of its rows."""
+        return self.rows(np.empty(self.shape, np.bool_)).shape
+
     def rows(self, weight: Array) -> Array:
         """The stored weight as (G, R, n)."""
         if self.kind == "conv":

@@ -185,8 +185,7 @@ def importance_of(layer: Layer, curvature: Curvature) -> Array:
     """The diagonal of H at every weight, in the stored weight's shape."""
     diagonals = [np.diagonal(block, axis1=1, axis2=2) for block in curvature.moments]
     across = np.concatenate(diagonals, axis=1)[:, None, :]
-    probe = layer.rows(np.empty(layer.shape, np.bool_))
-    return layer.stored(np.ascontiguousarray(np.broadcast_to(across, probe.shape)))
+    return layer.stored(np.ascontiguousarray(np.broadcast_to(across, layer.matrix)))
 
 
 def shift_of(layer: Layer, weights: Array, codebook: Codebook, curvature: Curvature) -> Array:

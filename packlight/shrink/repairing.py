@@ -121,7 +121,7 @@ def _fitted(
     for layer in find_layers(refined):
         original = originals[layer.weight]
         seen = layer.solvable and layer.kind not in ("conv_transpose", "recurrent")
-        if seen and max(_columns(original), _columns(layer)) <= MAX_COLUMNS:
+        if seen and max(original.matrix[2], layer.matrix[2]) <= MAX_COLUMNS:
             groups.setdefault((original.input, layer.input), []).append(layer)
     if not groups:
         return refined
@@ -166,7 +166,7 @@ class _Sums:
     def __init__(self, original: Layer, layer: Layer, written: Array) -> None:
         self._original, self._layer, self._written = original, layer, written
         self._groups = torch.from_numpy(written.any(1))  # a depthwise convolution loses groups
-        groups, columns, own = int(self._groups.sum()), _columns(original), _columns(layer)
+        groups, columns, own = int(self._groups.sum()), original.matrix[2], layer.matrix[2]
         self._cross = torch.zeros(groups, columns, own, dtype=torch.float64)
         self._own = torch.zeros(groups, own, own, dtype=torch.float64)
         self._totals = [torch.zeros(groups, n, dtype=torch.float64) for n in (columns, own)]
@@ -226,11 +226,6 @@ def reconstruct(rows: Array, curvature: Curvature, kept: Array) -> Array:
         target = rows[:, :, inside] @ H[:, :, k]
         pieces.append(np.linalg.solve(H[:, k][:, :, k], target.swapaxes(1, 2)).swapaxes(1, 2))
     return np.concatenate(pieces, axis=2)
-
-
-def _columns(layer: Layer) -> int:
-    """How many inputs a row of a layer reads."""
-    return int(layer.rows(np.empty(layer.shape, np.bool_)).shape[2])
 
 
 def columns_of(layer: Layer, axis: int, per_place: Array) -> Array:

@@ -12,9 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
-from packlight.shrink.workers import Held, Shared, Workers, one_thread
+from packlight.shrink.workers import Workers, one_thread
 
-T = TypeVar("T")
 R = TypeVar("R")
 
 
@@ -29,10 +28,6 @@ class Threads(Workers):
         super().__init__(count)
         self._pool = ThreadPoolExecutor(count)
         self._at_work: set[int] = set()
-
-    def share(self, value: T) -> Shared[T]:
-        """The value itself."""
-        return Held(value)
 
     def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
         """Queue a call."""

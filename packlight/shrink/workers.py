@@ -8,7 +8,6 @@ processes. What many pieces read (a network, all layers) is sent to each process
 from __future__ import annotations
 
 import sys
-from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, wait
@@ -44,9 +43,9 @@ class Workers(Executor):
     def __init__(self, count: int) -> None:
         self.count = count
 
-    @abstractmethod
     def share(self, value: T) -> Shared[T]:
-        """Send a value ahead; the handle that comes back goes into calls."""
+        """Send a value ahead, unless it is there already; the handle goes into calls."""
+        return _Held(value)
 
     def in_order(
         self,
@@ -124,10 +123,6 @@ class Here(Workers):
     def __init__(self) -> None:
         super().__init__(0)
 
-    def share(self, value: T) -> Shared[T]:
-        """The value itself."""
-        return Held(value)
-
     def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
         """Call a function now."""
         future: Future[R] = Future()
@@ -141,9 +136,7 @@ class Here(Workers):
 HERE = Here()
 
 
-class Held(Generic[T]):
-    """What needs not be sent."""
-
+class _Held(Generic[T]):
     def __init__(self, value: T) -> None:
         self.value = value
 
